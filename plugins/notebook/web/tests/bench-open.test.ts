@@ -87,7 +87,7 @@ async function measure(dist: string | null): Promise<Figures> {
     const frames = await page.evaluate(async () => {
       const took: number[] = [];
       let before = performance.now();
-      for (let rest = 400; rest > 0; rest -= 1) {
+      for (let rest = 200; rest > 0; rest -= 1) {
         scrollBy(0, 300);
         const now = await new Promise<number>((done) => requestAnimationFrame(() => done(performance.now())));
         took.push(now - before);
@@ -95,7 +95,7 @@ async function measure(dist: string | null): Promise<Figures> {
       }
       // And to the end in larger steps.
       while (scrollY + innerHeight < document.documentElement.scrollHeight - 2) {
-        scrollBy(0, 2000);
+        scrollBy(0, 3000);
         await new Promise((done) => requestAnimationFrame(done));
       }
       return took.sort((a, b) => a - b);

@@ -33,7 +33,7 @@ const WORKED = [
   { cell_type: "code", source: "import numpy as np\nimport matplotlib.pyplot as plt\n\ndef position(t, gamma, omega=2.0):\n    \"\"\"The position at the time t.\"\"\"\n    return np.exp(-gamma * t) * np.cos(np.sqrt(omega**2 - gamma**2) * t)" },
   { cell_type: "markdown", source: "## The motion", metadata: { slideshow: { slide_type: "slide" } } },
   { cell_type: "code", source: "t = np.linspace(0, 12, 400)\nplt.figure(figsize=(7, 2.4))\nfor gamma in (0.1, 0.3, 0.8):\n    plt.plot(t, position(t, gamma), label=f\"γ = {gamma}\")\nplt.legend()\nplt.show()", metadata: { slideshow: { slide_type: "fragment" } } },
-  { cell_type: "markdown", source: "## Half-lives" },
+  { cell_type: "markdown", source: "## Half-lives", metadata: { slideshow: { slide_type: "slide" } } },
   { cell_type: "code", source: "from IPython.display import HTML\nrows = \"\".join(f\"<tr><td>{g}</td><td>{np.log(2) / g:.2f}</td></tr>\" for g in (0.1, 0.3, 0.8))\nHTML(f\"<table><tr><th>γ</th><th>half-life</th></tr>{rows}</table>\")" },
 ];
 const DEBUGGED = [
@@ -75,7 +75,7 @@ test("pictures of the notebook", { skip: on ? false : "PASTER_PICTURES is not se
   await mkdir(join(DOCS, "notebook"), { recursive: true });
   await server.write("oscillation.ipynb", WORKED);
   await server.write("mean.ipynb", DEBUGGED);
-  const size = { width: 1100, height: 760 };
+  const size = { width: 1100, height: 860 };
   const { context, page } = await window_(size);
 
   await open(page, "oscillation.ipynb");
@@ -126,7 +126,7 @@ test("pictures of the notebook", { skip: on ? false : "PASTER_PICTURES is not se
   await page.getByRole("button", { name: "Turn off" }).waitFor();
   await page.locator('.line[data-line="4"]').click({ position: { x: 9, y: 8 } });
   await page.locator(".run-button").first().click();
-  await page.getByText("Stopped in mean, line 4").waitFor();
+  await page.locator(".debugger").getByText("Stopped in mean, line 4").waitFor();
   await page.locator(".variable-name", { hasText: "values" }).waitFor();
   await take(page, "notebook/debugger.png");
   await page.getByRole("button", { name: "Turn off" }).click();

@@ -95,7 +95,8 @@ export class DebuggerPanel {
   #frame(frame: Frame, chosen: boolean): HTMLElement {
     const where = frame.cell === null ? `${fileName(frame.path)}:${frame.line}` : `cell ${this.session.notebook.index(frame.cell) + 1}, line ${frame.line}`;
     const select = button(`${frame.name}, ${where}`, () => void this.debug.select(frame), { class: "frame" });
-    fill(select, h("span", { class: "mono" }, frame.name), h("span", { class: "faint" }, where));
+    fill(select, h("span", { class: "mono" }, frame.name), " ", h("span", { class: "faint" }, where));
+    select.removeAttribute("aria-label");
     if (chosen) select.setAttribute("aria-current", "true");
     return h("li", {}, select);
   }
@@ -130,7 +131,8 @@ export class DebuggerPanel {
       const words = `Cell ${at + 1}, line ${line}`;
       const source = notebook.cell(id)?.source.split("\n")[line - 1]?.trim() ?? "";
       const go = button(words, () => this.host.goTo(id, line), { class: "frame" });
-      fill(go, h("span", {}, words), h("span", { class: "mono faint" }, source));
+      fill(go, h("span", {}, words), " ", h("span", { class: "mono faint" }, source));
+      go.removeAttribute("aria-label");
       return h("li", {}, go, button(`Remove the breakpoint in cell ${at + 1}, line ${line}`, () => this.debug.toggle(id, line), { icon: "close", class: "icon-button small" }));
     }));
     if (all.length === 0) fill(this.#points, h("li", { class: "faint" }, "None"));
