@@ -4,6 +4,7 @@ use notebook::identity::Role;
 use serde_json::{Value, json};
 
 use crate::accounts::{Browser, start};
+use crate::support::within;
 
 const EMPTY: &str = r#"{"cells":[],"metadata":{},"nbformat":4,"nbformat_minor":5}"#;
 
@@ -49,7 +50,17 @@ async fn everybody_sees_their_own_and_an_administrator_all() {
     assert_eq!(bob.call("POST", "/api/kernels", Some(json!({}))).await.0, 201);
     assert_eq!(seen(&bob).await.0, ["", "bob/a.ipynb"]);
     assert_eq!(seen(&ann).await.0, ["ann/a.ipynb"]);
-    let (_, list) = ann.call("GET", "/api/running", None).await;
+    // A kernel has no process at once.
+    let list = within(async {
+        loop {
+            let (_, list) = ann.call("GET", "/api/running", None).await;
+            if !list["kernels"][0]["usage"].is_null() {
+                return list;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
     let kernel = &list["kernels"][0];
     assert!(kernel["usage"]["memory_bytes"].as_u64().unwrap() > 0, "{kernel}");
     assert!(kernel["usage"]["cpu_secs"].is_number() && kernel["session"].is_string());
