@@ -2,6 +2,7 @@
 
 use tokio::sync::mpsc;
 
+use super::engine::has_debugger;
 use crate::kernel::link::{Attachment, AttachmentReader, Delivery};
 use crate::kernel::message::Message;
 use crate::kernel::specs::{Spec, Specs};
@@ -83,6 +84,7 @@ pub(super) fn describe(specs: &Specs, metadata: &Object, model: Option<&KernelMo
         language: spec.map(|spec| spec.language.clone()),
         state: model.map_or(KernelState::None, |model| model.state),
         message,
+        debugger: model.and_then(|model| model.info.as_ref()).is_some_and(has_debugger),
     }
 }
 

@@ -126,6 +126,7 @@ fn needed(operation: &Operation) -> Level {
         | Operation::Complete { .. }
         | Operation::Inspect { .. }
         | Operation::ListVariables
+        | Operation::Debug { .. }
         | Operation::AnswerInput { .. } => Level::Run,
     }
 }

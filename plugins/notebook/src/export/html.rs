@@ -10,7 +10,7 @@ use super::{IMAGES, ansi, packed, script, text};
 use crate::format::{FileCell, NotebookFile};
 use crate::protocol::{CellType, Object, Output};
 
-const STYLE: &str = include_str!("page.css");
+pub(super) const STYLE: &str = include_str!("page.css");
 
 /// Escapes text for HTML, including quoted attributes.
 pub(super) fn escape(text: &str) -> String {
@@ -35,19 +35,24 @@ pub(super) fn page(notebook: &NotebookFile, title: &str, sanitize: bool) -> Stri
     );
     let language = escape(script::language(notebook).unwrap_or("python"));
     for cell in &notebook.cells {
-        match cell.cell_type {
-            CellType::Code => code(&mut out, cell, &language, sanitize),
-            CellType::Markdown => {
-                let shown = markdown(&cell.source, cell.attachments.as_ref(), sanitize);
-                let _ = writeln!(out, "<section class=\"text\">{shown}</section>");
-            }
-            CellType::Raw => {
-                let _ = writeln!(out, "<section><pre>{}</pre></section>", escape(&cell.source));
-            }
-        }
+        write_cell(&mut out, cell, &language, sanitize);
     }
     out.push_str("</main></body>\n</html>\n");
     out
+}
+
+/// One cell. `language` is escaped.
+pub(super) fn write_cell(out: &mut String, cell: &FileCell, language: &str, sanitize: bool) {
+    match cell.cell_type {
+        CellType::Code => code(out, cell, language, sanitize),
+        CellType::Markdown => {
+            let shown = markdown(&cell.source, cell.attachments.as_ref(), sanitize);
+            let _ = writeln!(out, "<section class=\"text\">{shown}</section>");
+        }
+        CellType::Raw => {
+            let _ = writeln!(out, "<section><pre>{}</pre></section>", escape(&cell.source));
+        }
+    }
 }
 
 fn code(out: &mut String, cell: &FileCell, language: &str, sanitize: bool) {

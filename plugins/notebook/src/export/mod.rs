@@ -1,4 +1,4 @@
-//! A notebook in other formats: HTML, Markdown, a script, LaTeX, PDF. Only values in memory, except that PDF needs a
+//! A notebook in other formats: HTML, Markdown, a script, LaTeX, slides, PDF. Only values in memory, except that PDF needs a
 //! browser.
 
 mod ansi;
@@ -8,6 +8,7 @@ mod latex;
 mod markdown;
 mod pdf;
 mod script;
+mod slides;
 
 use serde_json::Value;
 
@@ -32,6 +33,8 @@ pub enum Format {
     Python,
     /// A script in the language of the notebook.
     Script,
+    /// One HTML file that shows the slides of the notebook.
+    Slides,
 }
 
 /// An exported notebook.
@@ -47,7 +50,7 @@ pub struct Exported {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Format; 7] = [
+    pub const ALL: [Format; 8] = [
         Format::Html,
         Format::Latex,
         Format::Markdown,
@@ -55,6 +58,7 @@ impl Format {
         Format::Pdf,
         Format::Python,
         Format::Script,
+        Format::Slides,
     ];
 
     /// As nbconvert names it.
@@ -67,13 +71,14 @@ impl Format {
             Format::Pdf => "pdf",
             Format::Python => "python",
             Format::Script => "script",
+            Format::Slides => "slides",
         }
     }
 
     /// The media type of its files.
     pub fn mime(self) -> &'static str {
         match self {
-            Format::Html => "text/html",
+            Format::Html | Format::Slides => "text/html",
             Format::Latex => "text/latex",
             Format::Markdown => "text/markdown",
             Format::Notebook => "application/json",
@@ -81,6 +86,11 @@ impl Format {
             Format::Python => "text/x-python",
             Format::Script => "text/plain",
         }
+    }
+
+    /// Why this machine cannot export in the format, for users; `None`: it can.
+    pub fn problem(self) -> Option<String> {
+        (self == Format::Pdf && !pdf::has_browser()).then(|| PdfError::NoBrowser.to_string())
     }
 
     /// The format with this name.
@@ -102,6 +112,9 @@ pub fn export(
     let (bytes, mime, extension) = match format {
         Format::Html => {
             (html::page(notebook, title, sanitize).into_bytes(), format.mime(), ".html".to_owned())
+        }
+        Format::Slides => {
+            (slides::page(notebook, title, sanitize).into_bytes(), format.mime(), ".slides.html".to_owned())
         }
         Format::Notebook => (notebook.to_bytes(), format.mime(), ".ipynb".to_owned()),
         Format::Pdf => (pdf::print(&html::page(notebook, title, false))?, format.mime(), ".pdf".to_owned()),

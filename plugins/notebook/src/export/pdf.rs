@@ -41,6 +41,11 @@ fn browser() -> Option<PathBuf> {
     BROWSERS.iter().find_map(|name| found(name))
 }
 
+/// Whether there is a browser that prints.
+pub(super) fn has_browser() -> bool {
+    browser().is_some()
+}
+
 /// The PDF of an HTML page.
 pub(super) fn print(page: &str) -> Result<Vec<u8>, PdfError> {
     let browser = browser().ok_or(PdfError::NoBrowser)?;

@@ -153,3 +153,36 @@ fn a_notebook_without_images_is_one_file() {
         assert_eq!(Format::parse(format.name()), Some(format));
     }
 }
+
+#[test]
+fn slides() {
+    let kind = |slide_type: &str| json!({"slideshow": {"slide_type": slide_type}});
+    let text = |id: &str, source: &str, metadata: serde_json::Value| json!({"cell_type": "markdown", "id": id, "metadata": metadata, "source": source});
+    let deck = |cells: serde_json::Value| {
+        let file = json!({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells});
+        let made = export(&format::from_json(file).unwrap(), "deck", Format::Slides, false).unwrap();
+        assert_eq!((made.mime, made.extension.as_str()), ("text/html", ".slides.html"));
+        text_of(&made)
+    };
+    let marked = deck(json!([
+        text("a", "first", kind("slide")),
+        text("b", "beside", json!({})),
+        text("c", "later", kind("fragment")),
+        text("d", "hidden", kind("skip")),
+        text("e", "second", kind("subslide")),
+        text("f", "to say", kind("notes")),
+    ]));
+    assert_eq!(marked.matches("<article>").count(), 2);
+    let (one, two) = marked.split_once("</article>").unwrap();
+    contains(one, &["first", "beside", "<div class=\"fragment\"><section class=\"text\"><p>later"]);
+    contains(two, &["second", "<div class=\"notes\"><section class=\"text\"><p>to say"]);
+    assert!(!marked.contains("hidden</p>"));
+    // Nobody marked slides: headings begin them.
+    let unmarked = deck(json!([
+        text("a", "# One", json!({})),
+        text("b", "x", json!({})),
+        text("c", "## Two", json!({})),
+        text("d", "### Part", json!({}))
+    ]));
+    assert_eq!(unmarked.matches("<article>").count(), 2);
+}

@@ -50,9 +50,11 @@ impl From<PdfError> for ApiError {
 }
 
 pub(super) async fn formats() -> Json<Value> {
-    let all = Format::ALL
-        .iter()
-        .map(|format| (format.name().to_owned(), json!({"output_mimetype": format.mime()})));
+    let shown = |format: &Format| match format.problem() {
+        None => json!({"output_mimetype": format.mime()}),
+        Some(problem) => json!({"output_mimetype": format.mime(), "problem": problem}),
+    };
+    let all = Format::ALL.iter().map(|format| (format.name().to_owned(), shown(format)));
     Json(Value::Object(all.collect()))
 }
 

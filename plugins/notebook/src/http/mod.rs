@@ -32,6 +32,7 @@ mod published;
 mod raw_files;
 mod resolve;
 mod rights;
+mod running;
 mod second_factor;
 mod server_user;
 mod sessions;
@@ -93,6 +94,8 @@ pub fn router(notebook: Shared) -> Router {
         .route("/join", get(share::ask_join).post(share::join))
         .route("/publish/{*path}", post(published::publish))
         .route("/library", get(pages::tree_root))
+        .route("/running", get(pages::tree_root))
+        .route("/api/running", get(running::list))
         .route("/api/notebooks", get(lists::list))
         .route("/api/notebooks/{*path}", get(lists::show).patch(lists::change))
         .route("/api/import", post(import::import))

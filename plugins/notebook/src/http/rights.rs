@@ -36,7 +36,7 @@ impl Notebook {
     }
 
     /// Whether `principal` is the single user, or an administrator.
-    fn may_everything(&self, principal: &Principal) -> bool {
+    pub(super) fn may_everything(&self, principal: &Principal) -> bool {
         self.access.level(principal, &RelativePath::default()) == Some(Level::Manage)
     }
 

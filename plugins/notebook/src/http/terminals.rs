@@ -41,6 +41,15 @@ impl Notebook {
         Ok(home)
     }
 
+    /// The terminals that `principal` may end: their own; all if they are an administrator.
+    pub(super) async fn endable_terminals(&self, principal: &Principal) -> Result<Vec<TerminalModel>> {
+        let mut terminals = self.link.terminals().await?;
+        if !self.may_everything(principal) {
+            terminals.retain(|terminal| principal.is_known() && terminal.owner == principal.name);
+        }
+        Ok(terminals)
+    }
+
     /// The terminal `name`, if it belongs to `principal`.
     async fn own_terminal(&self, principal: &Principal, name: &str) -> Result<TerminalModel> {
         self.may_have_terminals(principal)?;
@@ -129,7 +138,9 @@ pub(super) async fn close(
     principal: Principal,
     Path(name): Path<String>,
 ) -> Result<StatusCode> {
-    notebook.own_terminal(&principal, &name).await?;
+    if !notebook.endable_terminals(&principal).await?.iter().any(|terminal| terminal.name == name) {
+        return Err(ApiError::missing(format!("there is no terminal `{name}`")));
+    }
     notebook.link.close_terminal(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

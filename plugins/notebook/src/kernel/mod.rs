@@ -14,6 +14,7 @@ mod reaper;
 pub mod sandbox;
 pub mod specs;
 mod transport;
+pub mod usage;
 pub mod wire;
 
 pub(crate) use self::transport::HOST_SESSION;

@@ -123,6 +123,14 @@ pub enum Change {
         /// The message.
         message: CommMessage,
     },
+    /// The debugger of the kernel reports something: `stopped`, `continued`, and so on.
+    DebugEvent {
+        /// The name of the event in the Debug Adapter Protocol.
+        event: String,
+        /// Its body.
+        #[cfg_attr(test, ts(type = "JsonObject"))]
+        body: Object,
+    },
     /// The file was written.
     Saved {
         /// All events up to this one are in the file.

@@ -154,6 +154,8 @@ pub struct Kernel {
     pub state: KernelState,
     /// Why it died, or what to do if there is no kernel; for users.
     pub message: Option<String>,
+    /// Whether it has a debugger.
+    pub debugger: bool,
 }
 
 /// The state of a kernel.

@@ -133,6 +133,16 @@ pub enum Reply {
         /// By name.
         variables: Option<Vec<Variable>>,
     },
+    /// What the debugger of the kernel answered.
+    Debug {
+        /// Whether it did what was asked; also false if the kernel has no debugger, or did not answer.
+        success: bool,
+        /// Why not.
+        message: Option<String>,
+        /// The body of the response.
+        #[cfg_attr(test, ts(type = "JsonObject"))]
+        body: Object,
+    },
     /// The open comms.
     Comms {
         /// In no order.

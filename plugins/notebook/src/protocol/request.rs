@@ -167,6 +167,15 @@ pub enum Operation {
     },
     /// Asks for the variables of a Python kernel. Replies `variables`, when the kernel is idle.
     ListVariables,
+    /// Sends a request of the Debug Adapter Protocol to a kernel with [`super::Kernel::debugger`]. Replies `debug`; its events arrive
+    /// as [`Change::DebugEvent`].
+    Debug {
+        /// The command, also one of Jupyter's own (`debugInfo`, `dumpCell`).
+        command: String,
+        /// Its arguments.
+        #[cfg_attr(test, ts(type = "JsonObject"))]
+        arguments: Object,
+    },
     /// Answers an [`Change::InputRequested`]. Replies `done`.
     AnswerInput {
         /// What the user typed.

@@ -24,6 +24,7 @@ mod mail;
 mod other_kernels;
 mod programs;
 mod rest;
+mod running;
 mod runs;
 mod server;
 mod support;

@@ -15,6 +15,7 @@ import { LibraryPage } from "./ui/library";
 import { ListPage } from "./ui/list";
 import { PublishedPage } from "./ui/published";
 import { NotebookPage } from "./ui/notebook";
+import { RunningPage } from "./ui/running";
 
 applyToPage();
 const here = place(new URL(location.href), base());
@@ -33,9 +34,9 @@ if (here.page === "notebook") {
 } else if (here.page === "history") {
   document.body.className = "list-page";
   new HistoryPage(here.path).open(document.body);
-} else if (here.page === "library" || here.page === "inbox") {
+} else if (here.page === "library" || here.page === "inbox" || here.page === "running") {
   document.body.className = "list-page";
-  (here.page === "library" ? new LibraryPage() : new InboxPage()).open(document.body);
+  (here.page === "library" ? new LibraryPage() : here.page === "running" ? new RunningPage() : new InboxPage()).open(document.body);
 } else {
   document.body.className = "list-page";
   new ListPage(here.folder).open(document.body);

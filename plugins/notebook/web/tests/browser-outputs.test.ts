@@ -45,7 +45,7 @@ page("hostile names and outputs do nothing", async ({ fake, context }) => {
         { output_type: "display_data", data: { "image/png": "\"><script>document.title='owned'</script>" }, metadata: {} },
       ],
     }),
-  ], { path: evil, kernel: { id: "k", name: EVIL_HTML, display_name: EVIL_HTML, language: "python", state: "dead", message: EVIL_HTML } });
+  ], { path: evil, kernel: { id: "k", name: EVIL_HTML, display_name: EVIL_HTML, language: "python", state: "dead", message: EVIL_HTML, debugger: false } });
   const book = await fake.open(context, `notebooks/${encodeURIComponent(evil)}`);
   await book.waitForSelector(".cell");
   await book.locator("iframe").first().scrollIntoViewIfNeeded();

@@ -40,9 +40,9 @@ async function tryNow(book: Page): Promise<void> {
 
 page("a notebook that cannot be opened: the reason is told and stays; once it can be, it opens by itself", async ({ fake, context }) => {
   fake.document = notebook([cell("c", { source: "a = 1" })]);
-  fake.refusal = { code: 400, message: "`a.ipynb` is not a notebook: it is not JSON" };
+  fake.refusal = { code: 404, message: "`a.ipynb` is in a folder that cannot be read" };
   const book = await fake.open(context);
-  const notice = book.locator(".notice", { hasText: "is not a notebook: it is not JSON" });
+  const notice = book.locator(".notice", { hasText: "in a folder that cannot be read" });
   await notice.waitFor();
   const first = await notice.elementHandle();
   await waitFor("it is tried again", () => fake.connections.length > 2);

@@ -32,7 +32,7 @@ export function notebook(cells: Cell[], part: Partial<Document> = {}): Document 
     path: "a.ipynb",
     cells,
     metadata: {},
-    kernel: { id: "k", name: "python3", display_name: "Python 3", language: "python", state: "idle", message: null },
+    kernel: { id: "k", name: "python3", display_name: "Python 3", language: "python", state: "idle", message: null, debugger: false },
     unsaved: false,
     conflict: false,
     last_modified: new Date().toISOString(),
@@ -84,7 +84,7 @@ export class Fake {
       const address = new URL(route.request().url());
       const path = decodeURIComponent(address.pathname).slice(decodeURIComponent(PREFIX).length);
       if (this.down) return route.abort("connectionrefused");
-      const file = path.startsWith("static/") ? path.slice(7) : /^(?:$|tree|notebooks|edit|terminals|library|history|inbox)/.test(path) ? "index.html" : null;
+      const file = path.startsWith("static/") ? path.slice(7) : /^(?:$|tree|notebooks|edit|terminals|library|running|history|inbox)/.test(path) ? "index.html" : null;
       if (file !== null) {
         const body = await readFile(new URL(file, DIST));
         const policy = file === "index.html" ? page : file === "frame.html" ? frame : "";
@@ -105,6 +105,7 @@ export class Fake {
         this.xsrf = route.request().headers()["x-xsrftoken"] ?? null;
         return route.fulfill(this.noLogout ? { status: 403, json: { message: "the `_xsrf` value does not match" } } : { status: 303, headers: { location: `${PREFIX}logout` } });
       }
+      if (path === "api/environments" && said === undefined) return route.fulfill({ json: { environments: [], can_install: false } });
       if (path === "api/sessions") return route.fulfill({ json: this.sessions });
       if (path === "api/kernelspecs") return route.fulfill({ json: { default: "python3", kernelspecs: { python3: { name: "python3", spec: { display_name: "Python 3", language: "python" } } } } });
       const text = path.startsWith("api/contents/") ? this.texts[path.slice("api/contents/".length)] : undefined;

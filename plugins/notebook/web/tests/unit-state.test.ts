@@ -114,13 +114,13 @@ test("what a user may not do is not tried, and they are told why", async () => {
   assert.equal(w.session.insert(0, "code", "x"), "");
   w.session.remove(["c"]);
   w.session.move("c", 0);
-  await w.session.run(["c"]);
+  await w.session.kernel.run(["c"]);
   await w.session.setType("c", "markdown");
   assert.deepEqual(w.ops(), []);
   assert.equal(w.session.notebook.cells.length, 1);
   assert.ok(w.reports.every((text) => text === "You may only view this notebook.") && w.reports.length === 4, w.reports.join());
   open("run");
-  void w.session.run(["c"]);
+  void w.session.kernel.run(["c"]);
   await turnless();
   assert.deepEqual(w.ops(), [{ type: "run", cell_ids: ["c"] }]);
   w.session.remove(["c"]);
@@ -277,7 +277,7 @@ test("a run whose answer was lost is not run twice, however late the missed chan
     for (const [missed, expected] of [[[], 1], [[running], 0], [[other, other], 1], [[other, running], 0]] as const) {
       const w = world();
       opened(w);
-      void w.session.run(["c"]);
+      void w.session.kernel.run(["c"]);
       await turn();
       assert.ok(w.find("run"));
       w.cut();
@@ -297,7 +297,7 @@ test("a run waits for what was missed over a second cut", () =>
   timed(async () => {
     const w = world();
     opened(w);
-    void w.session.run(["c"]);
+    void w.session.kernel.run(["c"]);
     await turn();
     w.cut();
     await turn(20);
@@ -319,7 +319,7 @@ test("a snapshot after a cut tells whether the cell was queued", () =>
     for (const [state, expected] of [["queued", 0], ["idle", 1]] as const) {
       const w = world();
       opened(w);
-      void w.session.run(["c"]);
+      void w.session.kernel.run(["c"]);
       await turn();
       w.cut();
       await turn(20);
@@ -345,7 +345,7 @@ test("a document that cannot be opened tells the reason, and is tried again", ()
     const w = world();
     w.session.start();
     w.say({ type: "error", code: 400, message: "`a.ipynb` is not a notebook" });
-    assert.deepEqual(w.session.connectionState, { state: "offline", message: "`a.ipynb` is not a notebook" });
+    assert.deepEqual(w.session.connectionState, { state: "offline", message: "`a.ipynb` is not a notebook", status: 400 });
     await turn(20);
     assert.equal(w.sockets.length, 2);
     assert.equal(w.session.loaded, false);
@@ -356,7 +356,7 @@ test("a run waits for the text that was typed just before", () =>
     const w = world();
     opened(w);
     w.session.edit("c", "new");
-    void w.session.run(["c"]);
+    void w.session.kernel.run(["c"]);
     await turn();
     assert.deepEqual(w.ops().map((op) => op.type), ["set_source"]);
     w.say({ type: "reply", id: 1, reply: { type: "edited", revision: 4 } });

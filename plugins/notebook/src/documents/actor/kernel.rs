@@ -106,6 +106,11 @@ impl Actor {
                 self.carry_out(effects).await;
                 return None;
             }
+            Operation::Debug { command, arguments } => {
+                let effects = self.engine.debug(client, id, &command, arguments);
+                self.carry_out(effects).await;
+                return None;
+            }
             Operation::AnswerInput { value } => match self.engine.answer_input(&mut self.model, &value) {
                 Ok(effects) => {
                     self.carry_out(effects).await;

@@ -28,12 +28,13 @@ impl Engine {
             (Channel::Iopub, "comm_open") => self.take_comm(CommKind::Open, message, &parent),
             (Channel::Iopub, "comm_msg") => self.take_comm(CommKind::Message, message, &parent),
             (Channel::Iopub, "comm_close") => self.take_comm(CommKind::Close, message, &parent),
+            (Channel::Iopub, "debug_event") => self.take_debug_event(&message.content()),
             (Channel::Iopub, kind) => self.take_output(model, kind, message, &parent),
             (Channel::Shell, "execute_reply") if self.queries.has(&parent.msg_id) => {
                 self.effects.extend(self.queries.answer(&parent.msg_id, &message.content()));
             }
             (Channel::Shell, "execute_reply") => self.take_reply(model, &message.content(), &parent),
-            (Channel::Shell, "complete_reply" | "inspect_reply") => {
+            (Channel::Shell, "complete_reply" | "inspect_reply") | (Channel::Control, "debug_reply") => {
                 self.effects.extend(self.queries.answer(&parent.msg_id, &message.content()));
             }
             (Channel::Stdin, "input_request") if parent.session == DOCUMENT_SESSION => {

@@ -3,6 +3,7 @@
 //! Nothing here waits or does I/O. The document's actor carries out the effects, in their order.
 
 mod comms;
+mod debugger;
 mod deliver;
 mod directives;
 mod effect;
@@ -23,6 +24,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::comms::Comms;
+pub(super) use self::debugger::has_debugger;
 pub(super) use self::effect::{Effect, RunEvent};
 use self::queries::{Queries, Query, QueryKind, code_points};
 use self::record::Checkpoint;
@@ -54,6 +56,8 @@ pub(super) struct Engine {
     /// Whether the kernel is new, so that the cells with `%auto` run first.
     is_new: bool,
     queries: Queries,
+    /// The number of the last request to the debugger.
+    debug_requests: u64,
     comms: Comms,
     /// Requests to reply to when the kernel is ready.
     starting: Vec<(u64, u32)>,
@@ -75,6 +79,7 @@ impl Engine {
             language: None,
             state: KernelState::None,
             message: None,
+            debugger: false,
         };
         Engine {
             path: path.to_owned(),
@@ -89,6 +94,7 @@ impl Engine {
             held: VecDeque::new(),
             is_new: false,
             queries: Queries::default(),
+            debug_requests: 0,
             comms: Comms::default(),
             starting: Vec::new(),
             marked: None,
@@ -178,6 +184,7 @@ impl Engine {
             _ => {}
         }
         self.learn_language(model, event.info.as_ref());
+        self.learn_debugger(event.info.as_ref());
         match event.state {
             KernelState::Idle | KernelState::Busy => self.answer_starting(&Ok(Reply::Done)),
             KernelState::Dead => {
@@ -206,7 +213,12 @@ impl Engine {
     /// Asks the kernel for completions at `cursor`, a place in UTF-16 units.
     pub(super) fn complete(&mut self, client: u64, id: u32, code: String, cursor: usize) -> Vec<Effect> {
         let content = json!({"code": code, "cursor_pos": code_points(&code, cursor)});
-        self.ask("complete_request", &content, Query::new(client, id, code, QueryKind::Completion))
+        self.ask(
+            Channel::Shell,
+            "complete_request",
+            &content,
+            Query::new(client, id, code, QueryKind::Completion),
+        )
     }
 
     /// Asks the kernel for help on the name at `cursor`, a place in UTF-16 units.
@@ -220,17 +232,22 @@ impl Engine {
     ) -> Vec<Effect> {
         let content =
             json!({"code": code, "cursor_pos": code_points(&code, cursor), "detail_level": detail.min(1)});
-        self.ask("inspect_request", &content, Query::new(client, id, code, QueryKind::Inspection))
+        self.ask(
+            Channel::Shell,
+            "inspect_request",
+            &content,
+            Query::new(client, id, code, QueryKind::Inspection),
+        )
     }
 
-    fn ask(&mut self, msg_type: &str, content: &Value, query: Query) -> Vec<Effect> {
+    fn ask(&mut self, channel: Channel, msg_type: &str, content: &Value, query: Query) -> Vec<Effect> {
         let ready = matches!(self.kernel.state, KernelState::Idle | KernelState::Busy) && self.attached;
         if !ready || self.queries.is_full() {
             self.effects.push(query.answer(None));
             return self.take_effects();
         }
         let msg_id = new_msg_id("ask");
-        let message = Message::new(Channel::Shell, msg_type, &msg_id, DOCUMENT_SESSION, content);
+        let message = Message::new(channel, msg_type, &msg_id, DOCUMENT_SESSION, content);
         self.effects.push(Effect::Send(message));
         self.queries.add(msg_id, query);
         self.take_effects()

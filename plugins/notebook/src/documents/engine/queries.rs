@@ -10,8 +10,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Effect;
+use super::debugger::read_response;
 use super::variables::read_variables;
-use crate::protocol::{Completion, Reply};
+use crate::protocol::{Completion, Object, Reply};
 
 /// How long such a request may take. IPython's first completion takes 4 s, on a loaded machine 15 s. A page
 /// that has sent another request since ignores a late reply.
@@ -34,6 +35,7 @@ pub(super) enum QueryKind {
     Completion,
     Inspection,
     Variables,
+    Debug,
 }
 
 impl Query {
@@ -43,7 +45,9 @@ impl Query {
 
     /// The reply to the page, from the content of the kernel's reply; `None`: an empty one.
     pub(super) fn answer(&self, content: Option<&Value>) -> Effect {
-        let reply = match content.filter(|content| content["status"] == "ok") {
+        // A response of the debugger has no status.
+        let is_answer = |content: &&Value| content["status"] == "ok" || matches!(self.kind, QueryKind::Debug);
+        let reply = match content.filter(is_answer) {
             Some(content) => self.read(content),
             None => self.nothing(),
         };
@@ -55,12 +59,14 @@ impl Query {
             QueryKind::Completion => Reply::Completions { matches: Vec::new(), start: 0, end: 0 },
             QueryKind::Inspection => Reply::Inspection { data: None },
             QueryKind::Variables => Reply::Variables { variables: None },
+            QueryKind::Debug => Reply::Debug { success: false, message: None, body: Object::new() },
         }
     }
 
     fn read(&self, content: &Value) -> Reply {
         match self.kind {
             QueryKind::Variables => Reply::Variables { variables: read_variables(content) },
+            QueryKind::Debug => read_response(content),
             QueryKind::Inspection => {
                 let found = content["found"].as_bool().unwrap_or_default();
                 let data = content["data"].as_object().filter(|data| found && !data.is_empty());

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::queries::{Query, QueryKind};
 use super::{Effect, Engine};
+use crate::kernel::message::Channel;
 use crate::protocol::Variable;
 
 /// A Python expression whose value is base64 of a JSON list of lists: name, type, size and value as text.
@@ -28,7 +29,7 @@ impl Engine {
             "code": "", "silent": true, "store_history": false, "user_expressions": {NAME: EXPRESSION.trim()},
             "allow_stdin": false, "stop_on_error": false,
         });
-        self.ask("execute_request", &content, query)
+        self.ask(Channel::Shell, "execute_request", &content, query)
     }
 }
 

@@ -172,6 +172,7 @@ impl Terminal {
             owner: self.owner.clone(),
             last_activity: self.screen.lock().last_activity.clone(),
             folder: self.folder.clone(),
+            pid: Some(self.pid.as_raw_nonzero().get().cast_unsigned()),
         }
     }
 

@@ -315,4 +315,7 @@ pub struct TerminalModel {
     pub last_activity: String,
     /// The folder it started in.
     pub folder: String,
+    /// The id of its process.
+    #[serde(default)]
+    pub pid: Option<u32>,
 }

@@ -1,5 +1,6 @@
 //! One cell in the page. Knows its model and the notebook view that contains it; sends nothing itself.
 
+import { type Debugging, showDebugging } from "../editor/debugging";
 import { type OtherCursor, showOthers } from "../editor/others";
 import { color } from "../state/people";
 import type { EditorState } from "@codemirror/state";
@@ -8,54 +9,58 @@ import { makeEditor, type EditorHost, setText, showSettings } from "../editor/ed
 import { highlight } from "../editor/languages";
 import { renderMarkdown } from "../outputs/markdown";
 import type { Cell, JsonObject } from "../protocol";
-import { recordedElapsed } from "../state/notebook";
-import { type Doubt, DOUBTS } from "../state/order";
+import type { Doubt } from "../state/order";
 import { settings } from "../state/settings";
-import { button, duration, fill, h } from "../dom";
+import { button, fill, h } from "../dom";
+import { showClash, showQuestion } from "./asks";
 import { flag, withJupyter } from "./flags";
-import { OutputBox, outputsHidden, type OutputsHost } from "./outputs";
+import { type Folding, showFold } from "./fold";
+import { breakpointLine, splitLines } from "./lines";
+import { CellParts } from "./parts";
+import type { PromptHost } from "./prompt";
+import { editorRange, renderedRange, shownRange } from "./ranges";
+import { listenToMouse } from "./mouse";
+import { slideTypeChoice } from "./slide-type";
+import { outputsHidden, type OutputsHost } from "./outputs";
 
 /** What a cell needs from the notebook around it. */
-export interface CellHost extends OutputsHost {
+export interface CellHost extends OutputsHost, PromptHost {
   language(): string;
   writable(): boolean;
-  started(id: string): number | undefined;
-  elapsed(id: string): number | undefined;
-  ended(id: string): Date | undefined;
-  /** Takes a cell that waits to run out of the queue. */
-  cancel(id: string): void;
   /** Hides or shows the section of a heading. */
   fold(id: string): void;
   owner(id: string): EditorHost;
   /** The user selected the cell with the mouse or by focus; `edit`: its editor. */
   select(id: string, edit: boolean, extend: boolean): void;
-  run(id: string): void;
-  interrupt(): void;
   setMetadata(id: string, metadata: JsonObject): void;
   /** Opens the menu of actions on the cell, below a button. */
   menu(id: string, anchor: HTMLElement): void;
   decide(id: string, keep: "mine" | "theirs"): void;
   editorMade(id: string): void;
+  /** Whether each cell shows what it is in a presentation. */
+  slideTypes(): boolean;
+  /** What the debugger says about the cell; null: it is off. */
+  debugging(id: string): Debugging | null;
+  /** Sets or removes a breakpoint. */
+  toggleBreakpoint(id: string, line: number): void;
+  /** The text changed, and its breakpoints are elsewhere. */
+  moveBreakpoints(id: string, lines: readonly number[]): void;
 }
 
 const KIND_NAMES = { code: "Code", markdown: "Markdown", raw: "Raw" } as const;
 
 export class CellView {
   readonly element: HTMLElement;
-  readonly #prompt = h("div", { class: "prompt" });
-  readonly #input = h("div", { class: "input" });
-  readonly #clash = h("div", { class: "clash", role: "alert", hidden: true });
-  readonly #footer = h("div", { class: "cell-footer" });
-  readonly #fold = h("div", { class: "fold" });
-  readonly #people = h("div", { class: "cell-people" });
-  readonly #question = h("div", { class: "question" });
-  readonly #outputs: OutputBox;
+  #made: CellParts | null = null;
   #editor: EditorView | null = null;
   #state: EditorState | null = null;
   #editing = false;
+  /** Why the results may be old. */
+  #doubt: Doubt | null = null;
+  /** What it hides as a heading. */
+  #folding: Folding | null = null;
   /** Whether the content is in the page. In a long notebook, cells out of view get it later. */
   #filled = false;
-  #ticking: ReturnType<typeof setInterval> | null = null;
 
   private cell: Cell;
   private readonly host: CellHost;
@@ -63,45 +68,42 @@ export class CellView {
   constructor(cell: Cell, host: CellHost) {
     this.cell = cell;
     this.host = host;
-    this.#outputs = new OutputBox(host, () => this.toggleOutputs());
     const { id } = cell;
     this.element = h("section", { class: "cell", "data-id": id, tabindex: -1, role: "group" });
     this.element.addEventListener("focusin", (event) => {
       const inEditor = this.#editor !== null && event.target instanceof Node && this.#editor.dom.contains(event.target);
       if (event.target === this.element || inEditor) this.host.select(id, inEditor, false);
     });
-    this.element.addEventListener("mousedown", (event) => {
-      const target = event.target;
-      if (!(target instanceof Element) || target.closest("button, a, input, iframe, .cm-editor, summary, .outputs, .static") !== null) return;
-      // Rendered Markdown can be selected and copied.
-      if (target.closest(".markdown") !== null) return;
-      // What is left of the cell is dragged.
-      if (target.closest(".gutter") === null) event.preventDefault();
-      this.host.select(id, false, event.shiftKey);
+    listenToMouse(this.element, (extend) => {
+      this.host.select(id, false, extend);
       this.element.focus({ preventScroll: true });
     });
-    this.element.addEventListener("click", (event) => {
-      if (event.target instanceof Element && event.target.closest(".markdown, .outputs") !== null && document.getSelection()?.isCollapsed !== false && event.target.closest("a, button, summary, iframe, input") === null) {
-        this.host.select(id, false, event.shiftKey);
-        this.element.focus({ preventScroll: true });
-      }
-    });
-    this.#input.addEventListener("dblclick", () => {
+    this.showKind();
+  }
+
+  get #parts(): CellParts {
+    this.#made ??= new CellParts(this.host, () => this.toggleOutputs(), () => {
       if (this.cell.cell_type === "markdown" && !this.#editing) this.edit();
     });
-    this.showKind();
+    return this.#made;
   }
 
   /** Puts the content into the page, if it is not there yet. */
   fillIn(): void {
     if (this.#filled) return;
     this.#filled = true;
-    this.element.append(
-      h("div", { class: "gutter", draggable: "true" }, this.#prompt, this.#fold, this.#people),
-      h("div", { class: "body" }, this.#clash, this.#input, this.#footer, this.#question, this.#outputs.element, this.#outputs.row),
-      this.#tools(),
-    );
+    this.element.append(...this.#parts.elements(this.#tools()));
+    if (this.#folding !== null) this.showFold(this.#folding);
     this.showKind();
+  }
+
+  /** Takes the content out of the page, which keeps its height; `fillIn` brings it back. Not if something in it would be lost. */
+  emptyOut(): void {
+    const used = this.#editor !== null || this.#editing || this.cell.state !== "idle" || this.element.tabIndex === 0 || this.#made?.isNeeded === true;
+    if (!this.#filled || used || this.element.contains(document.activeElement) || this.element.querySelector("iframe, audio, video") !== null) return;
+    this.#filled = false;
+    this.#made = null;
+    this.element.replaceChildren();
   }
 
   get id(): string {
@@ -142,6 +144,13 @@ export class CellView {
     this.showSource();
     this.showState();
     this.showOutputs();
+    this.showSlideType();
+  }
+
+  /** Shows what the cell is in a presentation, if that is to be seen. */
+  showSlideType(): void {
+    if (!this.#filled) return;
+    fill(this.#parts.slide, this.host.slideTypes() && slideTypeChoice(this.cell, this.host.writable(), (metadata) => this.host.setMetadata(this.cell.id, metadata)));
   }
 
   /** The number that screen readers read. */
@@ -167,22 +176,26 @@ export class CellView {
     }
     const hidden = flag(this.cell.metadata, "source_hidden");
     if (hidden) {
-      fill(this.#input, button("Source is hidden: show it", () => this.#setJupyter("source_hidden", false), { class: "folded" }));
+      fill(this.#parts.input, button("Source is hidden: show it", () => this.#setJupyter("source_hidden", false), { class: "folded" }));
     } else if (cell_type === "markdown" && !this.#editing) {
       const box = h("div", { class: "markdown" });
       if (source.trim() === "") box.append(h("p", { class: "placeholder" }, "Empty Markdown cell: press Enter or double-click to edit"));
       else box.append(renderMarkdown(source, this.host.context(this.cell)));
-      fill(this.#input, box);
+      fill(this.#parts.input, box);
     } else {
-      const pre = h("pre", { class: "static" }, highlight(source, cell_type === "code" ? this.host.language() : cell_type));
-      if (settings().lineNumbers) pre.classList.add("numbered");
+      const code = cell_type === "code";
+      const pre = h("pre", { class: "static" }, highlight(source, code ? this.host.language() : cell_type));
+      const debugging = code ? this.host.debugging(this.cell.id) : null;
       if (source === "") pre.append(h("br"));
+      if (settings().lineNumbers || debugging !== null) splitLines(pre, debugging, settings().lineNumbers);
       pre.addEventListener("mousedown", (event) => {
         if (event.button !== 0) return;
         event.preventDefault();
-        this.edit(undefined, event);
+        const line = breakpointLine(event);
+        if (line !== null) this.host.toggleBreakpoint(this.cell.id, line);
+        else this.edit(undefined, event);
       });
-      fill(this.#input, pre);
+      fill(this.#parts.input, pre);
     }
   }
 
@@ -193,9 +206,9 @@ export class CellView {
     if (this.#editor === null) {
       this.#editing = true;
       const { cell_type, source, id } = this.cell;
-      this.#input.replaceChildren();
+      this.#parts.input.replaceChildren();
       this.#editor = makeEditor(
-        this.#input,
+        this.#parts.input,
         source,
         {
           kind: cell_type,
@@ -206,6 +219,7 @@ export class CellView {
         this.host.owner(id),
         this.#state ?? undefined,
       );
+      this.#showEditorDebugging();
       this.host.editorMade(id);
     }
     const editor = this.#editor;
@@ -225,8 +239,24 @@ export class CellView {
   /** Shows who else types in this cell, and where. */
   showPeople(others: OtherCursor[]): void {
     const names = [...new Set(others.map(({ name }) => name))];
-    fill(this.#people, ...names.map((name) => h("span", { class: `person person-${color(name)}`, title: `${name} is in this cell` }, name)));
+    if (names.length > 0 || this.#made !== null) fill(this.#parts.people, ...names.map((name) => h("span", { class: `person person-${color(name)}`, title: `${name} is in this cell` }, name)));
     if (this.#editor !== null) showOthers(this.#editor, others);
+  }
+
+  /** Shows the breakpoints, and the line where the program is stopped. */
+  showDebugging(): void {
+    if (this.cell.cell_type !== "code") return;
+    if (this.host.debugging(this.cell.id)?.stopped != null) this.fillIn();
+    if (this.#editor === null) this.showSource();
+    else this.#showEditorDebugging();
+  }
+
+  #showEditorDebugging(): void {
+    if (this.#editor === null || this.cell.cell_type !== "code") return;
+    showDebugging(this.#editor, this.host.debugging(this.cell.id), {
+      toggle: (line) => this.host.toggleBreakpoint(this.cell.id, line),
+      moved: (lines) => this.host.moveBreakpoints(this.cell.id, lines),
+    });
   }
 
   /** Removes the editor and keeps its undo history. A Markdown cell is rendered. */
@@ -264,137 +294,49 @@ export class CellView {
   /** A part of the source in the page; null if it is not shown as text. */
   rangeOf(from: number, to: number): Range | null {
     this.fillIn();
-    const range = document.createRange();
-    if (this.#editor !== null) {
-      const { state } = this.#editor;
-      if (to > state.doc.length) return null;
-      const [start, end] = [this.#editor.domAtPos(from), this.#editor.domAtPos(to)];
-      range.setStart(start.node, start.offset);
-      range.setEnd(end.node, end.offset);
-      return range;
-    }
-    const pre = this.#input.querySelector(".static");
-    if (pre === null) return this.#rendered(from, to);
-    const walker = document.createTreeWalker(pre, NodeFilter.SHOW_TEXT);
-    let at = 0;
-    for (let node = walker.nextNode(); node !== null; node = walker.nextNode()) {
-      const length = (node as Text).length;
-      if (from >= at && from < at + length) range.setStart(node, from - at);
-      if (to > at && to <= at + length) {
-        range.setEnd(node, to - at);
-        return range;
-      }
-      at += length;
-    }
-    return null;
-  }
-
-  /** Where rendered Markdown shows a part of the source: the same text, as often as it stands before it. */
-  #rendered(from: number, to: number): Range | null {
-    const text = this.cell.source.slice(from, to);
-    let skip = this.cell.source.slice(0, from).split(text).length - 1;
-    const walker = document.createTreeWalker(this.#input, NodeFilter.SHOW_TEXT);
-    for (let node = walker.nextNode(); node !== null; node = walker.nextNode()) {
-      for (let at = (node as Text).data.indexOf(text); at >= 0; at = (node as Text).data.indexOf(text, at + 1)) {
-        if (skip-- > 0) continue;
-        const range = document.createRange();
-        range.setStart(node, at);
-        range.setEnd(node, at + text.length);
-        return range;
-      }
-    }
-    return null;
+    if (this.#editor !== null) return editorRange(this.#editor, from, to);
+    const pre = this.#parts.input.querySelector(".static");
+    if (pre === null) return renderedRange(this.#parts.input, this.cell.source, from, to);
+    return shownRange(pre, from, to);
   }
 
   showState(): void {
-    const { cell_type, state, execution_count } = this.cell;
+    const { state } = this.cell;
     this.element.classList.toggle("running", state === "running");
     this.element.classList.toggle("queued", state === "queued");
     if (!this.#filled) return;
-    if (this.#ticking !== null) clearInterval(this.#ticking);
-    this.#ticking = null;
-    if (cell_type !== "code") {
-      fill(this.#prompt);
-      fill(this.#footer);
-      return;
-    }
-    const mark = state === "running" ? "*" : state === "queued" ? "…" : (execution_count ?? " ");
-    fill(
-      this.#prompt,
-      state === "running"
-        ? button("Interrupt the kernel", () => this.host.interrupt(), { icon: "stop", class: "run-button" })
-        : state === "queued"
-          ? button("Take this cell out of the queue", () => this.host.cancel(this.cell.id), { icon: "close", class: "run-button" })
-        : button("Run this cell", () => this.host.run(this.cell.id), { icon: "run", keys: "Ctrl+Enter", class: "run-button" }),
-      h("span", { class: "count" }, `[${mark}]`),
-    );
-    this.showDoubt(null);
-    this.#showFooter();
-    if (state === "running") this.#ticking = setInterval(() => this.#showFooter(), 100);
+    this.#parts.prompt.show(this.cell);
+    this.#parts.prompt.showDoubt(this.cell, this.#doubt);
   }
 
   /** Shows why the results may be old. */
   showDoubt(doubt: Doubt | null): void {
-    const count = this.#prompt.querySelector<HTMLElement>(".count");
-    if (count === null) return;
-    const ended = this.host.ended(this.cell.id);
-    const ms = this.host.elapsed(this.cell.id);
-    const ran = ended === undefined ? "" : `Ran at ${ended.toLocaleTimeString()}${ms === undefined ? "" : `, took ${duration(ms)}`}`;
-    const title = [doubt === null ? "" : DOUBTS[doubt], ran].filter((part) => part !== "").join(". ");
-    if (count.title !== title) count.title = title;
-    if ((count.dataset["doubt"] ?? null) === doubt) return;
-    if (doubt === null) delete count.dataset["doubt"];
-    else count.dataset["doubt"] = doubt;
-    count.querySelector(".visually-hidden")?.remove();
-    if (doubt !== null) count.append(h("span", { class: "visually-hidden" }, ` ${DOUBTS[doubt]}`));
+    this.#doubt = doubt;
+    this.#made?.prompt.showDoubt(this.cell, doubt);
   }
 
   /** Shows the cell as a heading whose section can be hidden; null: it is none. `hidden`: how many cells it hides. */
-  showFold(fold: { collapsed: boolean; cells: number } | null): void {
-    const key = fold === null ? "" : `${fold.collapsed} ${fold.cells}`;
-    if (this.#fold.dataset["key"] === key) return;
-    this.#fold.dataset["key"] = key;
-    if (fold === null) return fill(this.#fold);
-    const had = this.#fold.contains(document.activeElement);
-    const label = fold.collapsed ? `Show the section (${fold.cells} ${fold.cells === 1 ? "cell" : "cells"})` : "Hide the section";
-    const made = button(label, () => this.host.fold(this.cell.id), { icon: fold.collapsed ? "right" : "below", class: "icon-button small" });
-    made.setAttribute("aria-expanded", String(!fold.collapsed));
-    fill(this.#fold, made, fold.collapsed && h("span", { class: "fold-count" }, `${fold.cells}`));
-    if (had) made.focus({ preventScroll: true });
-  }
-
-  #showFooter(): void {
-    const { state, id } = this.cell;
-    let text = "";
-    if (state === "queued") text = "Waiting to run";
-    else if (state === "running") {
-      const started = this.host.started(id);
-      const ms = started === undefined ? 0 : performance.now() - started;
-      text = ms < 400 ? "Running" : `Running for ${duration(ms)}`;
-    } else {
-      const ms = this.host.elapsed(id) ?? recordedElapsed(this.cell);
-      const ended = this.host.ended(id);
-      if (ms !== null && ms >= 100) text = `Took ${duration(ms)}${ended === undefined ? "" : `, until ${ended.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`}`;
-    }
-    if (this.#footer.textContent !== text) this.#footer.textContent = text;
+  showFold(fold: Folding | null): void {
+    this.#folding = fold;
+    if (this.#made !== null) showFold(this.#made.fold, fold, () => this.host.fold(this.cell.id));
   }
 
   showOutputs(): void {
     const { cell_type, outputs } = this.cell;
     if (!this.#filled) return;
     this.element.classList.toggle("has-outputs", cell_type === "code" && outputs.length > 0);
-    this.#outputs.show(this.cell);
+    this.#parts.outputs.show(this.cell);
   }
 
   showOutput(index: number): void {
     if (!this.#filled) return;
     this.element.classList.toggle("has-outputs", this.cell.cell_type === "code" && this.cell.outputs.length > 0);
-    this.#outputs.showOne(this.cell, index);
+    this.#parts.outputs.showOne(this.cell, index);
   }
 
   appendText(index: number, text: string): void {
     if (!this.#filled) return;
-    this.#outputs.appendText(this.cell, index, text);
+    this.#parts.outputs.appendText(this.cell, index, text);
   }
 
   toggleOutputs(): void {
@@ -408,59 +350,33 @@ export class CellView {
   }
 
   toggleScroll(): void {
-    this.host.setMetadata(this.cell.id, this.#outputs.toggled(this.cell));
+    this.host.setMetadata(this.cell.id, this.#parts.outputs.toggled(this.cell));
   }
 
   showMetadata(): void {
     if (flag(this.cell.metadata, "source_hidden")) this.closeEditor();
     this.showSource();
     this.showOutputs();
-    this.#showFooter();
+    this.showSlideType();
+    this.#parts.prompt.showFooter(this.cell);
   }
 
   /** Shows another user's text beside what was typed here. */
   showClash(theirs: string | null): void {
-    if (theirs === null) {
-      this.#clash.hidden = true;
-      this.#clash.replaceChildren();
-      return;
-    }
-    if (!this.#clash.hidden && this.#clash.dataset["theirs"] === theirs) return;
-    this.#clash.dataset["theirs"] = theirs;
-    this.#clash.hidden = false;
-    fill(
-      this.#clash,
-      h("p", {}, "This cell was changed elsewhere while you were typing. The other text:"),
-      h("pre", { tabindex: 0 }, theirs),
-      h("div", { class: "row" },
-        button("Keep mine", () => this.host.decide(this.cell.id, "mine"), { class: "button" }),
-        button("Use the other", () => this.host.decide(this.cell.id, "theirs"), { class: "button" })),
-    );
+    if (theirs === null && this.#made === null) return;
+    this.fillIn();
+    showClash(this.#parts.clash, theirs, (keep) => this.host.decide(this.cell.id, keep));
   }
 
   /** A kernel's question, or none. */
   showQuestion(question: { prompt: string; password: boolean } | null, answer: (value: string) => void): void {
-    if (question === null) {
-      this.#question.replaceChildren();
-      return;
-    }
-    const input = h("input", { type: question.password ? "password" : "text", "aria-label": question.prompt === "" ? "The program asks for input" : question.prompt, autocomplete: "off", spellcheck: "false" });
-    const form = h("form", { class: "ask" }, h("span", { class: "ask-prompt" }, question.prompt), input, h("button", { type: "submit", class: "button" }, "Send"));
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      answer(input.value);
-      input.disabled = true;
-    });
-    input.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.element.focus();
-      event.stopPropagation();
-    });
-    fill(this.#question, form);
-    input.focus();
+    if (question === null && this.#made === null) return;
+    this.fillIn();
+    showQuestion(this.#parts.question, question, answer, () => this.element.focus());
   }
 
   destroy(): void {
-    if (this.#ticking !== null) clearInterval(this.#ticking);
+    this.#made?.prompt.stop();
     this.#editor?.destroy();
     this.#editor = null;
     this.element.remove();

@@ -47,6 +47,11 @@ export class OutputBox {
     });
   }
 
+  /** Whether the user has opened a long output. */
+  get isOpened(): boolean {
+    return this.#opened;
+  }
+
   /** Shows all outputs of a cell. */
   show(cell: Cell): void {
     const { cell_type, outputs } = cell;

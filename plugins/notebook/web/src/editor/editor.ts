@@ -10,6 +10,7 @@ import type { CellType, Completion as Match } from "../protocol";
 import { diff } from "../state/rebase";
 import { pictureFiles } from "../state/pictures";
 import { settings } from "../state/settings";
+import { debuggingExtension } from "./debugging";
 import { othersExtension } from "./others";
 import { colours, grammar } from "./languages";
 
@@ -113,6 +114,7 @@ function extensions(setting: Setting, owner: EditorHost): Extension {
     keymap.of([...closeBracketsKeymap, ...historyKeymap, ...defaultKeymap.filter((binding) => binding.key !== "Mod-Enter" && binding.key !== "Escape")]),
     EditorView.contentAttributes.of({ "aria-label": setting.label, spellcheck: setting.language === "markdown" ? "true" : "false" }),
     othersExtension(),
+    debuggingExtension(),
     EditorView.updateListener.of((update) => {
       const { anchor, head } = update.state.selection.main;
       if (update.focusChanged && !update.view.hasFocus) owner.cursor(null);

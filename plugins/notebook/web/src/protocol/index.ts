@@ -154,7 +154,15 @@ cursor: number,
 /**
  * 0: signature and documentation; 1: also the source code.
  */
-detail: number, } | { "type": "list_variables" } | { "type": "answer_input", 
+detail: number, } | { "type": "list_variables" } | { "type": "debug", 
+/**
+ * The command, also one of Jupyter's own (`debugInfo`, `dumpCell`).
+ */
+command: string, 
+/**
+ * Its arguments.
+ */
+arguments: JsonObject, } | { "type": "answer_input", 
 /**
  * What the user typed.
  */
@@ -333,7 +341,19 @@ data: JsonObject | null, } | { "type": "variables",
 /**
  * By name.
  */
-variables: Array<Variable> | null, } | { "type": "comms", 
+variables: Array<Variable> | null, } | { "type": "debug", 
+/**
+ * Whether it did what was asked; also false if the kernel has no debugger, or did not answer.
+ */
+success: boolean, 
+/**
+ * Why not.
+ */
+message: string | null, 
+/**
+ * The body of the response.
+ */
+body: JsonObject, } | { "type": "comms", 
 /**
  * In no order.
  */
@@ -612,7 +632,15 @@ input: InputRequest | null, } | { "type": "comm_sent",
 /**
  * The message.
  */
-message: CommMessage, } | { "type": "saved", 
+message: CommMessage, } | { "type": "debug_event", 
+/**
+ * The name of the event in the Debug Adapter Protocol.
+ */
+event: string, 
+/**
+ * Its body.
+ */
+body: JsonObject, } | { "type": "saved", 
 /**
  * All events up to this one are in the file.
  */
@@ -682,7 +710,11 @@ state: KernelState,
 /**
  * Why it died, or what to do if there is no kernel; for users.
  */
-message: string | null, };
+message: string | null, 
+/**
+ * Whether it has a debugger.
+ */
+debugger: boolean, };
 
 /**
  * The state of a kernel.

@@ -40,7 +40,7 @@ export class Notebook {
   cells: Cell[] = [];
   metadata: JsonObject = {};
   path: string;
-  kernel: Kernel = { id: null, name: null, display_name: null, language: null, state: "none", message: null };
+  kernel: Kernel = { id: null, name: null, display_name: null, language: null, state: "none", message: null, debugger: false };
   /** The kernel ended, and nobody asked for it. */
   lostKernel = false;
   input: InputRequest | null = null;
@@ -121,7 +121,7 @@ export class Notebook {
   }
 
   /** Applies one change other than `source_changed`, which `Edits` compares with what was typed here. */
-  apply(change: Exclude<Change, { type: "source_changed" | "comm_sent" }>): void {
+  apply(change: Exclude<Change, { type: "source_changed" | "comm_sent" | "debug_event" }>): void {
     switch (change.type) {
       case "cell_inserted": {
         const at = this.index(change.cell.id);

@@ -1,14 +1,16 @@
 //! One open document: the connection, the document and the drafts together, and everything that a user can do to them.
 
 import type { ChangeSet } from "@codemirror/state";
-import type { Cell, CellType, Change, Completion, Cursor, Document, JsonObject, Keep, Level, Operation, Reply, Variable } from "../protocol";
-import { type Connection, ConnectionLost, type Link, type Listener, Refused } from "../transport/connection";
+import type { Cell, CellType, Change, Cursor, Document, JsonObject, Keep, Level } from "../protocol";
+import { type Connection, type Link, type Listener, Refused } from "../transport/connection";
 import { Comms } from "./comms";
 import { type CellCopy, copyOf, extras } from "./copy";
 import { Edits, type Kept } from "./edits";
 import { History, make, type Step } from "./history";
+import { KernelActions } from "./kernel";
 import { Notebook } from "./notebook";
 import { People } from "./people";
+import { Requests } from "./requests";
 
 /** What the session needs from outside. */
 export interface SessionDeps {
@@ -33,12 +35,16 @@ export class Session implements Listener {
   readonly connection: Connection;
   readonly people: People;
   readonly comms: Comms;
-  connectionState: { state: Link; message: string } = { state: "connecting", message: "" };
+  /** What can be done with the kernel. */
+  readonly kernel: KernelActions;
+  /** What its debugger reports. */
+  onDebug: (event: string, body: JsonObject) => void = () => {};
+  connectionState: { state: Link; message: string; status: number | null } = { state: "connecting", message: "", status: null };
   loaded = false;
   /** The number of the document's newest event when the connection was made. */
   #last = 0;
   #catchingUp: (() => void)[] = [];
-  #own = new Set<number>();
+  readonly #requests: Requests;
   #inserting = new Map<string, Insertion>();
   readonly #history = new History();
   #storing: ReturnType<typeof setTimeout> | null = null;
@@ -48,6 +54,7 @@ export class Session implements Listener {
   constructor(path: string, around: SessionDeps) {
     this.around = around;
     this.notebook = new Notebook(path);
+    this.#requests = new Requests(() => this.connection, around.report);
     this.edits = new Edits({
       send: async (id, source, revision, how) => {
         const insertion = this.#inserting.get(id);
@@ -55,7 +62,7 @@ export class Session implements Listener {
           await insertion.done;
           revision = this.notebook.cell(id)?.revision ?? revision;
         }
-        return this.#ask({ type: "set_source", cell_id: id, source, base_revision: revision, changes: how.toJSON() as unknown }, true);
+        return this.#requests.ask({ type: "set_source", cell_id: id, source, base_revision: revision, changes: how.toJSON() as unknown }, true);
       },
       show: (id, source, revision) => {
         const cell = this.notebook.cell(id);
@@ -78,14 +85,25 @@ export class Session implements Listener {
     this.comms = new Comms({
       load: async () => {
         // Asked while the first cells are shown: it waits until the connection is ready.
-        const reply = await this.#ask({ type: "open_comms" }, true).catch(() => null);
+        const reply = await this.#requests.ask({ type: "open_comms" }, true).catch(() => null);
         return reply?.type === "comms" ? reply.comms : null;
       },
       send: async (message) => {
-        if (this.#may("run")) await this.#look({ type: "send_comm", message });
+        if (this.#may("run")) await this.#requests.look({ type: "send_comm", message });
       },
     });
-    this.people = new People((cursor) => void this.#look({ type: "set_cursor", cursor }), () => this.notebook.emit({ type: "people" }));
+    this.kernel = new KernelActions({
+      notebook: this.notebook,
+      requests: this.#requests,
+      may: () => this.#may("run"),
+      settle: async (ids) => {
+        if (ids === null) return this.edits.settleAll();
+        await Promise.all(ids.map((id) => this.edits.settle(id)));
+        await Promise.all(ids.map((id) => this.#inserting.get(id)?.done));
+      },
+      caughtUp: () => new Promise((resolve) => this.#catchingUp.push(resolve)),
+    });
+    this.people = new People((cursor) => void this.#requests.look({ type: "set_cursor", cursor }), () => this.notebook.emit({ type: "people" }));
   }
 
   start(): void {
@@ -131,7 +149,7 @@ export class Session implements Listener {
 
   #changed(change: Change, request: number | null): void {
     if (change.type === "source_changed") {
-      const own = request !== null && this.#own.has(request);
+      const own = request !== null && this.#requests.own.has(request);
       const cell = this.notebook.cell(change.cell_id);
       if (cell === undefined) return;
       this.notebook.touch();
@@ -150,13 +168,17 @@ export class Session implements Listener {
       this.comms.apply(change.message);
       return;
     }
+    if (change.type === "debug_event") {
+      this.onDebug(change.event, change.body);
+      return;
+    }
     if (change.type === "reloaded") {
       this.#take(() => this.notebook.apply(change), change.document);
       return;
     }
     if (change.type === "cell_deleted") {
       // This page deleted it in advance, and may have brought it back since.
-      if (request !== null && this.#own.has(request)) return this.notebook.touch();
+      if (request !== null && this.#requests.own.has(request)) return this.notebook.touch();
       const draft = this.edits.drafts.get(change.cell_id);
       const cell = this.notebook.cell(change.cell_id);
       const at = this.notebook.index(change.cell_id);
@@ -185,8 +207,8 @@ export class Session implements Listener {
     this.notebook.emit({ type: "comments" });
   }
 
-  link(state: Link, message: string): void {
-    this.connectionState = { state, message };
+  link(state: Link, message: string, status: number | null): void {
+    this.connectionState = { state, message, status };
     this.notebook.emit({ type: "link" });
     this.#caughtUp();
   }
@@ -217,9 +239,9 @@ export class Session implements Listener {
       outputs: copy.outputs ?? [], execution_count: copy.execution_count ?? null, state: "idle",
     };
     this.#history.record({ type: "insert", at: index, id, copy: copyOf(cell) });
-    const done = this.#ask({ type: "insert_cell", index, cell_type, source, cell_id: id, ...extras(copy) }, true)
+    const done = this.#requests.ask({ type: "insert_cell", index, cell_type, source, cell_id: id, ...extras(copy) }, true)
       .catch((error: unknown) => {
-        this.#fail(error, "The cell could not be inserted");
+        this.#requests.fail(error, "The cell could not be inserted");
         this.notebook.apply({ type: "cell_deleted", cell_id: id });
       })
       .finally(() => {
@@ -242,7 +264,7 @@ export class Session implements Listener {
         this.#history.record({ type: "delete", at, id, copy: copyOf(cell) });
         this.edits.forget(id);
         this.notebook.apply({ type: "cell_deleted", cell_id: id });
-        void this.#do({ type: "delete_cell", cell_id: id }, true, "The cell could not be deleted");
+        void this.#requests.do({ type: "delete_cell", cell_id: id }, true, "The cell could not be deleted");
       }
     });
   }
@@ -286,7 +308,7 @@ export class Session implements Listener {
     if (!this.#may("edit")) return;
     this.#history.record({ type: "move", id, from: this.notebook.index(id), to: index });
     this.notebook.apply({ type: "cell_moved", cell_id: id, index });
-    void this.#do({ type: "move_cell", cell_id: id, index }, true, "The cell could not be moved");
+    void this.#requests.do({ type: "move_cell", cell_id: id, index }, true, "The cell could not be moved");
   }
 
   async setType(id: string, cell_type: CellType): Promise<void> {
@@ -295,14 +317,14 @@ export class Session implements Listener {
     if (present === undefined || present === cell_type) return;
     this.#history.record({ type: "kind", id, from: present, to: cell_type });
     await this.edits.settle(id);
-    await this.#do({ type: "set_cell_type", cell_id: id, cell_type }, true, "The cell type could not be changed");
+    await this.#requests.do({ type: "set_cell_type", cell_id: id, cell_type }, true, "The cell type could not be changed");
   }
 
   async setMetadata(id: string, metadata: JsonObject): Promise<void> {
     if (!this.#may("edit")) return;
     this.#history.record({ type: "metadata", id, from: this.notebook.cell(id)?.metadata ?? {}, to: metadata });
     this.notebook.apply({ type: "cell_metadata_changed", cell_id: id, metadata });
-    await this.#do({ type: "set_cell_metadata", cell_id: id, metadata }, true, "The cell could not be changed");
+    await this.#requests.do({ type: "set_cell_metadata", cell_id: id, metadata }, true, "The cell could not be changed");
   }
 
   /** Replaces a cell's attachments. */
@@ -312,92 +334,17 @@ export class Session implements Listener {
     if (!this.#may("edit")) return;
     this.#history.record({ type: "attachments", id, from: present, to: attachments });
     this.notebook.apply({ type: "cell_attachments_changed", cell_id: id, attachments });
-    void this.#do({ type: "set_cell_attachments", cell_id: id, attachments }, true, "The cell's pictures could not be changed");
-  }
-
-  /** Runs code cells with their current text. */
-  async run(ids: string[]): Promise<void> {
-    if (!this.#may("run")) return;
-    await Promise.all(ids.map((id) => this.edits.settle(id)));
-    await Promise.all(ids.map((id) => this.#inserting.get(id)?.done));
-    const before = ids.map((id) => this.#runs(id)).join();
-    try {
-      await this.#ask({ type: "run", cell_ids: ids }, false);
-    } catch (error) {
-      if (!(error instanceof ConnectionLost)) return this.#fail(error, "The cell was not run");
-      // Whether it was queued is known when everything that was missed has arrived. A keystroke never runs a cell twice.
-      await new Promise<void>((resolve) => this.#catchingUp.push(resolve));
-      if (ids.map((id) => this.#runs(id)).join() === before) await this.#do({ type: "run", cell_ids: ids }, false, "The cell was not run");
-    }
-  }
-
-  async runAll(): Promise<void> {
-    if (!this.#may("run")) return;
-    await this.edits.settleAll();
-    await this.#do({ type: "run_all" }, false, "The cells were not run");
-  }
-
-  clearOutputs(ids: string[] | null): void {
-    if (!this.#may("run")) return;
-    void this.#do({ type: "clear_outputs", cell_ids: ids }, true, "The outputs could not be cleared");
-  }
-
-  async interrupt(): Promise<void> {
-    if (!this.#may("run")) return;
-    await this.#do({ type: "interrupt" }, true, "The kernel could not be interrupted");
-  }
-
-  /** Takes cells that wait to run out of the queue. */
-  async cancel(ids: string[]): Promise<void> {
-    if (!this.#may("run")) return;
-    await this.#do({ type: "cancel", cell_ids: ids }, true, "The cells still wait");
-  }
-
-  async restart(run_all: boolean): Promise<void> {
-    if (!this.#may("run")) return;
-    if (run_all) await this.edits.settleAll();
-    await this.#do({ type: "restart", run_all }, false, "The kernel could not be restarted");
-  }
-
-  async startKernel(name: string | null): Promise<void> {
-    if (!this.#may("run")) return;
-    await this.#do({ type: "start_kernel", name }, false, "The kernel could not be started");
-  }
-
-  async shutdownKernel(): Promise<void> {
-    if (!this.#may("run")) return;
-    await this.#do({ type: "shutdown_kernel" }, true, "The kernel could not be shut down");
-  }
-
-  async complete(code: string, cursor: number): Promise<{ matches: Completion[]; start: number; end: number } | null> {
-    const reply = await this.#look({ type: "complete", code, cursor });
-    return reply?.type === "completions" ? reply : null;
-  }
-
-  async inspect(code: string, cursor: number, detail: 0 | 1): Promise<JsonObject | null> {
-    const reply = await this.#look({ type: "inspect", code, cursor, detail });
-    return reply?.type === "inspection" ? reply.data : null;
-  }
-
-  /** The kernel's variables; null if it cannot list them. */
-  async variables(): Promise<Variable[] | null> {
-    if (!this.notebook.may("run")) return null;
-    const reply = await this.#look({ type: "list_variables" });
-    return reply?.type === "variables" ? reply.variables : null;
-  }
-
-  async answer(value: string): Promise<void> {
-    await this.#do({ type: "answer_input", value }, false, "Your answer did not reach the kernel");
+    void this.#requests.do({ type: "set_cell_attachments", cell_id: id, attachments }, true, "The cell's pictures could not be changed");
   }
 
   async save(): Promise<void> {
     if (!this.#may("edit")) return;
     await this.edits.settleAll();
-    await this.#do({ type: "save" }, true, "The notebook could not be saved");
+    await this.#requests.do({ type: "save" }, true, "The notebook could not be saved");
   }
 
   async resolveConflict(keep: Keep): Promise<void> {
-    if (await this.#do({ type: "resolve_conflict", keep }, false, "The conflict could not be resolved")) {
+    if (await this.#requests.do({ type: "resolve_conflict", keep }, false, "The conflict could not be resolved")) {
       this.notebook.conflict = null;
       this.notebook.emit({ type: "conflict" });
     }
@@ -429,40 +376,6 @@ export class Session implements Listener {
     }
     for (const text of lost) this.insert(this.notebook.cells.length, "code", text);
     if (lost.length > 0) this.around.report("Unsaved text of deleted cells was added at the end of the notebook.");
-  }
-
-  #ask(op: Operation, repeatable: boolean): Promise<Reply> {
-    return this.connection.request(op, { repeatable, sent: (id) => this.#own.add(id) });
-  }
-
-  /** Sends a request, and tells the user if it failed. */
-  async #do(op: Operation, repeatable: boolean, what: string): Promise<boolean> {
-    try {
-      await this.#ask(op, repeatable);
-      return true;
-    } catch (error) {
-      this.#fail(error, what);
-      return false;
-    }
-  }
-
-  /** Sends a request whose reply is not essential. */
-  async #look(op: Operation): Promise<Reply | null> {
-    if (!this.connection.online) return null;
-    try {
-      return await this.#ask(op, false);
-    } catch {
-      return null;
-    }
-  }
-
-  #fail(error: unknown, what: string): void {
-    this.around.report(`${what}: ${error instanceof Error ? error.message : String(error)}`);
-  }
-
-  #runs(id: string): string {
-    const cell = this.notebook.cell(id);
-    return cell === undefined ? "" : `${cell.state}${cell.execution_count}${this.notebook.started.get(id)}${this.notebook.elapsed.get(id)}`;
   }
 
   /** Resumes those who wait until the document is as the server had it when the connection came back. */

@@ -25,6 +25,7 @@ export type Place =
   | { page: "published"; slug: string }
   | { page: "terminal"; name: string }
   | { page: "library" }
+  | { page: "running" }
   | { page: "inbox" };
 
 /** Parses a page's address. */
@@ -37,7 +38,7 @@ export function place(location: URL, prefix: URL): Place {
   if (first === "edit" && names.length > 0) return { page: "file", path: names.join("/") };
   if (first === "terminals" && names[0] !== undefined) return { page: "terminal", name: names[0] };
   if (first === "history" && names.length > 0) return { page: "history", path: names.join("/") };
-  if (first === "library" || first === "inbox") return { page: first };
+  if (first === "library" || first === "inbox" || first === "running") return { page: first };
   if (first === "pub" && names[0] !== undefined) return { page: "published", slug: names[0] };
   return { page: "list", folder: first === "tree" ? names.join("/") : "" };
 }

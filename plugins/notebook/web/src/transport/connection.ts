@@ -30,8 +30,8 @@ export interface Listener {
   absent(client: number): void;
   /** The comments have changed. */
   commented(): void;
-  /** The state of the connection, and the reason for users. */
-  link(link: Link, message: string): void;
+  /** The state of the connection, the reason for users, and the status with which the document was refused. */
+  link(link: Link, message: string, status: number | null): void;
 }
 
 /** A request that the server refused. */
@@ -107,7 +107,7 @@ export class Connection {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     // During repeated attempts, the reason of the last failure stays.
-    if (this.#tries === 0) this.listener.link("connecting", "");
+    if (this.#tries === 0) this.listener.link("connecting", "", null);
     const resume = this.#instance === null ? null : { instance: this.#instance, after: this.#event };
     const socket = this.connect(resume);
     this.#socket = socket;
@@ -188,7 +188,7 @@ export class Connection {
         break;
       case "error":
         this.#drop();
-        this.#retry(frame.message);
+        this.#retry(frame.message, frame.code);
         break;
       case "closing":
         this.#drop();
@@ -208,7 +208,7 @@ export class Connection {
     this.#open = true;
     this.#tries = 0;
     this.#reason = "";
-    this.listener.link("online", "");
+    this.listener.link("online", "", null);
     for (const waiting of [...this.#waiting.values()]) {
       if (!waiting.isSent) this.#send(waiting);
     }
@@ -244,16 +244,16 @@ export class Connection {
     });
   }
 
-  #retry(message: string): void {
+  #retry(message: string, status: number | null = null): void {
     if (this.#stopped) return;
-    this.#tell(message);
+    this.#tell(message, status);
     const wait = Math.min(this.backoff.longest, this.backoff.first * 2 ** this.#tries++);
     this.#timer = setTimeout(() => this.start(), wait * (0.75 + Math.random() / 2));
   }
 
-  #tell(reason: string): void {
+  #tell(reason: string, status: number | null = null): void {
     this.#reason = reason;
-    this.listener.link("offline", reason);
+    this.listener.link("offline", reason, status);
   }
 }
 

@@ -183,6 +183,36 @@ export async function readText(address: URL): Promise<string> {
   return response.text();
 }
 
+/** Reads what an address offers as a download, and its name. */
+export async function readDownload(address: URL): Promise<{ name: string; content: Blob }> {
+  let response: Response;
+  try {
+    response = await fetch(address, { credentials: "same-origin", redirect: "error" });
+  } catch {
+    throw new HttpError(0, "The server does not answer. Is it still running?");
+  }
+  if (!response.ok) throw new HttpError(response.status, await reason(response));
+  const name = /filename\*=utf-8''([^;]+)/i.exec(response.headers.get("content-disposition") ?? "")?.[1];
+  return { name: decodeURIComponent(name ?? "notebook"), content: await response.blob() };
+}
+
+/** A Python environment that the server has found. */
+export interface Environment {
+  name: string;
+  display_name: string;
+  has_ipykernel: boolean;
+}
+
+/** The Python environments, and whether ipykernel may be installed in them. */
+export function environments(): Promise<{ environments: Environment[]; can_install: boolean }> {
+  return call("GET", url("api/environments"));
+}
+
+/** Installs ipykernel into an environment. Takes as long as that takes. */
+export async function installKernel(name: string): Promise<void> {
+  await call("POST", url("api/environments/install"), { name });
+}
+
 /** Reads a whole file from `files/`, if its type is one of `types` and it has no more than `limit` bytes. */
 export async function readFile(address: string, types: RegExp, limit: number): Promise<{ type: string; data: ArrayBuffer }> {
   const response = await fetch(address, { credentials: "same-origin", redirect: "error" });

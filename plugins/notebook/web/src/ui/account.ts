@@ -20,7 +20,8 @@ export function sharePage(path: string): string {
 export function accountLinks(): HTMLElement {
   const name = account();
   const library = h("a", { href: url("library").href }, "All notebooks");
-  if (name === null) return h("nav", { class: "account", "aria-label": "Account" }, library, button("Log out", () => void logout(), { class: "button quiet" }));
+  const running = h("a", { href: url("running").href }, "Running");
+  if (name === null) return h("nav", { class: "account", "aria-label": "Account" }, library, running, button("Log out", () => void logout(), { class: "button quiet" }));
   const inbox = h("a", { href: url("inbox").href }, "Inbox");
   void showUnread(inbox);
   const admin = document.documentElement.dataset["role"] === "admin";
@@ -28,6 +29,7 @@ export function accountLinks(): HTMLElement {
     "nav",
     { class: "account", "aria-label": "Account" },
     library,
+    running,
     h("a", { href: url("shared").href }, "Shared with me"),
     inbox,
     admin && h("a", { href: url("admin").href }, "Administration"),

@@ -3,22 +3,27 @@
 import { sharePage } from "./account";
 import { h } from "../dom";
 import type { Session } from "../state/session";
+import { loadText, storeText } from "../state/kept";
 import { change, isDark, settings } from "../state/settings";
 import { fileName, folderOf, join, url } from "../transport/base";
 import { openTerminal } from "../transport/files";
 import * as rest from "../transport/rest";
+import { SLIDE_TYPES_SHOWN } from "./cell-host";
 import type { CellList } from "./cells";
 import { announce, ask, askText, nameProblem, toast } from "./dialog";
 import { logout } from "./logout";
 import type { Action } from "./commands";
 import type { CommentPanel } from "./comments";
 import type { ContentsPanel } from "./contents";
+import type { Debugger } from "../state/debugger";
+import type { DebuggerPanel } from "./debugger";
 import { exportNotebook } from "./export";
 import type { FindPanel } from "./find";
 import { choose } from "./palette";
 import { editSettings } from "./settings";
 import { help } from "./shortcuts";
-import { kernelPicker } from "./status";
+import { kernelPicker } from "./kernel-picker";
+import type { Presentation } from "./slides";
 import type { CellOperations } from "./structure";
 import type { VariablesPanel } from "./variables";
 
@@ -30,7 +35,10 @@ export interface Panels {
   find: FindPanel;
   contents: ContentsPanel;
   variables: VariablesPanel;
+  debugger: DebuggerPanel;
+  debug: Debugger;
   comments: CommentPanel;
+  slides: Presentation;
 }
 
 export class Actions {
@@ -44,6 +52,11 @@ export class Actions {
     this.cells = cells;
     this.operations = operations;
     this.panels = panels;
+  }
+
+  /** Whether a command can be used now. */
+  usable(action: Action): boolean {
+    return !action.startsWith("debug_") || this.panels.debug.stop !== null;
   }
 
   act(action: Action): void {
@@ -171,10 +184,10 @@ export class Actions {
         this.operations.copyOutput(selection);
         break;
       case "clear_output":
-        this.session.clearOutputs(selection);
+        this.session.kernel.clearOutputs(selection);
         break;
       case "interrupt":
-        void this.session.interrupt();
+        void this.session.kernel.interrupt();
         break;
       case "restart":
         void this.restart(false);
@@ -183,20 +196,50 @@ export class Actions {
         void this.restart(true);
         break;
       case "shutdown":
-        void this.session.shutdownKernel();
+        void this.session.kernel.shutdown();
         break;
       case "pick_kernel":
         void this.pickKernel();
         break;
       case "clear_all":
-        this.session.clearOutputs(null);
+        this.session.kernel.clearOutputs(null);
         break;
       case "contents":
         this.panels.contents.toggle();
         break;
       case "variables":
         this.panels.variables.toggle();
+        if (!this.panels.variables.element.hidden) this.panels.debugger.toggle(false);
         break;
+      case "debugger":
+        this.panels.debugger.toggle();
+        // They have the same place.
+        if (!this.panels.debugger.element.hidden) this.panels.variables.toggle(false);
+        break;
+      case "slide_types":
+        storeText(SLIDE_TYPES_SHOWN, loadText(SLIDE_TYPES_SHOWN) === "1" ? "0" : "1");
+        for (const view of this.cells.views()) view.showSlideType();
+        break;
+      case "present":
+        this.panels.slides.begin(this.cells.selected);
+        break;
+      case "debug_continue":
+        void this.panels.debug.step("continue");
+        break;
+      case "debug_next":
+        void this.panels.debug.step("next");
+        break;
+      case "debug_in":
+        void this.panels.debug.step("stepIn");
+        break;
+      case "debug_out":
+        void this.panels.debug.step("stepOut");
+        break;
+      case "breakpoint": {
+        const view = this.cells.selected === null ? undefined : this.cells.view(this.cells.selected)?.view;
+        if (view && this.cells.selected !== null && notebook.cell(this.cells.selected)?.cell_type === "code") this.panels.debug.toggle(this.cells.selected, view.state.doc.lineAt(view.state.selection.main.head).number);
+        break;
+      }
       case "collapse":
       case "expand":
         this.operations.collapse(selection, action === "collapse");
@@ -270,16 +313,16 @@ export class Actions {
       if (notebook.cell(id)?.cell_type === "code") code.push(id);
       else this.cells.view(id)?.closeEditor();
     }
-    if (code.length > 0) void this.session.run(code);
+    if (code.length > 0) void this.session.kernel.run(code);
   }
 
   async #runRange(from: number, to: number): Promise<void> {
-    await this.session.run(this.session.notebook.cells.slice(from, to).filter((cell) => cell.cell_type === "code").map((cell) => cell.id));
+    await this.session.kernel.run(this.session.notebook.cells.slice(from, to).filter((cell) => cell.cell_type === "code").map((cell) => cell.id));
   }
 
   async runAll(): Promise<void> {
     for (const view of this.cells.views()) if (this.session.notebook.cell(view.id)?.cell_type === "markdown") view.closeEditor();
-    await this.session.runAll();
+    await this.session.kernel.runAll();
   }
 
   async restart(runAll: boolean): Promise<void> {
@@ -291,12 +334,12 @@ export class Actions {
       ]);
       if (yes !== true) return;
     }
-    await this.session.restart(runAll);
+    await this.session.kernel.restart(runAll);
   }
 
   async pickKernel(): Promise<void> {
     const name = await kernelPicker(this.session.notebook.kernel);
-    if (name !== null) await this.session.startKernel(name);
+    if (name !== null) await this.session.kernel.start(name);
   }
 
   async #terminal(): Promise<void> {

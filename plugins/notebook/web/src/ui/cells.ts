@@ -8,8 +8,10 @@ import { hiddenCells, isCollapsed, levelOf, sectionLength } from "../state/outli
 
 /** So many cells are shown at once when a notebook is opened. The others follow while the page is idle, those in view first. */
 const AT_ONCE = 40;
-/** In a notebook with more cells than this, those out of view stay empty until they come near it. */
+/** In a notebook with more cells than this, those out of view stay empty until they come near it, and get empty again far from it. */
 const MANY = 400;
+const NEAR = "1000px";
+const FAR = "6000px";
 /** How long the page fills cells before it looks for something else to do, in milliseconds. */
 const SLICE = 8;
 /** How many editors stay after their cell lost the focus. */
@@ -23,17 +25,23 @@ export class CellList {
   /** The other end of a selection of several cells. */
   #anchor: string | null = null;
   #editing = false;
+  /** The cells that are shown as selected. */
+  #marked: ReadonlySet<string> = new Set();
   #due = false;
   /** Cells without their content. */
   #empty: CellView[] = [];
   #filling = false;
   readonly #near = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting) continue;
-      this.#views.get((target as HTMLElement).dataset["id"] ?? "")?.fillIn();
-      this.#near.unobserve(target);
+      if (isIntersecting) this.#views.get((target as HTMLElement).dataset["id"] ?? "")?.fillIn();
     }
-  }, { rootMargin: "1000px" });
+  }, { rootMargin: NEAR });
+  readonly #far = new IntersectionObserver((entries) => {
+    if (this.notebook.cells.length <= MANY) return;
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) this.#views.get((target as HTMLElement).dataset["id"] ?? "")?.emptyOut();
+    }
+  }, { rootMargin: FAR });
 
   private readonly notebook: Notebook;
   private readonly host: CellHost;
@@ -139,9 +147,8 @@ export class CellList {
         made.push(view);
       }
       view.number(i, cells.length);
-      const present = this.element.children[i];
-      if (present !== view.element) this.element.insertBefore(view.element, present ?? null);
     });
+    this.#arrange();
     this.#fill(made);
     if (this.#selected !== null && !ids.has(this.#selected)) this.#selected = this.#anchor = null;
     if (lostFocus && this.#selected === null) {
@@ -152,9 +159,21 @@ export class CellList {
     this.refresh();
   }
 
+  /** Puts the cells into the page in their order. One that is in its place stays there, with its focus and its frames. */
+  #arrange(): void {
+    let present = this.element.firstElementChild;
+    for (const { id } of this.notebook.cells) {
+      const element = this.#views.get(id)?.element;
+      if (element === undefined) continue;
+      if (element === present) present = present.nextElementSibling;
+      else this.element.insertBefore(element, present);
+    }
+  }
+
   /** Gives all cells their content: for printing, and for links to a place in one of them. */
   fillAll(): void {
-    for (const view of this.#empty.splice(0)) view.fillIn();
+    this.#empty = [];
+    for (const view of this.#views.values()) view.fillIn();
   }
 
   /** Gives new cells their content, the first ones at once. */
@@ -162,15 +181,19 @@ export class CellList {
     for (const view of made.slice(0, AT_ONCE)) view.fillIn();
     const rest = made.slice(AT_ONCE);
     this.#empty.push(...rest);
-    for (const view of rest) this.#near.observe(view.element);
-    if (this.#filling || this.#empty.length === 0 || this.notebook.cells.length > MANY) return;
+    const many = this.notebook.cells.length > MANY;
+    for (const view of made) {
+      this.#near.observe(view.element);
+      this.#far.observe(view.element);
+    }
+    if (many) this.#empty = [];
+    if (this.#filling || this.#empty.length === 0) return;
     this.#filling = true;
     const step = (): void => {
       const until = performance.now() + SLICE;
       while (this.#empty.length > 0 && performance.now() < until) this.#empty.shift()?.fillIn();
       if (this.#empty.length > 0) return void setTimeout(step);
       this.#filling = false;
-      this.#near.disconnect();
     };
     setTimeout(step);
   }
@@ -181,6 +204,8 @@ export class CellList {
     for (const [id, view] of this.#views) {
       if (ids.has(id)) continue;
       lostFocus ||= view.element.contains(document.activeElement);
+      this.#near.unobserve(view.element);
+      this.#far.unobserve(view.element);
       view.destroy();
       this.#views.delete(id);
     }
@@ -217,8 +242,11 @@ export class CellList {
   }
 
   #showSelection(): void {
-    const among = new Set(this.selection());
-    for (const [id, view] of this.#views) view.selected(id === this.#selected, among.size > 1 && among.has(id), this.#editing);
+    const selection = new Set(this.selection());
+    const shown = new Set(this.#selected === null ? selection : [...selection, this.#selected]);
+    for (const id of this.#marked) if (!shown.has(id)) this.#views.get(id)?.selected(false, false, false);
+    for (const id of shown) this.#views.get(id)?.selected(id === this.#selected, selection.size > 1 && selection.has(id), this.#editing);
+    this.#marked = shown;
     const cell = this.#selected === null ? undefined : this.notebook.cell(this.#selected);
     if (cell !== undefined) this.shown(cell);
   }

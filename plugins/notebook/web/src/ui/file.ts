@@ -106,6 +106,11 @@ export class FilePage {
       }),
     });
     this.#show(file.writable ? "Saved" : "Read only");
+    const line = Number(/^#line=(\d+)$/.exec(location.hash)?.[1] ?? 0);
+    if (line > 0) {
+      const { from } = this.#view.state.doc.line(Math.min(line, this.#view.state.doc.lines));
+      this.#view.dispatch({ selection: { anchor: from }, effects: EditorView.scrollIntoView(from, { y: "center" }) });
+    }
     this.#view.focus();
     addEventListener("beforeunload", (event) => {
       if (this.#text() !== this.#saved) event.preventDefault();

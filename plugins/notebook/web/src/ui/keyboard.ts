@@ -4,8 +4,8 @@ import { listen, settings } from "../state/settings";
 import type { Action } from "./commands";
 import { combination, Keys } from "./shortcuts";
 
-/** Calls `act` for every shortcut. */
-export function listenToKeys(act: (action: Action) => void): void {
+/** Calls `act` for every shortcut of a command that can be used now. Keys of others are left to the browser. */
+export function listenToKeys(act: (action: Action) => void, usable: (action: Action) => boolean): void {
   const [always, edit, command] = [new Keys("always"), new Keys("edit"), new Keys("command")];
   const use = (): void => [always, edit, command].forEach((keys) => keys.use(settings().keys));
   use();
@@ -18,7 +18,7 @@ export function listenToKeys(act: (action: Action) => void): void {
     // Enter on a button presses it.
     if (!inEditor && keys === "Enter") return;
     const action = always.press(keys) ?? (inEditor && keys !== "Escape" ? edit.press(keys) : null);
-    if (action === null) return;
+    if (action === null || !usable(action)) return;
     event.preventDefault();
     event.stopPropagation();
     act(action);

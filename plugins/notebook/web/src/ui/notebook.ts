@@ -1,44 +1,36 @@
 //! The page of one notebook: puts the header, the toolbar, the notices and the cells together, and shows what changes.
 
-import type { CellHost } from "../cells/cell";
 import { button, fill, h } from "../dom";
-import type { EditorHost } from "../editor/editor";
-import { highlight } from "../editor/languages";
-import { bokehLibrary } from "../outputs/bokeh";
-import type { Context } from "../outputs/markdown";
-import type { Macros } from "../outputs/math";
-import { renderOutput } from "../outputs/output";
-import type { Cell, CellType, JsonObject } from "../protocol";
+import type { CellType } from "../protocol";
 import { DraftStore } from "../state/kept";
 import type { Event } from "../state/notebook";
+import { Debugger, type Frame } from "../state/debugger";
 import { Session } from "../state/session";
-import { type Heading, isCollapsed } from "../state/outline";
-import { base, encodePath, folderOf, url } from "../transport/base";
+import type { Heading } from "../state/outline";
+import { base, encodePath } from "../transport/base";
 import { Connection } from "../transport/connection";
 import { diagnose, documentSocket } from "../transport/document";
 import { Actions } from "./actions";
 import { listen } from "../state/settings";
 import { FindPanel } from "./find";
 import { followAnchor } from "./anchors";
+import { BrokenFile } from "./broken";
+import { NotebookCellHost } from "./cell-host";
 import { CellList } from "./cells";
 import { CommentPanel } from "./comments";
 import { ContentsPanel } from "./contents";
-import { announce, menu, toast } from "./dialog";
+import { DebuggerPanel } from "./debugger";
+import { announce, toast } from "./dialog";
 import { Header } from "./header";
 import { listenToKeys } from "./keyboard";
+import { Presentation } from "./slides";
 import { Notices } from "./status";
 import { CellOperations } from "./structure";
 import { toolbar } from "./tools";
 import { Transfer } from "./transfer";
 import { VariablesPanel } from "./variables";
 
-/** The state of widgets that a file keeps in its metadata. */
-function savedWidgets(metadata: JsonObject): JsonObject | null {
-  const kept = (metadata["widgets"] as JsonObject | undefined)?.["application/vnd.jupyter.widget-state+json"];
-  return typeof kept === "object" && kept !== null ? (kept as JsonObject) : null;
-}
-
-export class NotebookPage implements CellHost {
+export class NotebookPage {
   readonly #session: Session;
   readonly #cells: CellList;
   readonly #operations: CellOperations;
@@ -46,11 +38,15 @@ export class NotebookPage implements CellHost {
   readonly #find: FindPanel;
   readonly #contents: ContentsPanel;
   readonly #variables: VariablesPanel;
+  readonly #debug: Debugger;
+  readonly #debugger: DebuggerPanel;
+  readonly #slides: Presentation;
   readonly #actions: Actions;
   readonly #header: Header;
   readonly #end = h("div", { class: "add-row", hidden: true });
   readonly #loading = h("p", { class: "placeholder loading" }, "Opening the notebook …");
   readonly #kind = h("select", { "aria-label": "Cell type" }, h("option", { value: "code" }, "Code"), h("option", { value: "markdown" }, "Markdown"), h("option", { value: "raw" }, "Raw"));
+  readonly #broken = new BrokenFile();
   readonly #notices = new Notices();
   readonly #comments = new CommentPanel({
     path: () => this.#session.notebook.path,
@@ -59,8 +55,10 @@ export class NotebookPage implements CellHost {
     select: (id) => this.#cells.select(id),
     counted: (counts) => this.#showComments(counts),
   });
+  /** Whether cells show breakpoints, and the frame that was scrolled to. */
+  #debugShown = false;
+  #shownFrame: Frame | null = null;
   #commentCounts: ReadonlyMap<string, number> = new Map();
-  readonly #macros: Macros = {};
 
   constructor(path: string) {
     const draftStore = new DraftStore(new URL(encodePath(path), base()).pathname);
@@ -71,18 +69,39 @@ export class NotebookPage implements CellHost {
       report: (message) => toast(message),
       newId: () => crypto.getRandomValues(new Uint32Array(2)).reduce((id, part) => id + part.toString(16).padStart(8, "0"), ""),
     });
-    this.#cells = new CellList(this.#session.notebook, this, (cell) => (this.#kind.value = cell.cell_type));
+    this.#debug = new Debugger(this.#session.notebook, (command, args) => this.#session.kernel.debug(command, args));
+    this.#session.onDebug = (event, body) => this.#debug.event(event, body);
+    this.#session.kernel.beforeRun = (ids) => this.#debug.prepare(ids);
+    const page = this;
+    const host = new NotebookCellHost({
+      get session() { return page.#session; },
+      get cells() { return page.#cells; },
+      get operations() { return page.#operations; },
+      get transfer() { return page.#transfer; },
+      get actions() { return page.#actions; },
+      get comments() { return page.#comments; },
+      debugger: this.#debug,
+      decided: (id) => this.#showClash(id),
+      editorMade: () => {
+        this.#find.refresh();
+        this.#showPeople();
+      },
+    });
+    this.#cells = new CellList(this.#session.notebook, host, (cell) => (this.#kind.value = cell.cell_type));
     this.#operations = new CellOperations(this.#session, this.#cells);
     this.#transfer = new Transfer(this.#session, this.#cells, this.#operations);
     this.#find = new FindPanel(this.#session, this.#cells);
     this.#variables = new VariablesPanel(this.#session);
+    this.#slides = new Presentation(this.#session.notebook, this.#cells);
+    this.#debugger = new DebuggerPanel(this.#session, this.#debug, { goTo: (id, line) => this.#goToLine(id, line) });
+    this.#debug.changed = (cells) => this.#showDebugging(cells);
     this.#contents = new ContentsPanel(this.#session.notebook, (heading) => this.#goTo(heading));
-    this.#actions = new Actions(this.#session, this.#cells, this.#operations, { find: this.#find, contents: this.#contents, variables: this.#variables, comments: this.#comments });
+    this.#actions = new Actions(this.#session, this.#cells, this.#operations, { find: this.#find, contents: this.#contents, variables: this.#variables, debugger: this.#debugger, debug: this.#debug, slides: this.#slides, comments: this.#comments });
     this.#header = new Header(this.#session, {
       rename: () => void this.#actions.rename(),
       pickKernel: () => void this.#actions.pickKernel(),
       select: (id) => this.#cells.select(id),
-      cancel: (ids) => void this.#session.cancel(ids),
+      cancel: (ids) => void this.#session.kernel.cancel(ids),
     });
     this.#session.notebook.listen((event) => this.#show(event));
   }
@@ -102,12 +121,14 @@ export class NotebookPage implements CellHost {
       top,
       this.#contents.element,
       this.#variables.element,
-      h("main", { id: "cells", tabindex: -1 }, this.#notices.element, this.#cells.element, this.#end),
+      this.#debugger.element,
+      h("main", { id: "cells", tabindex: -1 }, this.#notices.element, this.#broken.element, this.#cells.element, this.#end),
       this.#comments.element,
+      this.#slides.element,
       h("div", { id: "live", class: "visually-hidden", "aria-live": "polite" }),
     );
     this.#kind.addEventListener("change", () => this.#operations.setType(this.#kind.value as CellType));
-    listenToKeys((action) => this.#actions.act(action));
+    listenToKeys((action) => this.#actions.act(action), (action) => this.#actions.usable(action));
     this.#transfer.listen();
     listen(() => {
       for (const view of this.#cells.views()) view.showSettings();
@@ -129,131 +150,6 @@ export class NotebookPage implements CellHost {
     this.#showPath();
     fill(this.#cells.element, this.#loading);
     this.#session.start();
-  }
-
-  // What cells need.
-
-  context(cell: Cell): Context {
-    const folder = folderOf(this.#session.notebook.path);
-    return {
-      file: (path) => {
-        // Links in a text are already encoded. The browser resolves `..` below the root of the files.
-        const root = url("files/");
-        const target = new URL(path, new URL(folder === "" ? "" : `${encodePath(folder)}/`, root));
-        return target.href.startsWith(root.href) ? target.href : root.href;
-      },
-      attachments: cell.attachments,
-      widgets: { comms: this.#session.comms, saved: () => savedWidgets(this.#session.notebook.metadata) },
-      macros: this.#macros,
-      bokeh: () => bokehLibrary(this.#session.notebook.cells),
-      highlight: (code, language) => highlight(code, language),
-    };
-  }
-
-  language(): string {
-    const info = this.#session.notebook.metadata["language_info"];
-    const said = typeof info === "object" && info !== null ? (info as JsonObject)["name"] : null;
-    return this.#session.notebook.kernel.language ?? (typeof said === "string" ? said : "python");
-  }
-
-  writable(): boolean {
-    return this.#session.notebook.writable && this.#session.notebook.may("edit");
-  }
-
-  fresh(id: string): boolean {
-    return this.#session.notebook.fresh.has(id);
-  }
-
-  started(id: string): number | undefined {
-    return this.#session.notebook.started.get(id);
-  }
-
-  elapsed(id: string): number | undefined {
-    return this.#session.notebook.elapsed.get(id);
-  }
-
-  ended(id: string): Date | undefined {
-    return this.#session.notebook.ended.get(id);
-  }
-
-  cancel(id: string): void {
-    void this.#session.cancel([id]);
-  }
-
-  fold(id: string): void {
-    const cell = this.#session.notebook.cell(id);
-    if (cell !== undefined) this.#operations.collapse([id], !isCollapsed(cell));
-  }
-
-  owner(id: string): EditorHost {
-    const code = this.#session.notebook.cell(id)?.cell_type === "code";
-    return {
-      changed: (text, how) => this.#session.edit(id, text, how),
-      cursor: (at) => this.#session.people.move(at === null ? null : { cell_id: id, ...at }),
-      leave: (direction) => {
-        const next = this.#cells.neighbor(this.#session.notebook.index(id), direction);
-        if (next === undefined) return false;
-        if (next.cell_type === "markdown" && this.#cells.view(next.id)?.view === null) this.#cells.select(next.id);
-        else this.#cells.view(next.id)?.edit(direction > 0 ? "start" : "end");
-        return true;
-      },
-      complete: code ? (text, cursor) => this.#session.complete(text, cursor) : null,
-      inspect: code ? (text, cursor, detail) => this.#inspect(id, text, cursor, detail) : null,
-      attach: this.#session.notebook.cell(id)?.cell_type === "markdown" ? (files) => this.#transfer.attach(id, files) : null,
-    };
-  }
-
-  select(id: string, edit: boolean, extend: boolean): void {
-    this.#cells.mark(id, edit, extend);
-  }
-
-  run(id: string): void {
-    this.#cells.view(id)?.rest();
-    void this.#session.run([id]);
-  }
-
-  interrupt(): void {
-    void this.#session.interrupt();
-  }
-
-  setMetadata(id: string, metadata: JsonObject): void {
-    void this.#session.setMetadata(id, metadata);
-  }
-
-  menu(id: string, anchor: HTMLElement): void {
-    const { notebook } = this.#session;
-    const code = notebook.cell(id)?.cell_type === "code";
-    this.#cells.markOnly(id);
-    menu(anchor, "Actions for this cell", [
-      { label: "Move up", keys: "Alt+Up", run: () => this.#operations.move(id, -1) },
-      { label: "Move down", keys: "Alt+Down", run: () => this.#operations.move(id, 1) },
-      { label: "Cut", keys: "X", run: () => this.#actions.act("cut") },
-      { label: "Copy", keys: "C", run: () => this.#actions.act("copy") },
-      { label: "Paste below", keys: "V", run: () => this.#actions.act("paste_below") },
-      { label: "Insert a cell below", keys: "B", run: () => this.#operations.insert(notebook.index(id) + 1, "code", true) },
-      ...(code
-        ? [
-            { label: "Hide or show the output", keys: "O", run: () => this.#actions.act("toggle_output") },
-            { label: "Copy the output", run: () => this.#actions.act("copy_output") },
-            { label: "Clear the output", keys: "Shift+X", run: () => this.#actions.act("clear_output") },
-          ]
-        : []),
-      ...(notebook.may("comment") ? [{ label: "Comment …", run: () => this.#comments.begin(id) }] : []),
-      "line",
-      { label: "Duplicate", run: () => this.#operations.duplicate([id]) },
-      { label: "Delete", keys: "D, D", danger: true, run: () => this.#operations.remove([id]) },
-    ]);
-  }
-
-  decide(id: string, keep: "mine" | "theirs"): void {
-    this.#session.edits.decide(id, keep);
-    this.#showClash(id);
-  }
-
-  editorMade(id: string): void {
-    this.#cells.editorMade(id);
-    this.#find.refresh();
-    this.#showPeople();
   }
 
   // Rendering.
@@ -358,6 +254,32 @@ export class NotebookPage implements CellHost {
     }
   }
 
+  /** Shows breakpoints and where the program is stopped: in these cells, or in all (null). */
+  #showDebugging(cells: readonly string[] | null): void {
+    const { on, breakpoints, stop } = this.#debug;
+    const shown = on || breakpoints.size > 0;
+    if (cells !== null || shown !== this.#debugShown) for (const id of shown === this.#debugShown ? (cells ?? []) : this.#session.notebook.cells.map((cell) => cell.id)) this.#cells.view(id)?.showDebugging();
+    this.#debugShown = shown;
+    this.#debugger.show();
+    const frame = stop?.frame ?? null;
+    if (frame === this.#shownFrame) return;
+    this.#shownFrame = frame;
+    if (frame === null || frame.cell === null) return;
+    this.#debugger.toggle(true);
+    this.#variables.toggle(false);
+    this.#goToLine(frame.cell, frame.line);
+  }
+
+  /** Scrolls to a line of a cell. */
+  #goToLine(id: string, line: number): void {
+    this.#operations.reveal(id);
+    const view = this.#cells.view(id);
+    if (view === undefined) return;
+    view.fillIn();
+    const element = view.element.querySelector(`.line[data-line="${line}"], .stopped-line`) ?? view.element;
+    element.scrollIntoView({ block: "nearest" });
+  }
+
   /** Shows another text of a cell that the user must choose between. */
   #showClash(id: string): void {
     this.#cells.view(id)?.showClash(this.#session.edits.drafts.get(id)?.theirs ?? null);
@@ -369,13 +291,15 @@ export class NotebookPage implements CellHost {
   }
 
   #showStatus(): void {
-    const { connectionState } = this.#session;
+    const { connectionState, loaded, notebook } = this.#session;
+    if (!loaded && connectionState.status === 400) this.#broken.show(notebook.path, connectionState.message);
+    else if (loaded || connectionState.status !== null) this.#broken.hide();
     this.#loading.textContent = connectionState.state === "offline" && connectionState.message !== "" ? "The notebook could not be opened." : "Opening the notebook …";
     this.#header.showStatus();
     this.#notices.show(this.#session, {
       retry: () => this.#session.connection.start(),
       pick: () => void this.#actions.pickKernel(),
-      restart: () => void this.#session.restart(false),
+      restart: () => void this.#session.kernel.restart(false),
       resolve: (keep) => void this.#session.resolveConflict(keep),
     });
   }
@@ -385,7 +309,7 @@ export class NotebookPage implements CellHost {
     const id = input?.cell_id ?? this.#session.notebook.running()?.id ?? cells[0]?.id;
     for (const view of this.#cells.views()) {
       view.showQuestion(view.id === id ? input : null, (value) => {
-        void this.#session.answer(value);
+        void this.#session.kernel.answer(value);
         view.element.focus();
       });
     }
@@ -400,13 +324,5 @@ export class NotebookPage implements CellHost {
       const headings = this.#cells.view(id)?.element.querySelectorAll(".markdown :is(h1, h2, h3, h4, h5, h6)");
       (headings?.[place] ?? this.#cells.view(id)?.element)?.scrollIntoView({ block: "start" });
     });
-  }
-
-  async #inspect(id: string, text: string, cursor: number, detail: 0 | 1): Promise<Node | null> {
-    const data = await this.#session.inspect(text, cursor, detail);
-    const cell = this.#session.notebook.cell(id);
-    if (data === null || cell === undefined || Object.keys(data).length === 0) return null;
-    const plain = "text/plain" in data ? { "text/plain": data["text/plain"] } : data;
-    return renderOutput({ output_type: "display_data", data: plain, metadata: {} }, false, this.context(cell)).element;
   }
 }

@@ -1,9 +1,7 @@
 //! What the page shows about saving, the connection and the kernel.
 
-import type { Keep, Kernel, KernelState } from "../protocol";
+import type { Keep, KernelState } from "../protocol";
 import type { Session } from "../state/session";
-import * as rest from "../transport/rest";
-import { ask } from "./dialog";
 import { button, h } from "../dom";
 
 /** Kernel states in words. */
@@ -47,7 +45,9 @@ export class Notices {
   show(session: Session, acts: Acts): void {
     const { notebook, connectionState } = session;
     const { kernel } = notebook;
-    this.#set("offline", connectionState.state === "offline" ? (connectionState.message === "" ? "The server does not answer. Reconnecting automatically; until then, your changes are kept here." : connectionState.message) : null, "bad", () => [
+    // A file that is no notebook has its own page.
+    const broken = !session.loaded && connectionState.status === 400;
+    this.#set("offline", connectionState.state === "offline" && !broken ? (connectionState.message === "" ? "The server does not answer. Reconnecting automatically; until then, your changes are kept here." : connectionState.message) : null, "bad", () => [
       button("Try now", () => acts.retry(), { class: "button" }),
     ]);
     this.#set("failure", notebook.saving.failure === null ? null : `The notebook could not be written: ${notebook.saving.failure}`, "bad", () => []);
@@ -73,29 +73,4 @@ export class Notices {
     this.#shown.set(name, { text, element });
     this.element.append(element);
   }
-}
-
-/** Asks which kernel to use; null if dismissed. */
-export async function kernelPicker(present: Kernel): Promise<string | null> {
-  let specs: rest.KernelSpec[];
-  try {
-    specs = await rest.kernelSpecs();
-  } catch (error) {
-    await ask("Kernels", [h("p", {}, error instanceof Error ? error.message : String(error))], [{ label: "Close", value: null, kind: "main" }]);
-    return null;
-  }
-  if (specs.length === 0) {
-    await ask("No kernels found", [h("p", {}, present.message ?? "Install Python 3, or a Jupyter kernel, and reload the page.")], [{ label: "Close", value: null, kind: "main" }]);
-    return null;
-  }
-  const group = h("div", { class: "choices", role: "radiogroup", "aria-label": "Kernel" });
-  const chosen = present.name ?? specs[0]?.name;
-  for (const spec of specs) {
-    const id = `kernel-${spec.name}`;
-    group.append(h("label", { for: id }, h("input", { type: "radio", name: "kernel", id, value: spec.name, checked: spec.name === chosen }), h("span", {}, spec.displayName), h("span", { class: "faint" }, spec.language)));
-  }
-  const running = present.state === "idle" || present.state === "busy";
-  const note = h("p", { class: "faint" }, running ? "Starting another kernel ends the current one; its variables are lost." : "");
-  const yes = await ask("Choose a kernel", [group, note], [{ label: "Cancel", value: false }, { label: "Start", value: true, kind: "main" }]);
-  return yes === true ? (group.querySelector<HTMLInputElement>("input:checked")?.value ?? null) : null;
 }

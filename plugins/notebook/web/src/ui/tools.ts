@@ -34,8 +34,8 @@ const MENU: readonly (Action | "line")[] = [
   "palette", "settings", "line",
   "restart_run_all", "run_above", "run_below", "shutdown", "line",
   "undo", "redo", "merge", "split", "line",
-  "contents", "variables", "toggle_output", "toggle_scroll", "toggle_source", "clear_output", "clear_all", "line",
-  "comments", "history", "rename", "download", "export", "share", "terminal", "line",
+  "contents", "variables", "debugger", "toggle_output", "toggle_scroll", "toggle_source", "clear_output", "clear_all", "line",
+  "slide_types", "present", "comments", "history", "rename", "download", "export", "share", "terminal", "line",
   "logout",
 ];
 

@@ -15,7 +15,7 @@ export class VariablesPanel {
 
   constructor(session: Session) {
     this.session = session;
-    this.element = h("aside", { class: "side variables", "aria-label": "Variables", hidden: loadText(SHOWN) !== "1" },
+    this.element = h("aside", { class: "side right variables", "aria-label": "Variables", hidden: loadText(SHOWN) !== "1" },
       h("div", { class: "side-head" }, h("h2", {}, "Variables"), button("Close the variables", () => this.toggle(), { icon: "close", class: "icon-button small" })),
       this.#body);
     session.notebook.listen((event) => {
@@ -26,9 +26,9 @@ export class VariablesPanel {
     });
   }
 
-  toggle(): void {
-    this.element.hidden = !this.element.hidden;
-    storeText(SHOWN, this.element.hidden ? "0" : "1");
+  toggle(shown = this.element.hidden): void {
+    this.element.hidden = !shown;
+    storeText(SHOWN, shown ? "1" : "0");
     void this.#refresh();
   }
 
@@ -39,7 +39,7 @@ export class VariablesPanel {
     this.#again = this.#asking;
     if (this.#asking) return;
     this.#asking = true;
-    const variables = await this.session.variables();
+    const variables = await this.session.kernel.variables();
     this.#asking = false;
     if (this.#again) return this.#refresh();
     if (variables === null) return this.#say("This kernel does not list its variables.");

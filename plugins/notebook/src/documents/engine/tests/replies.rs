@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::*;
+use crate::protocol::Object;
 
 #[test]
 fn a_question_is_answered_once_and_stays_in_the_output() {
@@ -114,4 +115,40 @@ fn variables_are_listed_by_a_silent_run() {
         ("x", "int", "1")
     );
     assert!(fixture.outputs("c0").is_empty());
+}
+
+#[test]
+fn the_debugger_is_asked_on_the_control_channel_also_while_a_cell_runs() {
+    let mut fixture = Fixture::new(&["a"]);
+    let nothing = fixture.engine.debug(1, 2, "debugInfo", Object::new());
+    assert!(
+        matches!(answers(&nothing)[..], [(1, 2, Ok(Reply::Debug { success: false, .. }))]),
+        "the kernel has no debugger"
+    );
+    let mut known = event(KernelState::Idle, None);
+    known.info = Some(json!({"supported_features": ["debugger", "kernel subshells"]}));
+    fixture.engine.kernel_event(&mut fixture.model, &known);
+    assert!(fixture.engine.kernel().debugger);
+    let run = fixture.run(&["c0"]).remove(0);
+    fixture.status(&run, "busy");
+    let effects = fixture.engine.debug(1, 3, "continue", Object::from_iter([("threadId".into(), 1.into())]));
+    let [Effect::Send(request)] = &effects[..] else { panic!("one message") };
+    let (request, content) = (request.clone(), request.content());
+    assert_eq!((request.channel, request.header().msg_type.as_str()), (Channel::Control, "debug_request"));
+    assert_eq!(
+        content,
+        json!({"type": "request", "seq": 1, "command": "continue", "arguments": {"threadId": 1}})
+    );
+    fixture.status(&request, "busy");
+    fixture.status(&request, "idle");
+    assert_eq!(fixture.engine.kernel().state, KernelState::Busy, "the cell still runs");
+    let response = json!({"type": "response", "success": true, "body": {"allThreadsContinued": true}});
+    let effects = fixture.say(Channel::Control, &request, "debug_reply", response);
+    let [(1, 3, Ok(Reply::Debug { success: true, message: None, body }))] = &answers(&effects)[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(body["allThreadsContinued"], true);
+    let effects = fixture.publish(&run, "debug_event", json!({"event": "stopped", "body": {"threadId": 1}}));
+    let [Effect::Change { changes, content: false }] = &effects[..] else { panic!("{effects:?}") };
+    assert!(matches!(&changes[..], [Change::DebugEvent { event, .. }] if event == "stopped"));
 }
