@@ -1,11 +1,10 @@
 //! A copy of the database while it is in use.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use rusqlite::Connection;
-
-use super::{Store, StoreError, connect};
+use super::database::{Backend, Connection};
+use super::{Store, StoreError};
 
 impl Store {
     /// Copies the database to the new file `target`, and calls `during` at the same moment: no change is made meanwhile.
@@ -16,9 +15,9 @@ impl Store {
         target: PathBuf,
         during: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> Result<(), StoreError> {
-        let path = self.0.path.clone();
+        let backend = self.0.backend.clone();
         // Runs on the thread that makes all changes. What else is in its transaction is not acknowledged yet.
-        let copied = self.write(move |_| Ok(copy(&path, &target).and_then(|()| during().map_err(failed))));
+        let copied = self.write(move |_| Ok(copy(&backend, &target).and_then(|()| during().map_err(failed))));
         copied.await?
     }
 }
@@ -27,9 +26,14 @@ fn failed(error: io::Error) -> StoreError {
     StoreError(format!("cannot make a backup: {error}"))
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
-    let connection: Connection = connect(from)?;
-    // Unlike a copy of the file, this includes the write-ahead log.
-    connection.execute("vacuum into ?1", [to.display().to_string()])?;
+fn copy(from: &Backend, to: &std::path::Path) -> Result<(), StoreError> {
+    match from.connect()? {
+        // Unlike a copy of the file, this includes the write-ahead log.
+        db @ Connection::Sqlite(_) => db.execute("vacuum into ?1", [to.display().to_string()])?,
+        #[cfg(feature = "postgres")]
+        Connection::Postgres(_) => {
+            return Err(StoreError("back the PostgreSQL database up with `pg_dump`".to_owned()));
+        }
+    };
     Ok(())
 }
