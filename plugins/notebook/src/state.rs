@@ -18,7 +18,7 @@ use crate::mail::Mailer;
 use crate::quota::Quota;
 use crate::sessions::{SandboxSettings, Sessions};
 use crate::settings::{FrontEnd, KernelSandbox, Settings, Users};
-use crate::store::Store;
+use crate::store::{Backend, Store, StoreError};
 
 /// What all requests share. Cheap to clone.
 pub type Shared = Arc<Notebook>;
@@ -89,7 +89,7 @@ impl Notebook {
             quota.clone(),
         );
         let outputs = auth.state_dir().join("outputs");
-        let store = Store::open(&auth.state_dir().join("notebook.db")).map_err(io::Error::other)?;
+        let store = database(&settings, &auth).and_then(Store::connect).map_err(io::Error::other)?;
         let accounts = match settings.users {
             Users::Single => None,
             Users::Accounts => Some(Accounts::new(store.clone())),
@@ -132,6 +132,14 @@ impl Notebook {
         if let Err(error) = self.purge_trash().await {
             tracing::warn!(error, "cannot delete what is too old from the trash");
         }
+    }
+}
+
+/// Where the database is.
+fn database(settings: &Settings, auth: &Auth) -> Result<Backend, StoreError> {
+    match &settings.database {
+        None => Ok(Backend::Sqlite(auth.state_dir().join("notebook.db"))),
+        Some(url) => Backend::parse(url, settings.database_ca_file.as_deref()),
     }
 }
 

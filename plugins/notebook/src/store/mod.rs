@@ -7,6 +7,7 @@
 mod accounts;
 mod backup;
 mod comments;
+mod copying;
 mod database;
 mod documents;
 mod emails;

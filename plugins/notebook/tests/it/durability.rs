@@ -9,6 +9,7 @@ use notebook::kernel::link::Link;
 use notebook::state::Notebook;
 use serde_json::{Value, json};
 
+use crate::postgres::Postgres;
 use crate::server::{Page, Server, TOKEN};
 use crate::support::{Host, plain_python, until};
 
@@ -57,8 +58,13 @@ struct Killable {
 
 impl Killable {
     async fn start(host: &Arc<Host>, round: u32) -> Killable {
+        Killable::start_with(host, round, None).await
+    }
+
+    async fn start_with(host: &Arc<Host>, round: u32, database: Option<&str>) -> Killable {
         let url = host.folder.path().join(format!("url-{round}"));
         let settings = json!({
+            "database": database,
             "data_dir": host.folder.path().join("data"), "state_dir": host.folder.path().join("state"), "token": TOKEN,
             "python": plain_python(),
         });
@@ -95,10 +101,22 @@ impl Random {
     }
 }
 
-/// `PASTER_TEST_KILLS` sets how often.
 #[tokio::test]
 async fn a_kill_loses_nothing_that_was_acknowledged() {
+    edit_and_kill(None).await;
+}
+
+#[tokio::test]
+async fn a_kill_of_server_and_database_loses_nothing_that_was_acknowledged() {
+    if let Some(postgres) = Postgres::start() {
+        edit_and_kill(Some(postgres)).await;
+    }
+}
+
+/// `PASTER_TEST_KILLS` sets how often.
+async fn edit_and_kill(mut postgres: Option<Postgres>) {
     let kills: u32 = std::env::var("PASTER_TEST_KILLS").map_or(6, |kills| kills.parse().unwrap());
+    let database = postgres.as_ref().map(|server| server.database("notebook"));
     let host = Arc::new(Host::start());
     std::fs::create_dir_all(host.folder.path().join("data")).unwrap();
     std::fs::write(
@@ -110,7 +128,7 @@ async fn a_kill_loses_nothing_that_was_acknowledged() {
     // Cells with their acknowledged texts. `None`: acknowledged as deleted.
     let mut expected: Vec<(String, Option<String>)> = Vec::new();
     for round in 0..=kills {
-        let mut killable = Killable::start(&host, round).await;
+        let mut killable = Killable::start_with(&host, round, database.as_deref()).await;
         let mut page = Page::open(&killable.server, "n.ipynb", None).await;
         let found = |id: &str| {
             let cells = page.document["cells"].as_array().unwrap();
@@ -152,7 +170,17 @@ async fn a_kill_loses_nothing_that_was_acknowledged() {
                 page.post(json!({"type": "save"})).await;
             }
         }
+        if let Some(postgres) = &mut postgres {
+            // Sometimes the database is gone before the server, which could have something to write.
+            if random.below(2) == 0 {
+                killable.child.kill().unwrap();
+            }
+            postgres.kill();
+        }
         killable.child.kill().unwrap();
+        if let Some(postgres) = &mut postgres {
+            postgres.run();
+        }
     }
     let alive = expected.iter().filter(|(_, text)| text.is_some()).count();
     assert!(alive > kills as usize, "the test edited: {alive}");

@@ -155,6 +155,35 @@ impl Connection {
         }
     }
 
+    /// Calls `each` with each row of a query, one after the other.
+    pub(super) fn each(&self, sql: &str, mut each: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
+        match self {
+            Connection::Sqlite(connection) => {
+                let mut statement = connection.prepare(sql)?;
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    each(&Row::Sqlite(row))?;
+                }
+                Ok(())
+            }
+            #[cfg(feature = "postgres")]
+            Connection::Postgres(session) => session.each(sql, |row| each(&Row::Postgres(row))),
+        }
+    }
+
+    /// The rows that a table has got by a copy have numbers; the next ones get higher numbers.
+    pub(super) fn number_after_rows(&self, table: &str) -> Result<()> {
+        match self {
+            // This is always so.
+            Connection::Sqlite(_) => drop(table),
+            #[cfg(feature = "postgres")]
+            Connection::Postgres(session) => session.batch(&format!(
+                "select setval(pg_get_serial_sequence('{table}', 'id'), coalesce((select max(id) from {table}), 0) + 1, false)"
+            ))?,
+        }
+        Ok(())
+    }
+
     /// Overwrites older versions of rows, which could still be read in the files of the database.
     pub(super) fn forget_old_rows(&self) -> Result<(), StoreError> {
         match self {

@@ -29,6 +29,9 @@ const STATEMENT: Duration = Duration::from_secs(60);
 /// How many statements a connection remembers.
 const STATEMENTS: usize = 500;
 
+/// How many rows of a large table are in memory.
+const ROWS: usize = 200;
+
 /// Where the number of migrations is kept.
 pub(super) const VERSION_TABLE: &str = "create table if not exists schema_version (version bigint not null);";
 
@@ -190,7 +193,15 @@ impl Session {
     }
 
     fn finish<T>(&self, future: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T> {
-        let done = wait(future, STATEMENT).map(|done| done.map_err(|error| failed(&error)));
+        let done = wait(future, STATEMENT).map(|done| {
+            done.map_err(|error| {
+                // The server is shutting down, and closes the connection next.
+                if error.code().is_some_and(|code| code.code().starts_with("57P")) {
+                    self.lost.set(true);
+                }
+                failed(&error)
+            })
+        });
         done.unwrap_or_else(|| {
             // Its answer could come when something else is expected.
             self.lost.set(true);
@@ -224,6 +235,20 @@ impl Session {
     pub(super) fn query(&self, statement: &Statement, params: &[&dyn ToSql]) -> Result<Vec<Row>> {
         let values = parameters(params)?;
         self.finish(self.client.query(statement, &references(&values)))
+    }
+
+    /// Calls `each` with each row of a query, of which only a part is in memory. Within a transaction.
+    pub(super) fn each(&self, sql: &str, mut each: impl FnMut(&Row) -> Result<()>) -> Result<()> {
+        self.batch(&format!("declare rows no scroll cursor for {}", dialect::statement(sql)))?;
+        // It is prepared each time, because its columns are others each time.
+        let fetch = self.finish(self.client.prepare(&format!("fetch {ROWS} from rows")))?;
+        loop {
+            let rows = self.query(&fetch, &[])?;
+            rows.iter().try_for_each(&mut each)?;
+            if rows.is_empty() {
+                return self.batch("close rows");
+            }
+        }
     }
 
     /// Begins a transaction. Returns its id.
