@@ -30,6 +30,11 @@ pub struct Settings {
     #[serde(default)]
     #[schemars(extend("format" = "path"))]
     pub database_ca_file: Option<PathBuf>,
+    /// The address of this server as people reach it, such as `https://one.example.org/`. If several servers share a
+    /// `database`, people who open a notebook that is open on another server are told its address. Default: the name of the
+    /// machine.
+    #[serde(default)]
+    pub address: Option<String>,
     /// Token that opens the notebook. By default, the first start creates one and keeps it in `state_dir`.
     #[serde(default)]
     pub token: Option<String>,

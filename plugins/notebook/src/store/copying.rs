@@ -1,4 +1,5 @@
-//! Copies all tables from one database to another, which may be of another kind. The full-text index is made again from the files.
+//! Copies all tables from one database to another, which may be of another kind. The full-text index is made again from the files, and
+//! what belongs to running servers is left out.
 
 use std::path::Path;
 
@@ -19,7 +20,7 @@ struct Table {
 fn tables() -> Result<Vec<Table>, StoreError> {
     let model = Backend::Sqlite(":memory:".into()).connect()?;
     schema::migrate(&model)?;
-    let sql = "select name from sqlite_schema where type = 'table' and name not like 'sqlite_%' and name <> 'indexed' \
+    let sql = "select name from sqlite_schema where type = 'table' and name not like 'sqlite_%' and name not in ('indexed', 'leases', 'secrets') \
                and name not like 'search%' order by rowid";
     let names: Vec<String> = model.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_>>()?;
     let mut tables = Vec::new();

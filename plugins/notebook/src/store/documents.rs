@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::database::{Connection, OptionalExtension, Result, params};
+use super::leases::{NOT_TAKEN, taken};
 use super::{Store, StoreError, now};
 use crate::files::RelativePath;
 use crate::protocol::Operation;
@@ -82,12 +83,15 @@ impl Store {
         author: &str,
         operation: &LoggedOperation,
     ) -> Result<i64, StoreError> {
-        let (document, author) = (document.to_owned(), author.to_owned());
+        let (document, author, server) =
+            (document.to_owned(), author.to_owned(), self.0.leases.server.clone());
         let operation = serde_json::to_string(operation).map_err(|error| StoreError(error.to_string()))?;
         self.write(move |connection| {
             let number: i64 = connection
-                .prepare_cached("update documents set last = last + 1 where id = ?1 returning last")?
-                .query_row([&document], |row| row.get(0))?;
+                .prepare_cached(&format!("update documents set last = last + 1 where id = ?1 and {NOT_TAKEN} returning last"))?
+                .query_row([&document, &*server], |row| row.get(0))
+                .optional()?
+                .ok_or_else(taken)?;
             connection
                 .prepare_cached("insert into operations (document, number, at, author, operation) values (?1, ?2, ?3, ?4, ?5)")?
                 .execute(params![document, number, now(), author, operation])?;
@@ -101,11 +105,14 @@ impl Store {
     /// [`StoreError`].
     pub async fn writing(&self, document: &str, number: i64, hash: [u8; 32]) -> Result<(), StoreError> {
         let document = document.to_owned();
+        let server = self.0.leases.server.clone();
         self.write(move |connection| {
-            connection
-                .prepare_cached("update documents set writing = ?2, writing_hash = ?3 where id = ?1")?
-                .execute(params![document, number, hash])
-                .map(drop)
+            let sql =
+                format!("update documents set writing = ?3, writing_hash = ?4 where id = ?1 and {NOT_TAKEN}");
+            match connection.execute(&sql, params![document, &*server, number, hash])? {
+                0 => Err(taken()),
+                _ => Ok(()),
+            }
         })
         .await
     }

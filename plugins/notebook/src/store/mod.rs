@@ -15,6 +15,7 @@ mod erase;
 mod handover;
 mod history;
 mod invitations;
+mod leases;
 mod lists;
 mod publications;
 mod removal;
@@ -42,6 +43,7 @@ pub use self::erase::{ERASED, erase_in};
 pub use self::handover::{AccessRequest, Offer};
 pub use self::history::{Cause, Run, Snapshot};
 pub use self::invitations::Invitation;
+pub use self::leases::LeaseError;
 pub use self::lists::{Marks, MarksChange, Trashed};
 pub use self::publications::{Publication, Rating};
 pub use self::rights::Subject;
@@ -67,6 +69,7 @@ struct Inner {
     changes: mpsc::Sender<Change>,
     readers: Pool,
     backend: Backend,
+    leases: leases::Leases,
 }
 
 impl Store {
@@ -81,17 +84,27 @@ impl Store {
     /// # Errors
     /// If it cannot be used, or if a newer version has written it.
     pub fn connect(backend: Backend) -> Result<Store, StoreError> {
+        Store::connect_as(backend, &uuid::Uuid::new_v4().to_string())
+    }
+
+    /// The same for a server with this name: no other server of the database has it, and it stays the same when the server
+    /// starts again.
+    /// # Errors
+    /// If it cannot be used, or if a newer version has written it.
+    pub fn connect_as(backend: Backend, server: &str) -> Result<Store, StoreError> {
         let open = || -> Result<Connection, StoreError> {
             let connection = backend.connect()?;
             schema::migrate(&connection)?;
+            leases::prepare(&connection)?;
             Ok(connection)
         };
         let connection = open().map_err(|error| StoreError(format!("`{}`: {}", backend.name(), error.0)))?;
         let (changes, queue) = mpsc::channel();
         let thread = std::thread::Builder::new().name("notebook-store".to_owned());
-        let writer = writer::Writer::new(connection, backend.clone());
+        let leases = leases::Leases::new(&backend, server);
+        let writer = writer::Writer::new(connection, backend.clone(), leases.clone());
         thread.spawn(move || writer.run(&queue)).map_err(|error| StoreError(error.to_string()))?;
-        Ok(Store(Arc::new(Inner { changes, readers: Pool::new(backend.clone()), backend })))
+        Ok(Store(Arc::new(Inner { changes, readers: Pool::new(backend.clone()), backend, leases })))
     }
 
     /// Makes a change. When this returns, the change is on the disk.

@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     SECOND_FACTORS,
     RATINGS,
     EMAILS,
+    SERVERS,
 ];
 
 const DOCUMENTS: &str = "
@@ -246,6 +247,20 @@ const EMAILS: &str = "
         account integer not null references users on delete cascade,
         address text not null,
         expires integer not null
+    ) strict, without rowid;
+";
+
+/// Of several servers with one database.
+const SERVERS: &str = "
+    create table leases (                   -- of open documents
+        document text primary key references documents on delete cascade,
+        server text not null,
+        address text not null,
+        expires integer not null
+    ) strict, without rowid;
+    create table secrets (
+        name text primary key,
+        value blob not null
     ) strict, without rowid;
 ";
 

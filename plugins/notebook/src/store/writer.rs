@@ -1,10 +1,11 @@
 //! The thread that makes all changes of the process.
 
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::StoreError;
 use super::database::{Backend, Connection, Result, Started};
+use super::leases::Leases;
 
 /// How many changes one transaction takes.
 const BATCH: usize = 256;
@@ -22,18 +23,32 @@ pub(super) type Finish = Box<dyn FnOnce(Result<(), StoreError>)>;
 pub(super) struct Writer {
     connection: Connection,
     backend: Backend,
+    leases: Leases,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, backend: Backend) -> Writer {
-        Writer { connection, backend }
+    pub(super) fn new(connection: Connection, backend: Backend, leases: Leases) -> Writer {
+        Writer { connection, backend, leases }
     }
 
     /// Makes changes until nobody can send any.
     pub(super) fn run(mut self, queue: &mpsc::Receiver<Change>) {
-        while let Ok(first) = queue.recv() {
-            let changes = std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)).collect();
-            self.make(changes);
+        let mut renewed = Instant::now();
+        loop {
+            let first = match queue.recv_timeout(self.leases.period()) {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let mut changes: Vec<Change> =
+                first.into_iter().chain(queue.try_iter().take(BATCH - 1)).collect();
+            if renewed.elapsed() >= self.leases.period() {
+                renewed = Instant::now();
+                changes.extend(self.leases.renewal());
+            }
+            if !changes.is_empty() {
+                self.make(changes);
+            }
         }
     }
 

@@ -375,6 +375,35 @@ async fn a_killed_database_keeps_what_was_acknowledged() {
     assert_eq!(kept, acknowledged, "nothing is lost, and nothing that failed was done");
 }
 
+/// A server that still believes to have a document, though another has it, changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_are_renewed_given_back_and_end_with_their_server() {
+    let Some(server) = Postgres::start() else { return };
+    let url = server.database("notebook");
+    let connect = |name: &str| Store::connect_as(Backend::parse(&url, None).unwrap(), name).unwrap();
+    let (a, b) = (connect("a"), connect("b"));
+    let n = path("n.ipynb");
+    a.take_lease(&n, "address of a").await.unwrap();
+    // Longer than a lease that is not renewed.
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    let held = b.take_lease(&n, "address of b").await.unwrap_err();
+    assert!(held.to_string().contains("address of a"), "{held}");
+    let document = a.document(&n, [0; 32]).await.unwrap().id;
+    assert!(a.append(&document, "ann", &delete_cell("c")).await.is_ok());
+    let refused = b.append(&document, "ann", &delete_cell("c")).await.unwrap_err();
+    assert!(refused.to_string().contains("taken the notebook over"), "{refused}");
+    assert!(b.writing(&document, 1, [1; 32]).await.is_err());
+    assert!(b.is_taken(&document).unwrap() && !a.is_taken(&document).unwrap());
+    a.end_lease(&n).await.unwrap();
+    b.take_lease(&n, "address of b").await.unwrap();
+    assert!(a.append(&document, "ann", &delete_cell("c")).await.is_err());
+    // The same server has it at once when it starts again.
+    drop(b);
+    connect("b").take_lease(&n, "address of b").await.unwrap();
+    assert_eq!(a.shared_key(), connect("c").shared_key());
+    assert!(a.shared_key().unwrap().is_some_and(|key| key.len() == 32));
+}
+
 /// Errors tell what is wrong, without the password.
 #[test]
 fn a_database_that_cannot_be_used_is_named() {
@@ -384,6 +413,13 @@ fn a_database_that_cannot_be_used_is_named() {
     };
     assert!(error("postgres//x:secret@y").contains("write `postgres://"));
     assert!(error("postgres:///x").contains("names no host"));
+    let settings = serde_json::json!({
+        "data_dir": "/tmp", "database": "postgres://h/d", "database_ca_file": "/no/such/file",
+    });
+    let settings: notebook::settings::Settings = serde_json::from_value(settings).unwrap();
+    let ca_file = settings.database_ca_file.as_deref();
+    let error_of = Backend::parse(settings.database.as_deref().unwrap(), ca_file).err().unwrap().to_string();
+    assert!(error_of.contains("cannot read the certificates `/no/such/file`"), "{error_of}");
     let unreachable = error("postgres://ann:secret@127.0.0.1:1/notes");
     assert!(
         unreachable.contains("cannot connect to PostgreSQL on 127.0.0.1, database `notes`"),

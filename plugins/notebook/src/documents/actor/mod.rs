@@ -86,9 +86,14 @@ impl Actor {
             }
             Err(problem) => return Err(OpenError::Busy(problem.message)),
         }
-        let (disk, model, operations) = match read(&context, &path).await {
+        let read = match context.store.take_lease(&path, &context.address).await {
+            Ok(()) => read(&context, &path).await,
+            Err(error) => Err(OpenError::Busy(format!("`{path}` cannot be opened: {error}"))),
+        };
+        let (disk, model, operations) = match read {
             Ok(read) => read,
             Err(error) => {
+                let _ = context.store.end_lease(&path).await;
                 let _ = context.link.unlock(&format!("{PREFIX}{path}")).await;
                 return Err(error);
             }
@@ -126,6 +131,9 @@ impl Actor {
         self.save_conflicting_copy().await;
         self.pages.tell(&ServerFrame::Closing { again, message: reason });
         self.overflow.finish().await;
+        if let Err(error) = self.context.store.end_lease(&self.path).await {
+            tracing::warn!(%error, document = %self.path, "the lease of a notebook ends later");
+        }
         let _ = self.context.link.unlock(&format!("{PREFIX}{}", self.path)).await;
         self.path
     }
@@ -157,8 +165,14 @@ impl Actor {
                     Err(broadcast::error::RecvError::Closed) => return unused,
                 },
                 () = sleep_until(due) => self.begin_save().await,
-                _ = tick.tick() => if self.tick().await {
-                    return unused;
+                _ = tick.tick() => {
+                    // If the database is away, nobody else can have taken it.
+                    if self.operations.is_taken().unwrap_or(false) {
+                        return Closing::again("another server has taken the notebook over");
+                    }
+                    if self.tick().await {
+                        return unused;
+                    }
                 },
                 // Last, because a kernel that prints without end always has more.
                 delivery = self.kernel.next() => self.deliver(delivery).await,

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 #[cfg(feature = "postgres")]
 use std::sync::Arc;
 
+#[cfg(feature = "postgres")]
+use super::postgres::PostgresAddress;
 use super::{Connection, sqlite};
 use crate::store::StoreError;
 
@@ -16,9 +18,6 @@ pub enum Backend {
     #[cfg(feature = "postgres")]
     Postgres(Arc<PostgresAddress>),
 }
-
-#[cfg(feature = "postgres")]
-pub use super::postgres::PostgresAddress;
 
 impl Backend {
     /// The database at an address `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. `ca_file` has the certificates (PEM) of the
