@@ -185,7 +185,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let (path, author, text) = (path.to_string(), author.map(str::to_owned), text.map(str::to_owned));
         self.write(move |db| {
-            let sql = "select thread from comments where id = ?1 and (?2 is null or author = ?2) and thread in \
+            let sql = "select thread from comments where id = ?1 and (author = ?2 or ?2 is null) and thread in \
                        (select threads.id from threads join documents on documents.id = document where path = ?3)";
             let thread: Option<i64> =
                 db.query_row(sql, params![comment, author, path], |row| row.get(0)).optional()?;
@@ -266,7 +266,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn notices_seen(&self, account: i64, notice: Option<i64>) -> Result<(), StoreError> {
         self.write(move |db| {
-            let sql = "update notices set seen = 1 where account = ?1 and (?2 is null or id = ?2)";
+            let sql = "update notices set seen = 1 where account = ?1 and (id = ?2 or ?2 is null)";
             db.execute(sql, params![account, notice]).map(drop)
         })
         .await

@@ -20,7 +20,7 @@ struct Table {
 fn tables() -> Result<Vec<Table>, StoreError> {
     let model = Backend::Sqlite(":memory:".into()).connect()?;
     schema::migrate(&model)?;
-    let sql = "select name from sqlite_schema where type = 'table' and name not like 'sqlite_%' and name not in ('indexed', 'leases', 'secrets') \
+    let sql = "select name from sqlite_schema where type = 'table' and name not like 'sqlite_%' and name not in ('indexed', 'leases', 'secrets', 'writers') \
                and name not like 'search%' order by rowid";
     let names: Vec<String> = model.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_>>()?;
     let mut tables = Vec::new();

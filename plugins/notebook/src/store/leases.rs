@@ -1,8 +1,9 @@
 //! Several servers with one database: which of them has a document open, and what they share.
 //!
 //! A server has a lease of each document that it has open, and renews its leases once a second. When it dies, they end by
-//! themselves. Whoever has lost a lease can change nothing: the database refuses its operations. SQLite is used by one machine
-//! only, where a lock of the kernel host does the same.
+//! themselves. Whoever has lost a lease can change nothing: the database refuses its operations. A server that
+//! starts again has its leases at once; its own processes are kept apart by a lock of the kernel host. SQLite is used by one machine
+//! only, which needs no leases.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +12,15 @@ use std::time::Duration;
 use super::database::{Connection, OptionalExtension, Result, params};
 use super::documents::id_of;
 use super::writer::Change;
-use super::{Backend, Store, StoreError};
+use super::{Backend, Store, StoreError, now};
 use crate::files::RelativePath;
 
 /// How long a lease lasts that is not renewed, in milliseconds.
 const LEASE_MS: i64 = 4000;
 /// How often leases are renewed.
 pub(super) const RENEWAL: Duration = Duration::from_secs(1);
+/// A day in milliseconds.
+const DAY_MS: i64 = 24 * 3600 * 1000;
 /// How long to wait between two attempts to take a lease.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -57,6 +60,8 @@ pub enum LeaseError {
 pub(super) struct Leases {
     /// The name of this server, which no other has.
     pub(super) server: Arc<str>,
+    /// The name of this process.
+    process: Arc<str>,
     shared: bool,
     /// Whether there can be something to renew.
     any: Arc<AtomicBool>,
@@ -65,7 +70,17 @@ pub(super) struct Leases {
 impl Leases {
     pub(super) fn new(backend: &Backend, server: &str) -> Leases {
         let shared = !matches!(backend, Backend::Sqlite(_));
-        Leases { server: server.into(), shared, any: Arc::default() }
+        Leases {
+            server: server.into(),
+            process: uuid::Uuid::new_v4().to_string().into(),
+            shared,
+            any: Arc::default(),
+        }
+    }
+
+    /// The name of this process.
+    pub(super) fn process(&self) -> &str {
+        &self.process
     }
 
     /// How often [`Leases::renewal`] must be done.
@@ -78,13 +93,10 @@ impl Leases {
         if !self.any.load(Ordering::Relaxed) {
             return None;
         }
-        let server = self.server.clone();
-        let renew = move |db: &Connection| {
-            db.execute(
-                &format!("update leases set expires = {NOW} + {LEASE_MS} where server = ?1"),
-                [&*server],
-            )
-        };
+        let process = self.process.clone();
+        let sql =
+            format!("update leases set expires = {NOW} + {LEASE_MS} where process = ?1 and expires > 0");
+        let renew = move |db: &Connection| db.execute(&sql, [&*process]);
         Some(Box::new(move |connection| {
             let result = connection.and_then(|connection| Ok(renew(connection)?));
             Box::new(move |committed| {
@@ -103,7 +115,9 @@ pub(super) fn prepare(connection: &Connection) -> Result<()> {
     }
     let key = [uuid::Uuid::new_v4().into_bytes(), uuid::Uuid::new_v4().into_bytes()].concat();
     let sql = "insert into secrets (name, value) values ('cookie_key', ?1) on conflict do nothing";
-    connection.execute(sql, [key]).map(drop)
+    connection.execute(sql, [key])?;
+    // Of processes that have ended long ago.
+    connection.execute("delete from writers where at < ?1", [now() - DAY_MS]).map(drop)
 }
 
 impl Store {
@@ -151,16 +165,17 @@ impl Store {
         path: &RelativePath,
         address: &str,
     ) -> Result<Option<(String, i64)>, StoreError> {
-        let (path, address, server) = (path.to_string(), address.to_owned(), self.0.leases.server.clone());
-        self.0.leases.any.store(true, Ordering::Relaxed);
+        let (path, address, leases) = (path.to_string(), address.to_owned(), self.0.leases.clone());
+        leases.any.store(true, Ordering::Relaxed);
         self.write(move |db| {
             let document = id_of(db, &path)?;
             let take = format!(
-                "insert into leases (document, server, address, expires) values (?1, ?2, ?3, {NOW} + {LEASE_MS}) \
-                 on conflict (document) do update set server = excluded.server, address = excluded.address, expires = excluded.expires \
+                "insert into leases (document, server, process, address, expires) values (?1, ?2, ?3, ?4, {NOW} + {LEASE_MS}) \
+                 on conflict (document) do update set server = excluded.server, process = excluded.process, \
+                 address = excluded.address, expires = excluded.expires \
                  where leases.server = excluded.server or leases.expires < {NOW}"
             );
-            if db.execute(&take, params![document, &*server, address])? > 0 {
+            if db.execute(&take, params![document, &*leases.server, &*leases.process, address])? > 0 {
                 return Ok(None);
             }
             let sql = "select address, expires from leases where document = ?1";
@@ -176,11 +191,11 @@ impl Store {
         if !self.is_shared() {
             return Ok(());
         }
-        let (path, server) = (path.to_string(), self.0.leases.server.clone());
+        let (path, process) = (path.to_string(), self.0.leases.process.clone());
         self.write(move |db| {
-            let sql =
-                "delete from leases where server = ?2 and document = (select id from documents where path = ?1)";
-            db.execute(sql, params![path, &*server]).map(drop)
+            // The row stays, so that a server that had the lease before this one notices it.
+            let sql = "update leases set expires = 0 where process = ?2 and document = (select id from documents where path = ?1)";
+            db.execute(sql, params![path, &*process]).map(drop)
         })
         .await
     }

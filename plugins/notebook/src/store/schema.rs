@@ -255,8 +255,14 @@ const SERVERS: &str = "
     create table leases (                   -- of open documents
         document text primary key references documents on delete cascade,
         server text not null,
-        address text not null,
+        process text not null,
+        address text not null,              -- of the server
         expires integer not null
+    ) strict, without rowid;
+    create table writers (                  -- processes that make changes
+        process text primary key,
+        batch integer not null,             -- the number of its newest transaction
+        at integer not null
     ) strict, without rowid;
     create table secrets (
         name text primary key,

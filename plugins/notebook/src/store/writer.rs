@@ -4,7 +4,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::StoreError;
-use super::database::{Backend, Connection, Result, Started};
+use super::database::{Backend, Connection, Result};
 use super::leases::Leases;
 
 /// How many changes one transaction takes.
@@ -24,11 +24,13 @@ pub(super) struct Writer {
     connection: Connection,
     backend: Backend,
     leases: Leases,
+    /// The number of the newest transaction.
+    batch: i64,
 }
 
 impl Writer {
     pub(super) fn new(connection: Connection, backend: Backend, leases: Leases) -> Writer {
-        Writer { connection, backend, leases }
+        Writer { connection, backend, leases, batch: 0 }
     }
 
     /// Makes changes until nobody can send any.
@@ -55,9 +57,9 @@ impl Writer {
     /// Makes changes in one transaction.
     fn make(&mut self, changes: Vec<Change>) {
         let (finish, end): (Vec<Finish>, Result<(), StoreError>) = match self.begin() {
-            Ok(transaction) => {
+            Ok(()) => {
                 let finish = changes.into_iter().map(|change| change(Ok(&self.connection))).collect();
-                (finish, self.commit(&transaction))
+                (finish, self.commit())
             }
             Err(error) => {
                 (changes.into_iter().map(|change| change(Err(error.clone()))).collect(), Err(error))
@@ -69,17 +71,24 @@ impl Writer {
     }
 
     /// Begins a transaction. Waits for a server that is away.
-    fn begin(&mut self) -> Result<Started, StoreError> {
+    fn begin(&mut self) -> Result<(), StoreError> {
+        self.batch += 1;
         let end = Instant::now() + AWAY;
         loop {
             let begun = match self.connection.is_lost() {
-                true => self.reconnect(end).and_then(|()| Ok(self.connection.begin()?)),
-                false => self.connection.begin().map_err(StoreError::from),
+                true => self.reconnect(end).and_then(|()| self.begin_once()),
+                false => self.begin_once(),
             };
             if begun.is_ok() || !self.connection.is_lost() || Instant::now() >= end {
                 return begun;
             }
         }
+    }
+
+    fn begin_once(&self) -> Result<(), StoreError> {
+        self.connection.begin()?;
+        let marked = self.connection.mark(self.leases.process(), self.batch);
+        Ok(marked.inspect_err(|_| self.connection.roll_back())?)
     }
 
     fn reconnect(&mut self, end: Instant) -> Result<(), StoreError> {
@@ -98,14 +107,14 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, transaction: &Started) -> Result<(), StoreError> {
+    fn commit(&mut self) -> Result<(), StoreError> {
         let Err(error) = self.connection.commit() else { return Ok(()) };
         if !self.connection.is_lost() {
             return Err(error.into());
         }
         // The server may have committed before the connection was lost.
         self.reconnect(Instant::now() + AWAY)?;
-        match self.connection.was_committed(transaction)? {
+        match self.connection.was_committed(self.leases.process(), self.batch)? {
             true => Ok(()),
             false => Err(error.into()),
         }

@@ -5,6 +5,7 @@
 mod accounts;
 mod commands;
 mod comments;
+mod database;
 mod documents;
 mod durability;
 mod editing;

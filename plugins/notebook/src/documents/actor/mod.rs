@@ -3,6 +3,7 @@
 
 mod file;
 mod kernel;
+mod opening;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,14 +87,9 @@ impl Actor {
             }
             Err(problem) => return Err(OpenError::Busy(problem.message)),
         }
-        let read = match context.store.take_lease(&path, &context.address).await {
-            Ok(()) => read(&context, &path).await,
-            Err(error) => Err(OpenError::Busy(format!("`{path}` cannot be opened: {error}"))),
-        };
-        let (disk, model, operations) = match read {
+        let (disk, model, operations) = match opening::read(&context, &path).await {
             Ok(read) => read,
             Err(error) => {
-                let _ = context.store.end_lease(&path).await;
                 let _ = context.link.unlock(&format!("{PREFIX}{path}")).await;
                 return Err(error);
             }
@@ -360,23 +356,6 @@ impl Actor {
 }
 
 /// Reads a document: the file, and what was done after it was written.
-async fn read(
-    context: &DocumentContext,
-    path: &RelativePath,
-) -> Result<(Disk, Model, OperationLog), OpenError> {
-    let (mut disk, mut model) =
-        Disk::open(context.files.clone(), path.clone(), context.limits.body_bytes).await?;
-    let store = context.store.clone();
-    let (operations, changed) = OperationLog::open(store, path, disk.hash(), &mut model)
-        .await
-        .map_err(|error| OpenError::Busy(error.to_string()))?;
-    if changed {
-        tracing::info!(document = %path, "recovered changes that were not in the file");
-        disk.touch();
-    }
-    Ok((disk, model, operations))
-}
-
 /// An insertion gets the id of its cell before it is logged, so that it inserts the same cell again.
 fn with_cell_id(mut operation: Operation) -> Operation {
     if let Operation::InsertCell { cell_id, .. } = &mut operation {

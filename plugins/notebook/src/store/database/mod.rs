@@ -35,13 +35,6 @@ pub(super) enum Connection {
     Postgres(postgres::Session),
 }
 
-/// A transaction that makes changes.
-pub(super) struct Started {
-    /// What PostgreSQL calls it, so that one can ask later what became of it.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "SQLite has no use for it"))]
-    id: Option<String>,
-}
-
 impl Connection {
     /// Runs a statement. Returns how many rows it changed.
     pub(super) fn execute(&self, sql: &str, params: impl Params) -> Result<usize> {
@@ -82,15 +75,36 @@ impl Connection {
     }
 
     /// Begins a transaction that makes changes. Those of other processes and servers wait until it ends.
-    pub(super) fn begin(&self) -> Result<Started> {
+    pub(super) fn begin(&self) -> Result<()> {
         match self {
-            Connection::Sqlite(connection) => {
-                connection.execute_batch("begin immediate")?;
-                Ok(Started { id: None })
-            }
+            Connection::Sqlite(connection) => connection.execute_batch("begin immediate"),
             #[cfg(feature = "postgres")]
-            Connection::Postgres(session) => Ok(Started { id: Some(session.begin()?) }),
+            Connection::Postgres(session) => session.begin(),
         }
+    }
+
+    /// Marks the transaction as number `batch` of `process`, so that one can ask later whether it was committed. A connection
+    /// to SQLite cannot be lost.
+    #[cfg_attr(not(feature = "postgres"), allow(unused_variables, reason = "for PostgreSQL"))]
+    pub(super) fn mark(&self, process: &str, batch: i64) -> Result<()> {
+        match self {
+            Connection::Sqlite(_) => Ok(()),
+            #[cfg(feature = "postgres")]
+            Connection::Postgres(_) => {
+                let sql = "insert into writers (process, batch, at) values (?1, ?2, ?3) \
+                           on conflict (process) do update set batch = excluded.batch, at = excluded.at";
+                self.execute(sql, params![process, batch, super::now()]).map(drop)
+            }
+        }
+    }
+
+    /// Whether that transaction, whose end was not seen, was committed. It has ended when this returns.
+    pub(super) fn was_committed(&self, process: &str, batch: i64) -> Result<bool> {
+        self.begin()?;
+        let sql = "select 1 from writers where process = ?1 and batch = ?2";
+        let found = self.prepare(sql).and_then(|mut statement| statement.exists(params![process, batch]));
+        self.roll_back();
+        found
     }
 
     /// Ends it. When this returns, its changes are on the disk.
@@ -112,17 +126,6 @@ impl Connection {
             Connection::Sqlite(_) => false,
             #[cfg(feature = "postgres")]
             Connection::Postgres(session) => session.is_lost(),
-        }
-    }
-
-    /// What became of a transaction whose end was not seen, asked on a new connection.
-    pub(super) fn was_committed(&self, transaction: &Started) -> Result<bool> {
-        match (self, transaction) {
-            (Connection::Sqlite(_), _) => Ok(false),
-            #[cfg(feature = "postgres")]
-            (Connection::Postgres(session), Started { id }) => {
-                session.was_committed(id.as_deref().unwrap_or_default())
-            }
         }
     }
 

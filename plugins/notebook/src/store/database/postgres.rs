@@ -19,7 +19,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::encoding::Parameter;
 use super::waiting::wait;
-use super::{Connection, OptionalExtension, Result, dialect, params};
+use super::{Connection, Result, dialect};
 use crate::store::{StoreError, search};
 
 /// Longest time for a connection.
@@ -251,33 +251,15 @@ impl Session {
         }
     }
 
-    /// Begins a transaction. Returns its id.
-    pub(super) fn begin(&self) -> Result<String> {
+    /// Begins a transaction.
+    pub(super) fn begin(&self) -> Result<()> {
         // The changes of all servers are made one after the other, as with SQLite.
-        self.batch(&format!("begin; select pg_advisory_xact_lock({LOCK})"))?;
-        self.transaction_id().inspect_err(|_| drop(self.batch("rollback")))
-    }
-
-    fn transaction_id(&self) -> Result<String> {
-        let statement = self.prepare("select pg_current_xact_id()::text")?;
-        let rows = self.query(&statement, &[])?;
-        super::encoding::get(rows.first().ok_or(rusqlite::Error::QueryReturnedNoRows)?, 0)
-    }
-
-    /// Whether a transaction of a lost connection was committed.
-    pub(super) fn was_committed(&self, id: &str) -> Result<bool> {
-        // The lock is free when it has ended.
-        self.begin()?;
-        let statement = self.prepare("select coalesce(pg_xact_status(cast(?1 as text)::xid8), 'unknown')")?;
-        let found = self.query(&statement, params![id]);
-        self.batch("rollback")?;
-        let status: Option<String> =
-            found?.first().map(|row| super::encoding::get(row, 0)).transpose().optional()?.flatten();
-        match status.as_deref() {
-            Some("committed") => Ok(true),
-            Some("aborted") => Ok(false),
-            _ => Err(foreign("it is not known whether the last change was made".to_owned())),
-        }
+        let begun = self.batch(&format!("begin; select pg_advisory_xact_lock({LOCK})"));
+        begun.inspect_err(|_| {
+            if !self.is_lost() {
+                let _ = self.batch("rollback");
+            }
+        })
     }
 }
 
