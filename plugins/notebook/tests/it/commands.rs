@@ -197,6 +197,8 @@ async fn two_servers_share_accounts_and_logins() {
     let first = start(json!({"database": url})).await;
     let state = first.host.folder.path().join("second");
     let second = start(json!({"database": url, "data_dir": first.data(""), "state_dir": state})).await;
+    // The first account is an administrator.
+    Browser::new(&first, "root", Role::Admin).await;
     let ann = Browser::new(&first, "ann", Role::User).await;
     first.write_notebook("ann/n.ipynb", "paster-python", &["1"]);
     let there = Browser::with_cookies(&second, &ann);
