@@ -101,6 +101,16 @@ impl Auth {
         })
     }
 
+    /// A name of this server that tells nothing: no other machine and no other `state_dir` has it.
+    pub fn server_name(&self, machine: &str) -> String {
+        self.sign(&["server", machine])
+    }
+
+    /// Signs with this key from now on, which other servers have too.
+    pub fn share_key(&mut self, key: Vec<u8>) {
+        self.key = key;
+    }
+
     /// The folder with the token and the key.
     pub fn state_dir(&self) -> &Path {
         &self.state_dir

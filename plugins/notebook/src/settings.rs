@@ -20,6 +20,21 @@ pub struct Settings {
     #[serde(default)]
     #[schemars(extend("format" = "path"))]
     pub state_dir: Option<PathBuf>,
+    /// The database with accounts, rights, edits and histories: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or
+    /// `postgres:///DATABASE?host=/run/postgresql&user=USER` for a Unix socket. The tables are created. TLS is required for other
+    /// machines, unless the address says `sslmode=disable`. Default: SQLite, in the file `notebook.db` of `state_dir`.
+    #[serde(default)]
+    pub database: Option<String>,
+    /// File with the certificates (PEM) of the authorities that may sign the certificate of the PostgreSQL server. Default: the
+    /// public ones.
+    #[serde(default)]
+    #[schemars(extend("format" = "path"))]
+    pub database_ca_file: Option<PathBuf>,
+    /// The address of this server as people reach it, such as `https://one.example.org/`. If several servers share a
+    /// `database`, people who open a notebook that is open on another server are told its address. Default: the name of the
+    /// machine.
+    #[serde(default)]
+    pub address: Option<String>,
     /// Token that opens the notebook. By default, the first start creates one and keeps it in `state_dir`.
     #[serde(default)]
     pub token: Option<String>,

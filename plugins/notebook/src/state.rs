@@ -18,7 +18,7 @@ use crate::mail::Mailer;
 use crate::quota::Quota;
 use crate::sessions::{SandboxSettings, Sessions};
 use crate::settings::{FrontEnd, KernelSandbox, Settings, Users};
-use crate::store::Store;
+use crate::store::{Backend, Store, StoreError};
 
 /// What all requests share. Cheap to clone.
 pub type Shared = Arc<Notebook>;
@@ -70,7 +70,7 @@ impl Notebook {
             ));
         }
         let files = Files::open(&settings.data_dir)?;
-        let auth = Auth::open(&settings, files.path())?;
+        let mut auth = Auth::open(&settings, files.path())?;
         // The environments of one user are nothing for the others.
         let environments =
             (settings.users == Users::Single).then(|| Environments::new(files.path().to_owned()));
@@ -89,7 +89,12 @@ impl Notebook {
             quota.clone(),
         );
         let outputs = auth.state_dir().join("outputs");
-        let store = Store::open(&auth.state_dir().join("notebook.db")).map_err(io::Error::other)?;
+        let store = database(&settings, &auth)
+            .and_then(|backend| Store::connect_as(backend, &auth.server_name(&host_name())))
+            .map_err(io::Error::other)?;
+        if let Some(key) = store.shared_key().map_err(io::Error::other)? {
+            auth.share_key(key);
+        }
         let accounts = match settings.users {
             Users::Single => None,
             Users::Accounts => Some(Accounts::new(store.clone())),
@@ -105,6 +110,7 @@ impl Notebook {
             limits: settings.limits.clone(),
             store: store.clone(),
             access: access.clone(),
+            address: settings.address.clone().unwrap_or_else(host_name),
         });
         Ok(Arc::new(Notebook {
             settings,
@@ -132,6 +138,19 @@ impl Notebook {
         if let Err(error) = self.purge_trash().await {
             tracing::warn!(error, "cannot delete what is too old from the trash");
         }
+    }
+}
+
+/// The name of the machine.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Where the database is.
+fn database(settings: &Settings, auth: &Auth) -> Result<Backend, StoreError> {
+    match &settings.database {
+        None => Ok(Backend::Sqlite(auth.state_dir().join("notebook.db"))),
+        Some(url) => Backend::parse(url, settings.database_ca_file.as_deref()),
     }
 }
 

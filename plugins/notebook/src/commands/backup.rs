@@ -11,8 +11,8 @@ use crate::files::RelativePath;
 use crate::state::Notebook;
 
 /// The names in a backup.
-const FILES: &str = "files";
-const DATABASE: &str = "notebook.db";
+pub(super) const FILES: &str = "files";
+pub(super) const DATABASE: &str = "notebook.db";
 
 /// Copies all files, and then, while nobody can change anything, the database and the files of the open notebooks. So each
 /// notebook is as it would be if the server had been killed at that moment: when it is opened, it gets what its file lacks.
@@ -52,6 +52,11 @@ pub(super) async fn run(notebook: &Notebook, words: &mut Words) -> Result<Printe
 /// Copies a folder with all that it contains. Links are copied as links.
 fn copy_dir(from: &Path, to: &Path) -> io::Result<usize> {
     std::fs::create_dir(to)?;
+    copy_content(from, to)
+}
+
+/// The same to a folder that exists.
+pub(super) fn copy_content(from: &Path, to: &Path) -> io::Result<usize> {
     let mut count = 0;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;

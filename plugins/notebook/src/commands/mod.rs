@@ -2,6 +2,7 @@
 
 mod backup;
 mod people;
+mod restore;
 mod table;
 mod words;
 
@@ -40,6 +41,8 @@ Commands of the notebook:
   kernels stop NUMBER                     shut one down
   audit [--count COUNT]                   show the newest lines of the audit log
   backup DIRECTORY                        copy the database and all files into a new directory, while the server runs
+  restore DIRECTORY                       put a backup into this notebook, which must be new
+  restore DIRECTORY --database            put only its database, for example from SQLite to PostgreSQL
 
 Each command takes --json.";
 
@@ -87,6 +90,7 @@ async fn perform(notebook: &Notebook, words: &mut Words) -> Result<Printed> {
     match group.as_str() {
         "help" | "--help" | "-h" => Ok(Printed::new(HELP, json!({"help": HELP}))),
         "backup" => backup::run(notebook, words).await,
+        "restore" => restore::run(notebook, words).await,
         "kernels" => people::kernels(notebook, words).await,
         "audit" => people::audit(notebook, words),
         "users" | "groups" | "invitations" | "tokens" | "sessions" => {

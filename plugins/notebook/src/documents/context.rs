@@ -25,4 +25,6 @@ pub(crate) struct DocumentContext {
     pub(crate) limits: Limits,
     pub(crate) store: Store,
     pub(crate) access: Access,
+    /// Where people reach this server.
+    pub(crate) address: String,
 }

@@ -59,6 +59,11 @@ impl OperationLog {
         Ok(())
     }
 
+    /// Whether another server has taken the document over.
+    pub(super) fn is_taken(&self) -> Result<bool, StoreError> {
+        self.store.is_taken(&self.document)
+    }
+
     /// The document's UUID.
     pub(super) fn document(&self) -> &str {
         &self.document
@@ -73,7 +78,10 @@ impl OperationLog {
     pub(super) async fn begin_write(&mut self, hash: [u8; 32]) -> Result<(), StoreError> {
         self.writing = self.last;
         if self.writing == self.saved {
-            return Ok(());
+            return match self.is_taken()? {
+                true => Err(StoreError::taken()),
+                false => Ok(()),
+            };
         }
         self.store.writing(&self.document, self.writing, hash).await
     }

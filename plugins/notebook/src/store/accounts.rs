@@ -1,7 +1,6 @@
 //! Accounts, their sessions and tokens, invitations, and the audit log. Secrets are stored as hashes only.
 
-use rusqlite::{OptionalExtension, Row, params};
-
+use super::database::{OptionalExtension, Result, Row, params};
 use super::{Store, StoreError, now};
 use crate::access::Level;
 use crate::identity::Role;
@@ -73,7 +72,7 @@ pub struct AuditEntry {
 
 pub(super) const ACCOUNT: &str = "select id, name, role, active, password, created from users";
 
-pub(super) fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
+pub(super) fn account(row: &Row<'_>) -> Result<Account> {
     Ok(Account {
         id: row.get(0)?,
         name: row.get(1)?,
@@ -139,7 +138,7 @@ impl Store {
     pub async fn set_account(&self, user: i64, role: Role, active: bool) -> Result<bool, StoreError> {
         self.write(move |db| {
             let others: i64 = db.query_row(
-                "select count(*) from users where role = 'admin' and active and id <> ?1",
+                "select count(*) from users where role = 'admin' and active = 1 and id <> ?1",
                 [user],
                 |row| row.get(0),
             )?;
@@ -184,7 +183,7 @@ impl Store {
     pub fn account_of_session(&self, hash: SecretHash) -> Result<Option<Account>, StoreError> {
         self.read(|db| {
             db.prepare_cached(&format!(
-                "{ACCOUNT} where active and id = (select user from sessions where hash = ?1 and expires > ?2)"
+                "{ACCOUNT} where active = 1 and id = (select user from sessions where hash = ?1 and expires > ?2)"
             ))?
             .query_row(params![hash, now()], account)
             .optional()
@@ -257,7 +256,7 @@ impl Store {
         self.read(|db| {
             db.prepare_cached(
                 "select users.id, users.name, role, active, password, users.created, level from users join tokens on user = users.id \
-                 where active and hash = ?1 and expires > ?2",
+                 where active = 1 and hash = ?1 and expires > ?2",
             )?
             .query_row(params![hash, now()], |row| Ok((account(row)?, row.get(6)?)))
             .optional()
@@ -325,7 +324,7 @@ impl Store {
                 .query_row(
                     "select role, user from invitations where hash = ?1 and expires > ?2",
                     params![hash, now()],
-                    |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)),
+                    |row| Ok((row.get(0)?, row.get::<Option<i64>>(1)?)),
                 )
                 .optional()?;
             let Some((role, user)) = found else { return Ok(None) };

@@ -1,7 +1,6 @@
 //! Threads of comments at cells, and what people are told about.
 
-use rusqlite::{OptionalExtension, params};
-
+use super::database::{OptionalExtension, params};
 use super::documents::id_of;
 use super::{Store, StoreError, now};
 use crate::files::RelativePath;
@@ -79,19 +78,14 @@ impl Store {
     /// [`StoreError`].
     pub fn threads(&self, path: &RelativePath) -> Result<Vec<Thread>, StoreError> {
         self.read(|db| {
+            let sql = "select threads.id, cell, quote, resolved_at, resolved_by, comments.id, author, at, edited_at, text \
+                       from threads join documents on documents.id = document join comments on thread = threads.id \
+                       where path = ?1 order by threads.id, comments.id";
             let mut threads: Vec<Thread> = Vec::new();
-            let mut statement = db.prepare_cached(
-                "select threads.id, cell, quote, resolved_at, resolved_by, comments.id, author, at, edited_at, text \
-                 from threads join documents on documents.id = document join comments on thread = threads.id \
-                 where path = ?1 order by threads.id, comments.id",
-            )?;
-            let mut rows = statement.query([path.as_str()])?;
-            while let Some(row) = rows.next()? {
-                let id = row.get(0)?;
-                if threads.last().is_none_or(|last| last.id != id) {
-                    let resolved = row.get::<_, Option<i64>>(3)?.zip(row.get::<_, Option<String>>(4)?);
-                    threads.push(Thread { id, cell: row.get(1)?, quote: row.get(2)?, resolved, comments: Vec::new() });
-                }
+            let mut statement = db.prepare_cached(sql)?;
+            let rows = statement.query_map([path.as_str()], |row| {
+                let resolved = row.get::<Option<i64>>(3)?.zip(row.get::<Option<String>>(4)?);
+                let (id, cell, quote) = (row.get(0)?, row.get(1)?, row.get(2)?);
                 let comment = Comment {
                     id: row.get(5)?,
                     author: row.get(6)?,
@@ -99,6 +93,13 @@ impl Store {
                     edited: row.get(8)?,
                     text: row.get(9)?,
                 };
+                Ok((Thread { id, cell, quote, resolved, comments: Vec::new() }, comment))
+            })?;
+            for row in rows {
+                let (thread, comment) = row?;
+                if threads.last().is_none_or(|last| last.id != thread.id) {
+                    threads.push(thread);
+                }
                 threads.last_mut().into_iter().for_each(|thread| thread.comments.push(comment.clone()));
             }
             Ok(threads)
@@ -184,7 +185,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let (path, author, text) = (path.to_string(), author.map(str::to_owned), text.map(str::to_owned));
         self.write(move |db| {
-            let sql = "select thread from comments where id = ?1 and (?2 is null or author = ?2) and thread in \
+            let sql = "select thread from comments where id = ?1 and (author = ?2 or ?2 is null) and thread in \
                        (select threads.id from threads join documents on documents.id = document where path = ?3)";
             let thread: Option<i64> =
                 db.query_row(sql, params![comment, author, path], |row| row.get(0)).optional()?;
@@ -265,7 +266,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn notices_seen(&self, account: i64, notice: Option<i64>) -> Result<(), StoreError> {
         self.write(move |db| {
-            let sql = "update notices set seen = 1 where account = ?1 and (?2 is null or id = ?2)";
+            let sql = "update notices set seen = 1 where account = ?1 and (id = ?2 or ?2 is null)";
             db.execute(sql, params![account, notice]).map(drop)
         })
         .await

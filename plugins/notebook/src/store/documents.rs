@@ -1,8 +1,9 @@
 //! Documents and their operations.
 
-use rusqlite::{Connection, OptionalExtension, named_params, params};
 use serde::{Deserialize, Serialize};
 
+use super::database::{Connection, OptionalExtension, Result, params};
+use super::leases::{NOT_TAKEN, taken};
 use super::{Store, StoreError, now};
 use crate::files::RelativePath;
 use crate::protocol::Operation;
@@ -67,7 +68,7 @@ impl Store {
     pub fn path_of(&self, id: &str) -> Result<Option<RelativePath>, StoreError> {
         let path = self.read(|connection| {
             connection
-                .query_row("select path from documents where id = ?1", [id], |row| row.get::<_, String>(0))
+                .query_row("select path from documents where id = ?1", [id], |row| row.get::<String>(0))
                 .optional()
         })?;
         Ok(path.and_then(|path| RelativePath::parse(&path).ok()))
@@ -82,12 +83,15 @@ impl Store {
         author: &str,
         operation: &LoggedOperation,
     ) -> Result<i64, StoreError> {
-        let (document, author) = (document.to_owned(), author.to_owned());
+        let (document, author, server) =
+            (document.to_owned(), author.to_owned(), self.0.leases.server.clone());
         let operation = serde_json::to_string(operation).map_err(|error| StoreError(error.to_string()))?;
         self.write(move |connection| {
             let number: i64 = connection
-                .prepare_cached("update documents set last = last + 1 where id = ?1 returning last")?
-                .query_row([&document], |row| row.get(0))?;
+                .prepare_cached(&format!("update documents set last = last + 1 where id = ?1 and {NOT_TAKEN} returning last"))?
+                .query_row([&document, &*server], |row| row.get(0))
+                .optional()?
+                .ok_or_else(taken)?;
             connection
                 .prepare_cached("insert into operations (document, number, at, author, operation) values (?1, ?2, ?3, ?4, ?5)")?
                 .execute(params![document, number, now(), author, operation])?;
@@ -101,11 +105,14 @@ impl Store {
     /// [`StoreError`].
     pub async fn writing(&self, document: &str, number: i64, hash: [u8; 32]) -> Result<(), StoreError> {
         let document = document.to_owned();
+        let server = self.0.leases.server.clone();
         self.write(move |connection| {
-            connection
-                .prepare_cached("update documents set writing = ?2, writing_hash = ?3 where id = ?1")?
-                .execute(params![document, number, hash])
-                .map(drop)
+            let sql =
+                format!("update documents set writing = ?3, writing_hash = ?4 where id = ?1 and {NOT_TAKEN}");
+            match connection.execute(&sql, params![document, &*server, number, hash])? {
+                0 => Err(taken()),
+                _ => Ok(()),
+            }
         })
         .await
     }
@@ -117,16 +124,13 @@ impl Store {
         let document = document.to_owned();
         self.write(move |connection| {
             connection
-                .prepare_cached("update documents set saved = max(saved, ?2), saved_hash = ?3 where id = ?1")?
+                .prepare_cached("update documents set saved = case when saved < ?2 then ?2 else saved end, saved_hash = ?3 where id = ?1")?
                 .execute(params![document, number, hash])?;
             connection
                 .prepare_cached(
-                    "delete from operations where document = :document and number <= :number \
-                     and (at < :oldest or number <= :number - :kept)",
+                    "delete from operations where document = ?1 and number <= ?2 and (at < ?3 or number <= ?2 - ?4)",
                 )?
-                .execute(named_params! {
-                    ":document": document, ":number": number, ":oldest": now() - KEPT_MS, ":kept": KEPT_OPERATIONS,
-                })?;
+                .execute(params![document, number, now() - KEPT_MS, KEPT_OPERATIONS])?;
             super::history::trim(connection, &document)
         })
         .await
@@ -146,9 +150,9 @@ impl Store {
                     "select author, at, operation from operations where document = ?1 and number > ?2 order by number",
                 )?
                 .query_map(params![document, number], |row| {
-                    Ok((OperationAuthor { name: row.get(0)?, at: row.get(1)? }, row.get::<_, String>(2)?))
+                    Ok((OperationAuthor { name: row.get(0)?, at: row.get(1)? }, row.get::<String>(2)?))
                 })?
-                .collect::<rusqlite::Result<Vec<_>>>()
+                .collect::<Result<Vec<_>>>()
         })?;
         let parse = |(author, text): (OperationAuthor, String)| {
             let operation = serde_json::from_str(&text);
@@ -187,7 +191,7 @@ impl Store {
     }
 }
 
-fn remove_below(connection: &Connection, path: &str) -> rusqlite::Result<()> {
+fn remove_below(connection: &Connection, path: &str) -> Result<()> {
     connection
         .execute(
             "delete from documents where path = ?1 or substr(path, 1, length(?1) + 1) = ?1 || '/'",
@@ -197,7 +201,7 @@ fn remove_below(connection: &Connection, path: &str) -> rusqlite::Result<()> {
 }
 
 /// The id of the document at `path`, which is added if it is new.
-pub(super) fn id_of(connection: &Connection, path: &str) -> rusqlite::Result<String> {
+pub(super) fn id_of(connection: &Connection, path: &str) -> Result<String> {
     connection.execute(
         "insert into documents (id, path) values (?1, ?2) on conflict (path) do nothing",
         params![uuid::Uuid::new_v4().to_string(), path],

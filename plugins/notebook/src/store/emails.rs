@@ -1,7 +1,6 @@
 //! Addresses of mail of accounts, which are used once they are confirmed.
 
-use rusqlite::{OptionalExtension, params};
-
+use super::database::{OptionalExtension, params};
 use super::{SecretHash, Store, StoreError, now};
 
 /// How often an account gets a mail with a link, in milliseconds.
@@ -24,7 +23,7 @@ impl Store {
     pub fn account_of_email(&self, name_or_address: &str) -> Result<Option<(i64, String)>, StoreError> {
         self.read(|db| {
             let sql = "select users.id, address from users join emails on account = users.id \
-                       where active and address <> '' and (name = ?1 or address = ?1 collate nocase)";
+                       where active = 1 and address <> '' and (name = ?1 or address = ?1 collate nocase)";
             db.query_row(sql, [name_or_address], |row| Ok((row.get(0)?, row.get(1)?))).optional()
         })
     }
@@ -35,7 +34,7 @@ impl Store {
     pub async fn take_mail(&self, account: i64) -> Result<bool, StoreError> {
         self.write(move |db| {
             let sql = "insert into emails (account, address, mailed) values (?1, '', ?2) \
-                       on conflict (account) do update set mailed = excluded.mailed where mailed < ?2 - ?3";
+                       on conflict (account) do update set mailed = excluded.mailed where emails.mailed < ?2 - ?3";
             db.execute(sql, params![account, now(), PAUSE_MS]).map(|changed| changed > 0)
         })
         .await

@@ -1,22 +1,22 @@
 //! Erases a text from everything that the store keeps of a document.
 
-use rusqlite::{Connection, params};
 use serde_json::Value;
 
+use super::database::{Connection, Result, params};
 use super::{Store, StoreError};
 use crate::files::RelativePath;
 
 /// Takes the place of what was erased.
 pub const ERASED: &str = "[erased]";
 
-/// The tables with texts of a document: the row, the text, and which rows are the document's.
-const TEXTS: &[(&str, &str, &str)] = &[
-    ("snapshots", "content", "document = ?1"),
-    ("publications", "content", "document = ?1"),
-    ("runs", "source", "document = ?1"),
-    ("threads", "quote", "document = ?1"),
-    ("comments", "text", "thread in (select id from threads where document = ?1)"),
-    ("notices", "text", "document = ?1"),
+/// The tables with texts of a document: the key, the text, and which rows are the document's.
+const TEXTS: &[(&str, &str, &str, &str)] = &[
+    ("snapshots", "id", "content", "document = ?1"),
+    ("publications", "slug", "content", "document = ?1"),
+    ("runs", "id", "source", "document = ?1"),
+    ("threads", "id", "quote", "document = ?1"),
+    ("comments", "id", "text", "thread in (select id from threads where document = ?1)"),
+    ("notices", "id", "text", "document = ?1"),
 ];
 
 /// Replaces `secret` in every string of `value`. Returns how often.
@@ -54,35 +54,28 @@ impl Store {
         let changed = self
             .write(move |db| {
                 let mut changed = erase_operations(db, &document, &secret)?;
-                for (table, column, condition) in TEXTS {
-                    changed += erase_column(db, table, column, condition, &document, &secret)?;
+                for text in TEXTS {
+                    changed += erase_column(db, *text, &document, &secret)?;
                 }
                 Ok(changed)
             })
             .await?;
-        // Older versions of the rows are still in the write-ahead log.
-        self.checkpoint()?;
+        // Older versions of the rows are still in the files.
+        self.forget_old_rows()?;
         Ok(changed)
     }
 }
 
 fn erase_column(
     db: &Connection,
-    table: &str,
-    column: &str,
-    condition: &str,
+    (table, key, column, condition): (&str, &str, &str, &str),
     document: &str,
     secret: &str,
-) -> rusqlite::Result<usize> {
-    // The tables without a rowid have a primary key of one column.
-    let key = match table {
-        "runs" => "id",
-        _ => "rowid",
-    };
+) -> Result<usize> {
     let rows: Vec<(rusqlite::types::Value, String)> = db
         .prepare(&format!("select {key}, {column} from {table} where {condition}"))?
         .query_map([document], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
+        .collect::<Result<_>>()?;
     let mut changed = 0;
     for (id, text) in rows {
         if let Some(text) = erase_text(&text, secret) {
@@ -93,21 +86,35 @@ fn erase_column(
     Ok(changed)
 }
 
-fn erase_operations(db: &Connection, document: &str, secret: &str) -> rusqlite::Result<usize> {
+fn erase_operations(db: &Connection, document: &str, secret: &str) -> Result<usize> {
     let rows: Vec<(i64, String)> = db
         .prepare("select number, operation from operations where document = ?1")?
         .query_map([document], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    let mut changed = 0;
-    for (number, text) in rows {
-        let Some(text) = erase_text(&text, secret) else { continue };
-        let sql = "update operations set operation = ?3 where document = ?1 and number = ?2";
-        changed += db.execute(sql, params![document, number, text])?;
+        .collect::<Result<_>>()?;
+    // The hash of a short secret could be guessed: it goes from all of them.
+    let erased: Vec<(i64, String)> =
+        rows.iter().filter_map(|(number, text)| Some((*number, erase_text(text, secret)?))).collect();
+    if erased.is_empty() {
+        return Ok(0);
     }
-    // The hash of a short secret could be guessed.
-    let sql = "update operations set operation = json_remove(operation, '$.base') where document = ?1";
-    if changed > 0 {
-        db.execute(sql, [document])?;
+    let changed = erased.len();
+    let unchanged = rows.iter().map(|(number, text)| (*number, text.clone()));
+    let mut texts: std::collections::BTreeMap<i64, String> = unchanged.collect();
+    texts.extend(erased);
+    for (number, text) in texts {
+        let sql = "update operations set operation = ?3 where document = ?1 and number = ?2";
+        db.execute(sql, params![document, number, without_base(text)])?;
     }
     Ok(changed)
+}
+
+/// The JSON of an operation without the hash of what it replaced.
+fn without_base(operation: String) -> String {
+    match serde_json::from_str::<Value>(&operation) {
+        Ok(Value::Object(mut fields)) => {
+            fields.remove("base");
+            Value::Object(fields).to_string()
+        }
+        _ => operation,
+    }
 }

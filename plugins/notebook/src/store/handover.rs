@@ -1,7 +1,6 @@
 //! Documents that are offered to another owner, and people who ask for access.
 
-use rusqlite::{OptionalExtension, params};
-
+use super::database::{OptionalExtension, params};
 use super::documents::id_of;
 use super::{Store, StoreError, now};
 use crate::access::Level;

@@ -1,7 +1,6 @@
 //! The history of documents: snapshots, which give every state together with the operations, and records of runs.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
-
+use super::database::{Connection, OptionalExtension, Result, Row, params};
 use super::{LoggedOperation, OperationAuthor, Store, StoreError, now};
 use crate::files::RelativePath;
 
@@ -74,13 +73,13 @@ pub struct Run {
 
 const SNAPSHOT: &str = "select id, number, at, author, cause, name from snapshots";
 
-fn snapshot(row: &Row<'_>) -> rusqlite::Result<Snapshot> {
+fn snapshot(row: &Row<'_>) -> Result<Snapshot> {
     Ok(Snapshot {
         id: row.get(0)?,
         number: row.get(1)?,
         at: row.get(2)?,
         author: row.get(3)?,
-        cause: Cause::parse(&row.get::<_, String>(4)?),
+        cause: Cause::parse(&row.get::<String>(4)?),
         name: row.get(5)?,
     })
 }
@@ -181,9 +180,9 @@ impl Store {
             )?
             .query_map(params![document, from, to], |row| {
                 let author = OperationAuthor { name: row.get(1)?, at: row.get(2)? };
-                Ok((row.get(0)?, author, row.get::<_, String>(3)?))
+                Ok((row.get(0)?, author, row.get::<String>(3)?))
             })?
-            .collect::<rusqlite::Result<Vec<(i64, OperationAuthor, String)>>>()
+            .collect::<Result<Vec<(i64, OperationAuthor, String)>>>()
         })?;
         let parse = |(number, author, text): (i64, OperationAuthor, String)| {
             let operation = serde_json::from_str(&text).map_err(|error| StoreError(error.to_string()))?;
@@ -264,7 +263,7 @@ impl Store {
 }
 
 /// Deletes the snapshots of the server that are older than the operations which are kept.
-pub(super) fn trim(db: &Connection, document: &str) -> rusqlite::Result<()> {
+pub(super) fn trim(db: &Connection, document: &str) -> Result<()> {
     db.prepare_cached(
         "delete from snapshots where document = ?1 and cause <> 'revision' and id < (
             select max(id) from snapshots where document = ?1 and cause <> 'revision'

@@ -1,7 +1,6 @@
 //! Lists and removes invitations.
 
-use rusqlite::params;
-
+use super::database::{Result, params};
 use super::{Store, StoreError, now};
 use crate::identity::Role;
 
@@ -28,7 +27,7 @@ impl Store {
                        where expires > ?1 order by expires";
             db.prepare(sql)?
                 .query_map([now()], |row| {
-                    Ok(Invitation { id: number(&row.get::<_, [u8; 32]>(0)?), role: row.get(1)?, user: row.get(2)?, expires: row.get(3)? })
+                    Ok(Invitation { id: number(&row.get::<[u8; 32]>(0)?), role: row.get(1)?, user: row.get(2)?, expires: row.get(3)? })
                 })?
                 .collect()
         })
@@ -42,7 +41,7 @@ impl Store {
             let hashes = db
                 .prepare("select hash from invitations")?
                 .query_map([], |row| row.get(0))?
-                .collect::<rusqlite::Result<Vec<[u8; 32]>>>()?;
+                .collect::<Result<Vec<[u8; 32]>>>()?;
             let Some(hash) = hashes.into_iter().find(|hash| number(hash) == id) else { return Ok(false) };
             db.execute("delete from invitations where hash = ?1", params![hash]).map(|removed| removed > 0)
         })

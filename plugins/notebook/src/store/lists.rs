@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{OptionalExtension, params};
-
+use super::database::{OptionalExtension, params};
 use super::documents::id_of;
 use super::{Store, StoreError, now};
 use crate::files::RelativePath;
@@ -52,16 +51,15 @@ impl Store {
             let mut marks: HashMap<String, Marks> = HashMap::new();
             let sql = "select path, starred, archived from marks join documents on id = document where account = ?1";
             let mut statement = db.prepare_cached(sql)?;
-            let mut rows = statement.query([account])?;
-            while let Some(row) = rows.next()? {
-                let entry = marks.entry(row.get(0)?).or_default();
-                (entry.starred, entry.archived) = (row.get(1)?, row.get(2)?);
+            for row in statement.query_map([account], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))? {
+                let (path, starred, archived) = row?;
+                marks.insert(path, Marks { starred, archived, tags: Vec::new() });
             }
             let sql = "select path, tag from tags join documents on id = document where account = ?1 order by tag";
             let mut statement = db.prepare_cached(sql)?;
-            let mut rows = statement.query([account])?;
-            while let Some(row) = rows.next()? {
-                marks.entry(row.get(0)?).or_default().tags.push(row.get(1)?);
+            for row in statement.query_map([account], |row| Ok((row.get(0)?, row.get(1)?)))? {
+                let (path, tag) = row?;
+                marks.entry(path).or_default().tags.push(tag);
             }
             Ok(marks)
         })
@@ -81,7 +79,7 @@ impl Store {
             let document = id_of(db, &path)?;
             db.execute(
                 "insert into marks (account, document, starred, archived) values (?1, ?2, coalesce(?3, 0), coalesce(?4, 0)) \
-                 on conflict (account, document) do update set starred = coalesce(?3, starred), archived = coalesce(?4, archived)",
+                 on conflict (account, document) do update set starred = coalesce(?3, marks.starred), archived = coalesce(?4, marks.archived)",
                 params![account, document, change.starred, change.archived],
             )?;
             if let Some(tags) = change.tags {

@@ -1,18 +1,21 @@
-//! The notebook's database: SQLite, in a file of `state_dir`. Several processes may have it open.
+//! The notebook's database: SQLite, in a file of `state_dir`, or PostgreSQL. Several processes may have it open.
 //!
 //! All changes go through one thread per process. It takes every change that waits into one transaction and
-//! syncs it to disk once; the caller continues after that. Reads use a second connection and wait for
+//! syncs it to disk once; the caller continues after that. Reads use other connections and wait for
 //! nothing.
 
 mod accounts;
 mod backup;
 mod comments;
+mod copying;
+mod database;
 mod documents;
 mod emails;
 mod erase;
 mod handover;
 mod history;
 mod invitations;
+mod leases;
 mod lists;
 mod publications;
 mod removal;
@@ -21,32 +24,31 @@ mod schema;
 mod search;
 mod second_factors;
 mod values;
+mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use parking_lot::Mutex;
-use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
+
+use self::database::{Connection, Pool};
+use self::writer::{Change, in_savepoint};
 
 pub use self::accounts::{Account, ApiToken, AuditEntry, LoginSession, SecretHash};
 pub use self::comments::{Comment, NewNotice, Notice, Thread};
+pub use self::database::Backend;
 pub use self::documents::{LoggedOperation, OperationAuthor, StoredDocument};
 pub use self::erase::{ERASED, erase_in};
 pub use self::handover::{AccessRequest, Offer};
 pub use self::history::{Cause, Run, Snapshot};
 pub use self::invitations::Invitation;
+pub use self::leases::LeaseError;
 pub use self::lists::{Marks, MarksChange, Trashed};
 pub use self::publications::{Publication, Rating};
 pub use self::rights::Subject;
 pub use self::search::{FileVersion, Found, IndexedNotebook};
 pub use self::second_factors::SecondFactor;
-
-/// How long a change waits for another process.
-const BUSY: Duration = Duration::from_secs(10);
-/// How many changes one transaction takes.
-const BATCH: usize = 256;
 
 /// Why the database could not do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,36 +67,50 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     changes: mpsc::Sender<Change>,
-    reader: Mutex<Connection>,
-    path: PathBuf,
+    readers: Pool,
+    backend: Backend,
+    leases: leases::Leases,
 }
 
-/// Makes a change, or is told why it cannot be made. Returns what is to be called with the end of the transaction.
-type Change = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Finish + Send>;
-type Finish = Box<dyn FnOnce(Result<(), StoreError>)>;
-
 impl Store {
-    /// Opens the database at `path`, and creates or migrates it.
+    /// Opens the SQLite database at `path`, and creates or migrates it.
     /// # Errors
     /// If it cannot be used, or if a newer version has written it.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
-        let context = |error: StoreError| StoreError(format!("`{}`: {}", path.display(), error.0));
-        let open = || -> Result<(Connection, Connection), StoreError> {
-            let mut writer = connect(path)?;
-            schema::migrate(&mut writer)?;
-            Ok((writer, connect(path)?))
+        Store::connect(Backend::Sqlite(path.to_owned()))
+    }
+
+    /// Opens a database, and creates or migrates its tables.
+    /// # Errors
+    /// If it cannot be used, or if a newer version has written it.
+    pub fn connect(backend: Backend) -> Result<Store, StoreError> {
+        Store::connect_as(backend, &uuid::Uuid::new_v4().to_string())
+    }
+
+    /// The same for a server with this name: no other server of the database has it, and it stays the same when the server
+    /// starts again.
+    /// # Errors
+    /// If it cannot be used, or if a newer version has written it.
+    pub fn connect_as(backend: Backend, server: &str) -> Result<Store, StoreError> {
+        let open = || -> Result<Connection, StoreError> {
+            let connection = backend.connect()?;
+            schema::migrate(&connection)?;
+            leases::prepare(&connection)?;
+            Ok(connection)
         };
-        let (writer, reader) = open().map_err(context)?;
+        let connection = open().map_err(|error| StoreError(format!("`{}`: {}", backend.name(), error.0)))?;
         let (changes, queue) = mpsc::channel();
         let thread = std::thread::Builder::new().name("notebook-store".to_owned());
-        thread.spawn(move || run(writer, &queue)).map_err(|error| StoreError(error.to_string()))?;
-        Ok(Store(Arc::new(Inner { changes, reader: Mutex::new(reader), path: path.to_owned() })))
+        let leases = leases::Leases::new(&backend, server);
+        let writer = writer::Writer::new(connection, backend.clone(), leases.clone());
+        thread.spawn(move || writer.run(&queue)).map_err(|error| StoreError(error.to_string()))?;
+        Ok(Store(Arc::new(Inner { changes, readers: Pool::new(backend.clone()), backend, leases })))
     }
 
     /// Makes a change. When this returns, the change is on the disk.
     async fn write<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        change: impl FnOnce(&Connection) -> database::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let change: Change = Box::new(move |connection| {
@@ -111,7 +127,7 @@ impl Store {
     /// Makes a change later. Changes keep their order. A failure is logged.
     fn post(
         &self,
-        change: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
+        change: impl FnOnce(&Connection) -> database::Result<()> + Send + 'static,
     ) -> Result<(), StoreError> {
         let change: Change = Box::new(move |connection| {
             let result = connection.and_then(|connection| in_savepoint(connection, change));
@@ -124,62 +140,20 @@ impl Store {
         self.0.changes.send(change).map_err(|_| StoreError("its thread has ended".to_owned()))
     }
 
-    /// Moves everything from the write-ahead log into the database file, and empties the log.
-    fn checkpoint(&self) -> Result<(), StoreError> {
-        let busy: i64 =
-            self.read(|db| db.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0)))?;
-        match busy {
-            0 => Ok(()),
-            _ => Err(StoreError("its log could not be emptied, because it is in use: try again".to_owned())),
-        }
+    /// Overwrites older versions of rows.
+    fn forget_old_rows(&self) -> Result<(), StoreError> {
+        let mut forgotten = Ok(());
+        self.read(|db| {
+            forgotten = db.forget_old_rows();
+            Ok(())
+        })?;
+        forgotten
     }
 
     /// Reads. Queries must be short: they run on the caller's thread.
-    fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        Ok(query(&self.0.reader.lock())?)
+    fn read<T>(&self, query: impl FnOnce(&Connection) -> database::Result<T>) -> Result<T, StoreError> {
+        self.0.readers.with(query)
     }
-}
-
-fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY)?;
-    // A change that was acknowledged must survive a crash of the machine.
-    connection.execute_batch(
-        "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma secure_delete = on; pragma trusted_schema = off;",
-    )?;
-    Ok(connection)
-}
-
-fn run(mut connection: Connection, queue: &mpsc::Receiver<Change>) {
-    while let Ok(first) = queue.recv() {
-        let changes: Vec<Change> = std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)).collect();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate);
-        let (finish, end): (Vec<Finish>, Result<(), StoreError>) = match transaction {
-            Ok(transaction) => {
-                let finish = changes.into_iter().map(|change| change(Ok(&*transaction))).collect();
-                (finish, transaction.commit().map_err(Into::into))
-            }
-            Err(error) => {
-                let error = StoreError::from(error);
-                (changes.into_iter().map(|change| change(Err(error.clone()))).collect(), Err(error))
-            }
-        };
-        for finish in finish {
-            finish(end.clone());
-        }
-    }
-}
-
-/// A change that fails must not undo the others of its transaction.
-fn in_savepoint<T>(
-    connection: &Connection,
-    change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-) -> Result<T, StoreError> {
-    connection.execute_batch("savepoint change")?;
-    let result = change(connection);
-    let end = if result.is_ok() { "release change" } else { "rollback to change; release change" };
-    connection.execute_batch(end)?;
-    Ok(result?)
 }
 
 /// The time in milliseconds since 1970.
@@ -205,7 +179,7 @@ mod tests {
         assert!(a.is_ok() && b.is_err() && c.is_ok());
         let count = |store: &Store| {
             store.read(|connection| {
-                connection.query_row("select count(*) from documents", [], |row| row.get::<_, i64>(0))
+                connection.query_row("select count(*) from documents", [], |row| row.get::<i64>(0))
             })
         };
         assert_eq!(count(&store), Ok(2));
@@ -218,7 +192,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("db");
         drop(Store::open(&path).unwrap());
-        Connection::open(&path).unwrap().execute_batch("pragma user_version = 1000").unwrap();
+        rusqlite::Connection::open(&path).unwrap().execute_batch("pragma user_version = 1000").unwrap();
         let error = Store::open(&path).err().unwrap().to_string();
         assert!(error.contains("newer version") && error.contains("/db"), "{error}");
     }

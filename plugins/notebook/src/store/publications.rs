@@ -1,7 +1,6 @@
 //! Published notebooks: frozen copies that everybody may read.
 
-use rusqlite::{OptionalExtension, params};
-
+use super::database::{OptionalExtension, Result, Row, params};
 use super::documents::id_of;
 use super::{Store, StoreError, now};
 use crate::files::RelativePath;
@@ -38,7 +37,7 @@ pub struct Rating {
 
 const PUBLICATION: &str = "slug, at, author, title, licence, republish";
 
-fn publication(row: &rusqlite::Row<'_>) -> rusqlite::Result<Publication> {
+fn publication(row: &Row<'_>) -> Result<Publication> {
     Ok(Publication {
         slug: row.get(0)?,
         at: row.get(1)?,

@@ -1,8 +1,7 @@
 //! Active accounts, and how accounts are deleted.
 
-use rusqlite::OptionalExtension;
-
 use super::accounts::{ACCOUNT, Account, account};
+use super::database::OptionalExtension;
 use super::{Store, StoreError};
 
 impl Store {
@@ -11,7 +10,7 @@ impl Store {
     /// [`StoreError`].
     pub fn active_account(&self, user: i64) -> Result<Option<Account>, StoreError> {
         self.read(|db| {
-            db.prepare_cached(&format!("{ACCOUNT} where active and id = ?1"))?
+            db.prepare_cached(&format!("{ACCOUNT} where active = 1 and id = ?1"))?
                 .query_row([user], account)
                 .optional()
         })
@@ -22,8 +21,8 @@ impl Store {
     /// [`StoreError`].
     pub fn is_last_administrator(&self, user: i64) -> Result<bool, StoreError> {
         self.read(|db| {
-            let sql = "select role = 'admin' and active and not exists \
-                       (select 1 from users where role = 'admin' and active and id <> ?1) from users where id = ?1";
+            let sql = "select role = 'admin' and active = 1 and not exists \
+                       (select 1 from users where role = 'admin' and active = 1 and id <> ?1) from users where id = ?1";
             Ok(db.query_row(sql, [user], |row| row.get(0)).optional()?.unwrap_or(false))
         })
     }

@@ -1,7 +1,6 @@
 //! Who may do what with which document, and the groups that rights are given to.
 
-use rusqlite::{Connection, OptionalExtension, params};
-
+use super::database::{Connection, OptionalExtension, Result, params};
 use super::documents::id_of;
 use super::{Store, StoreError};
 use crate::access::Level;
@@ -49,7 +48,7 @@ impl Store {
             let levels = db
                 .prepare_cached(&above)?
                 .query_map(params![user, path], |row| row.get(0))?
-                .collect::<rusqlite::Result<Vec<Level>>>()?;
+                .collect::<Result<Vec<Level>>>()?;
             if let Some(level) = levels.into_iter().max() {
                 return Ok(Some(level));
             }
@@ -105,7 +104,7 @@ impl Store {
             match level {
                 Some(level) => db.execute(
                     "insert into rights (document, kind, subject, level) values (?1, ?2, ?3, ?4) \
-                     on conflict do update set level = excluded.level",
+                     on conflict (document, kind, subject) do update set level = excluded.level",
                     params![id_of(db, &path)?, kind, subject, level],
                 ),
                 None => db.execute(
@@ -193,8 +192,8 @@ impl Store {
         let rows = self.read(|db| {
             let sql = "select members.name, users.name from members join users on users.id = members.user order by 1, 2";
             db.prepare(sql)?
-                .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?
-                .collect::<rusqlite::Result<Vec<_>>>()
+                .query_map([], |row| Ok((row.get::<String>(0)?, row.get::<String>(1)?)))?
+                .collect::<Result<Vec<_>>>()
         })?;
         let mut groups: Vec<(String, Vec<String>)> = Vec::new();
         for (group, member) in rows {

@@ -1,7 +1,6 @@
 //! The tables, and how an older database becomes a newer one.
 
-use rusqlite::{Connection, TransactionBehavior};
-
+use super::database::Connection;
 use super::{StoreError, search};
 
 /// Each entry brings the database to the next version. Entries are only ever added.
@@ -10,12 +9,13 @@ const MIGRATIONS: &[&str] = &[
     ACCOUNTS,
     PUBLICATIONS,
     LISTS,
-    search::TABLES,
+    search::sqlite::TABLES,
     HISTORY,
     COMMENTS,
     SECOND_FACTORS,
     RATINGS,
     EMAILS,
+    SERVERS,
 ];
 
 const DOCUMENTS: &str = "
@@ -250,11 +250,41 @@ const EMAILS: &str = "
     ) strict, without rowid;
 ";
 
+/// Of several servers with one database.
+const SERVERS: &str = "
+    create table leases (                   -- of open documents
+        document text primary key references documents on delete cascade,
+        server text not null,
+        process text not null,
+        address text not null,              -- of the server
+        expires integer not null
+    ) strict, without rowid;
+    create table writers (                  -- processes that make changes
+        process text primary key,
+        batch integer not null,             -- the number of its newest transaction
+        at integer not null
+    ) strict, without rowid;
+    create table secrets (
+        name text primary key,
+        value blob not null
+    ) strict, without rowid;
+";
+
 /// Brings the database to the newest version.
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    // Other processes that start at the same time wait here.
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version: i64 = transaction.query_row("pragma user_version", [], |row| row.get(0))?;
+pub(super) fn migrate(connection: &Connection) -> Result<(), StoreError> {
+    // Other processes and servers that start at the same time wait here.
+    connection.begin()?;
+    match migrate_in(connection) {
+        Ok(()) => Ok(connection.commit()?),
+        Err(error) => {
+            connection.roll_back();
+            Err(error)
+        }
+    }
+}
+
+fn migrate_in(connection: &Connection) -> Result<(), StoreError> {
+    let version = connection.version()?;
     let done = usize::try_from(version).ok().filter(|done| *done <= MIGRATIONS.len());
     let Some(done) = done else {
         return Err(StoreError(format!(
@@ -262,9 +292,8 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
             MIGRATIONS.len()
         )));
     };
-    for migration in &MIGRATIONS[done..] {
-        transaction.execute_batch(migration)?;
+    for (version, migration) in (1..).zip(MIGRATIONS).skip(done) {
+        connection.make_migration(version, migration)?;
     }
-    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
-    Ok(transaction.commit()?)
+    Ok(())
 }

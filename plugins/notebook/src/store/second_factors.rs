@@ -1,7 +1,6 @@
 //! Second factors of logins: the secrets for codes that change with time, and recovery codes.
 
-use rusqlite::{OptionalExtension, params};
-
+use super::database::{OptionalExtension, Row, params};
 use super::{SecretHash, Store, StoreError};
 
 /// The second factor of an account.
@@ -22,7 +21,7 @@ impl Store {
     pub fn second_factor(&self, account: i64) -> Result<Option<SecondFactor>, StoreError> {
         self.read(|db| {
             let sql = "select secret, confirmed, step from second_factors where account = ?1";
-            let read = |row: &rusqlite::Row<'_>| {
+            let read = |row: &Row<'_>| {
                 Ok(SecondFactor { secret: row.get(0)?, confirmed: row.get(1)?, step: row.get(2)? })
             };
             db.query_row(sql, [account], read).optional()
@@ -35,7 +34,7 @@ impl Store {
     pub async fn begin_second_factor(&self, account: i64, secret: Vec<u8>) -> Result<(), StoreError> {
         self.write(move |db| {
             let sql = "insert into second_factors (account, secret, confirmed, step) values (?1, ?2, 0, 0) \
-                       on conflict (account) do update set secret = excluded.secret where confirmed = 0";
+                       on conflict (account) do update set secret = excluded.secret where second_factors.confirmed = 0";
             db.execute(sql, params![account, secret]).map(drop)
         })
         .await

@@ -45,6 +45,11 @@ impl<'a> Browser<'a> {
         Browser::of(server, &response)
     }
 
+    /// The browser of another, at a server that has the same address from outside.
+    pub(crate) fn with_cookies(server: &'a Server, other: &Browser<'_>) -> Browser<'a> {
+        Browser { server, cookies: other.cookies.clone(), xsrf: other.xsrf.clone() }
+    }
+
     pub(crate) fn of(server: &'a Server, response: &reqwest::Response) -> Browser<'a> {
         let cookies: Vec<&str> = response
             .headers()

@@ -7,6 +7,7 @@ use notebook::identity::Role;
 use serde_json::{Value, json};
 
 use crate::accounts::{Browser, FORM, HTML, start};
+use crate::postgres::Postgres;
 use crate::server::Server;
 use crate::support::{Host, plain_python};
 
@@ -138,6 +139,75 @@ async fn backup(server: &Server, ann: &Browser<'_>) {
     let ann = Browser::log_in(&copy, "ann").await;
     let restored = ann.page("ann/n.ipynb").await;
     assert_eq!(restored.cell(0)["source"], "acknowledged");
+}
+
+/// From SQLite to PostgreSQL and back, with a backup in between: accounts, shares, edits and files are there.
+#[tokio::test]
+async fn a_backup_is_restored_into_another_database() {
+    let Some(postgres) = Postgres::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let line = |command: &str, name: &str| format!("{command} {}", folder.path().join(name).display());
+    let first = start(json!({})).await;
+    let ann = Browser::new(&first, "ann", Role::User).await;
+    Browser::new(&first, "bob", Role::User).await;
+    first.write_notebook("ann/n.ipynb", "paster-python", &["1"]);
+    edit(&ann, "first").await;
+    ann.share("ann/n.ipynb", "bob", "view").await;
+    run(&first, &line("backup", "one")).await.unwrap();
+    let in_use = run(&first, &format!("{} --database", line("restore", "one"))).await.unwrap_err();
+    assert!(in_use.contains("open"), "{in_use}");
+
+    let second = start(json!({"database": postgres.database("second")})).await;
+    let missing = run(&second, &line("restore", "nothing")).await.unwrap_err();
+    assert!(missing.contains("there is no `"), "{missing}");
+    let restored = json_of(&second, &line("restore", "one")).await;
+    assert_eq!(restored["files"], 1);
+    let again = run(&second, &line("restore", "one")).await.unwrap_err();
+    assert!(again.contains("is not empty"), "{again}");
+    let again = run(&second, &format!("{} --database", line("restore", "one"))).await.unwrap_err();
+    assert!(again.contains("has accounts or edits"), "{again}");
+    let bob = Browser::log_in(&second, "bob").await;
+    assert_eq!(bob.page("ann/n.ipynb").await.cell(0)["source"], "first");
+    let ann = Browser::log_in(&second, "ann").await;
+    edit(&ann, "second").await;
+    // New rows do not get the numbers of restored ones.
+    Browser::new(&second, "cid", Role::User).await;
+    run(&second, &line("backup", "two")).await.unwrap();
+
+    let third = start(json!({})).await;
+    run(&third, &line("restore", "two")).await.unwrap();
+    let bob = Browser::log_in(&third, "bob").await;
+    assert_eq!(bob.page("ann/n.ipynb").await.cell(0)["source"], "second");
+    let users = json_of(&third, "users list").await;
+    assert_eq!(users.as_array().unwrap().len(), 3, "{users}");
+}
+
+async fn edit(browser: &Browser<'_>, text: &str) {
+    let mut page = browser.page("ann/n.ipynb").await;
+    let revision = page.cell(0)["revision"].clone();
+    let edit = json!({"type": "set_source", "cell_id": "c0", "source": text, "base_revision": revision});
+    page.ask(edit).await.unwrap();
+}
+
+/// A user who is logged in on one server is known on another with the same database and folder.
+#[tokio::test]
+async fn two_servers_share_accounts_and_logins() {
+    let Some(postgres) = Postgres::start() else { return };
+    let url = postgres.database("notebook");
+    let first = start(json!({"database": url})).await;
+    let state = first.host.folder.path().join("second");
+    let second = start(json!({"database": url, "data_dir": first.data(""), "state_dir": state})).await;
+    // The first account is an administrator.
+    Browser::new(&first, "root", Role::Admin).await;
+    let ann = Browser::new(&first, "ann", Role::User).await;
+    first.write_notebook("ann/n.ipynb", "paster-python", &["1"]);
+    let there = Browser::with_cookies(&second, &ann);
+    assert_eq!(there.call("GET", "/api/me", None).await.0, 200);
+    assert_eq!(there.call("GET", "/api/contents/ann/n.ipynb", None).await.0, 200);
+    // Also what changes something, which needs the value against cross-site requests.
+    assert_eq!(there.call("POST", "/api/trash", Some(json!({"path": "ann/n.ipynb"}))).await.0, 201);
+    run(&second, "users suspend ann").await.unwrap();
+    assert_eq!(ann.call("GET", "/api/me", None).await.0, 403);
 }
 
 #[tokio::test]

@@ -29,6 +29,13 @@ impl Actor {
                 self.engine.mark(&self.model, &hash);
                 if let Err(error) = self.operations.begin_write(hash).await {
                     tracing::error!(%error, document = %self.path, "cannot record that a notebook is written");
+                    // Another server may have taken it over: this one must not replace what that one writes.
+                    if self.context.store.is_shared() {
+                        let path = self.path.to_string();
+                        let error =
+                            FileError::Io { what: "write", path, error: std::io::Error::other(error) };
+                        return self.after_save(self.pages.last_event(), Err(error)).await;
+                    }
                 }
                 // The record is kept first: if this process ends in between, the next owner can tell which of
                 // the two files it has.

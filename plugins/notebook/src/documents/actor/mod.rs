@@ -3,6 +3,7 @@
 
 mod file;
 mod kernel;
+mod opening;
 mod others;
 
 use std::collections::VecDeque;
@@ -92,7 +93,7 @@ impl Actor {
             }
             Err(problem) => return Err(OpenError::Busy(problem.message)),
         }
-        let (disk, model, operations) = match read(&context, &path).await {
+        let (disk, model, operations) = match opening::read(&context, &path).await {
             Ok(read) => read,
             Err(error) => {
                 let _ = context.link.unlock(&format!("{PREFIX}{path}")).await;
@@ -133,6 +134,9 @@ impl Actor {
         self.save_conflicting_copy().await;
         self.pages.tell(&ServerFrame::Closing { again, message: reason });
         self.overflow.finish().await;
+        if let Err(error) = self.context.store.end_lease(&self.path).await {
+            tracing::warn!(%error, document = %self.path, "the lease of a notebook ends later");
+        }
         let _ = self.context.link.unlock(&format!("{PREFIX}{}", self.path)).await;
         self.path
     }
@@ -164,8 +168,14 @@ impl Actor {
                     Err(broadcast::error::RecvError::Closed) => return unused,
                 },
                 () = sleep_until(due) => self.begin_save().await,
-                _ = tick.tick() => if self.tick().await {
-                    return unused;
+                _ = tick.tick() => {
+                    // If the database is away, nobody else can have taken it.
+                    if self.operations.is_taken().unwrap_or(false) {
+                        return Closing::again("another server has taken the notebook over");
+                    }
+                    if self.tick().await {
+                        return unused;
+                    }
                 },
                 // Last, because a kernel that prints without end always has more.
                 delivery = self.kernel.next() => self.deliver(delivery).await,
@@ -381,23 +391,6 @@ impl Actor {
 }
 
 /// Reads a document: the file, and what was done after it was written.
-async fn read(
-    context: &DocumentContext,
-    path: &RelativePath,
-) -> Result<(Disk, Model, OperationLog), OpenError> {
-    let (mut disk, mut model) =
-        Disk::open(context.files.clone(), path.clone(), context.limits.body_bytes).await?;
-    let store = context.store.clone();
-    let (operations, changed) = OperationLog::open(store, path, disk.hash(), &mut model)
-        .await
-        .map_err(|error| OpenError::Busy(error.to_string()))?;
-    if changed {
-        tracing::info!(document = %path, "recovered changes that were not in the file");
-        disk.touch();
-    }
-    Ok((disk, model, operations))
-}
-
 /// An insertion gets the id of its cell before it is logged, so that it inserts the same cell again.
 fn with_cell_id(mut operation: Operation) -> Operation {
     if let Operation::InsertCell { cell_id, .. } = &mut operation {

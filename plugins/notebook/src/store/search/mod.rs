@@ -1,26 +1,13 @@
-//! The full-text index of notebooks. It uses SQLite's FTS5, so another database needs a file of its own in place of this one.
+//! The full-text index of notebooks. Each database has its own.
+
+#[cfg(feature = "postgres")]
+pub(super) mod postgres;
+pub(super) mod sqlite;
 
 use std::collections::HashMap;
 
-use rusqlite::{OptionalExtension, params};
-
+use super::database::Connection;
 use super::{Store, StoreError};
-
-/// `indexed.id` is the `rowid` in `search`.
-pub(super) const TABLES: &str = "
-    create table indexed (
-        id integer primary key,
-        path text not null unique,
-        modified integer not null,          -- of the file, in nanoseconds since 1970
-        size integer not null
-    ) strict;
-    create virtual table search using fts5 (name, text, code, tokenize = \"unicode61 tokenchars '_'\");
-    -- What is removed from the index is overwritten.
-    insert into search (search, rank) values ('secure-delete', 1);
-";
-
-/// The marks of a match in a snippet. No text that is typed contains them.
-const MATCH: (char, char) = ('\u{2}', '\u{3}');
 
 /// Which version of a file is in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,20 +62,18 @@ impl Store {
     pub async fn index(&self, changed: Vec<IndexedNotebook>, gone: Vec<String>) -> Result<(), StoreError> {
         self.write(move |db| {
             for path in gone.iter().chain(changed.iter().map(|notebook| &notebook.path)) {
-                let id: Option<i64> = db
-                    .query_row("delete from indexed where path = ?1 returning id", [path], |row| row.get(0))
-                    .optional()?;
-                db.execute("delete from search where rowid = ?1", [id])?;
+                match db {
+                    Connection::Sqlite(_) => sqlite::remove(db, path)?,
+                    #[cfg(feature = "postgres")]
+                    Connection::Postgres(_) => postgres::remove(db, path)?,
+                }
             }
-            for IndexedNotebook { path, version, name, text, code } in &changed {
-                db.execute(
-                    "insert into indexed (path, modified, size) values (?1, ?2, ?3)",
-                    params![path, version.modified, version.size],
-                )?;
-                db.execute(
-                    "insert into search (rowid, name, text, code) values (?1, ?2, ?3, ?4)",
-                    params![db.last_insert_rowid(), name, text, code],
-                )?;
+            for notebook in &changed {
+                match db {
+                    Connection::Sqlite(_) => sqlite::add(db, notebook)?,
+                    #[cfg(feature = "postgres")]
+                    Connection::Postgres(_) => postgres::add(db, notebook)?,
+                }
             }
             Ok(())
         })
@@ -100,61 +85,49 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn search(&self, words: &str, limit: u32) -> Result<Vec<Found>, StoreError> {
-        let Some(query) = query(words) else { return Ok(Vec::new()) };
-        self.read(|db| {
-            let sql = "select path, snippet(search, -1, ?2, ?3, '…', 24) from search join indexed on id = search.rowid \
-                       where search match ?1 order by bm25(search, 8.0, 2.0, 1.0) limit ?4";
-            db.prepare_cached(sql)?
-                .query_map(params![query, MATCH.0.to_string(), MATCH.1.to_string(), limit], |row| {
-                    Ok(Found { path: row.get(0)?, snippet: pieces(&row.get::<_, String>(1)?) })
-                })?
-                .collect()
+        let parts = parts(words);
+        if parts.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.read(|db| match db {
+            Connection::Sqlite(_) => sqlite::search(db, &parts, limit),
+            #[cfg(feature = "postgres")]
+            Connection::Postgres(_) => postgres::search(db, &parts, limit),
         })
     }
 }
 
-/// What a user typed as an FTS5 query; `None` if it has no words. Every part is a string, so it has no operators.
-fn query(words: &str) -> Option<String> {
-    let part = |(at, text): (usize, &str)| {
-        let quoted = |text: &str| format!("\"{text}\"");
-        match at % 2 {
-            // Between quotes: a phrase.
-            1 => vec![quoted(text)],
-            _ => text.split_whitespace().map(|word| format!("{}*", quoted(word))).collect(),
-        }
-    };
-    let is_word = |part: &String| part.contains(char::is_alphanumeric) || part.contains('_');
-    let parts: Vec<String> = words.split('"').enumerate().flat_map(part).filter(is_word).collect();
-    (!parts.is_empty()).then(|| parts.join(" AND "))
+/// A part of what somebody searches for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum QueryPart {
+    /// A word; words that begin with it match too.
+    Word(String),
+    /// Words that follow each other.
+    Phrase(String),
 }
 
-fn pieces(snippet: &str) -> Vec<(String, bool)> {
-    let mut pieces = Vec::new();
-    for (at, part) in snippet.split([MATCH.0, MATCH.1]).enumerate() {
-        if !part.is_empty() {
-            pieces.push((part.to_owned(), at % 2 == 1));
+/// The parts of what a user typed. None has a quotation mark.
+fn parts(words: &str) -> Vec<QueryPart> {
+    let is_word = |part: &str| part.contains(char::is_alphanumeric) || part.contains('_');
+    let mut parts = Vec::new();
+    for (at, text) in words.split('"').enumerate() {
+        match at % 2 {
+            // Between quotes.
+            1 if is_word(text) => parts.push(QueryPart::Phrase(text.to_owned())),
+            1 => (),
+            _ => parts.extend(
+                text.split_whitespace()
+                    .filter(|word| is_word(word))
+                    .map(|word| QueryPart::Word(word.to_owned())),
+            ),
         }
     }
-    pieces
+    parts
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_typed_is_no_program() {
-        let cases = [
-            ("a b", Some("\"a\"* AND \"b\"*")),
-            ("\"a b\" c", Some("\"a b\" AND \"c\"*")),
-            ("NOT x* (", Some("\"NOT\"* AND \"x*\"*")),
-            ("\"unclosed phrase", Some("\"unclosed phrase\"")),
-            (" - \"\" ", None),
-        ];
-        for (typed, expected) in cases {
-            assert_eq!(query(typed).as_deref(), expected, "{typed}");
-        }
-    }
 
     #[tokio::test]
     async fn words_phrases_and_code_are_found() {
