@@ -17,6 +17,13 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("threads", "quote", "document = ?1"),
     ("comments", "text", "thread in (select id from threads where document = ?1)"),
     ("notices", "text", "document = ?1"),
+    ("schedules", "parameters", "document = ?1"),
+    ("scheduled_runs", "message", "schedule in (select id from schedules where document = ?1)"),
+    (
+        "scheduled_runs",
+        "content",
+        "content is not null and schedule in (select id from schedules where document = ?1)",
+    ),
 ];
 
 /// Replaces `secret` in every string of `value`. Returns how often.

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::{StoreError, search};
+use super::{StoreError, login_groups, passkeys, schedules, search};
 
 /// Each entry brings the database to the next version. Entries are only ever added.
 const MIGRATIONS: &[&str] = &[
@@ -16,6 +16,9 @@ const MIGRATIONS: &[&str] = &[
     SECOND_FACTORS,
     RATINGS,
     EMAILS,
+    login_groups::LOGIN_GROUPS,
+    schedules::SCHEDULES,
+    passkeys::PASSKEYS,
 ];
 
 const DOCUMENTS: &str = "

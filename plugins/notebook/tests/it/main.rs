@@ -3,14 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
+mod cgroups;
 mod commands;
 mod comments;
+mod content;
 mod documents;
 mod durability;
 mod editing;
 mod example;
 mod factors;
 mod gateway;
+mod groups;
 mod history;
 mod host;
 mod imports;
@@ -22,5 +25,6 @@ mod mail;
 mod programs;
 mod rest;
 mod runs;
+mod schedules;
 mod server;
 mod support;
