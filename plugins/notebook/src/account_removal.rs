@@ -75,7 +75,8 @@ impl Notebook {
     /// The message of the kernel host.
     pub(crate) async fn close_kernels_below(&self, path: &RelativePath) -> Result<(), String> {
         for (session, _) in self.sessions.list().await.unwrap_or_default() {
-            let inside = RelativePath::parse(&session.path).is_ok_and(|at| at == *path || at.is_below(path));
+            let inside =
+                RelativePath::parse_internal(&session.path).is_ok_and(|at| at == *path || at.is_below(path));
             if inside {
                 self.sessions.close(&session.id).await.map_err(|problem| problem.message)?;
             }

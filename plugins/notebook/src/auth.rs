@@ -22,7 +22,7 @@ use crate::settings::Settings;
 const FAILURES: usize = 16;
 const WINDOW: Duration = Duration::from_secs(60);
 /// How long the second step of a login may take.
-const TICKET: Duration = Duration::from_secs(600);
+pub const TICKET: Duration = Duration::from_secs(600);
 /// How long a browser stays logged in.
 const LOGIN: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -192,6 +192,27 @@ impl Auth {
         .flatten()
     }
 
+    /// A challenge for a passkey, for this purpose.
+    pub fn new_challenge(&self, purpose: &str) -> String {
+        let until = SystemTime::now() + TICKET;
+        let until = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let nonce = uuid::Uuid::new_v4().simple().to_string();
+        let signature = self.sign(&["challenge", purpose, &until.to_string(), &nonce]);
+        format!("{until}.{nonce}.{signature}")
+    }
+
+    /// Whether a challenge was made here for this purpose, some minutes ago at most.
+    pub fn check_challenge(&self, purpose: &str, challenge: &str) -> bool {
+        let mut parts = challenge.splitn(3, '.');
+        let (Some(until), Some(nonce), Some(signature)) = (parts.next(), parts.next(), parts.next()) else {
+            return false;
+        };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let right = self.sign(&["challenge", purpose, until, nonce]);
+        bool::from(right.as_bytes().ct_eq(signature.as_bytes()))
+            && until.parse::<u64>().is_ok_and(|until| now < until)
+    }
+
     /// The value of a new `_xsrf` cookie.
     pub fn new_xsrf(&self) -> String {
         let nonce = uuid::Uuid::new_v4().simple().to_string();
@@ -279,6 +300,9 @@ mod tests {
         for bad in ["", ".", "99999999999.", "99999999999.AAAA", &cookie[1..]] {
             assert!(!one.check_cookie(bad), "{bad}");
         }
+        let challenge = one.new_challenge("log in");
+        assert!(one.check_challenge("log in", &challenge) && !one.check_challenge("register 1", &challenge));
+        assert!(!one.check_challenge("log in", "99999999999.x.y") && !one.check_challenge("log in", ""));
         assert!(one.check_xsrf(&one.new_xsrf()) && !one.check_xsrf("x.y"));
     }
 

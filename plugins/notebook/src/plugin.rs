@@ -10,7 +10,7 @@ use crate::http::{RequestLocation, router};
 use crate::identity::Role;
 use crate::kernel::host;
 use crate::kernel::link::Link;
-use crate::settings::Settings;
+use crate::settings::{CONTENT_WARNING, Settings};
 use crate::state::{Notebook, Shared};
 
 paster_sdk::plugin! {
@@ -26,7 +26,11 @@ async fn create(settings: Settings, host: Host) -> Result<App, BoxError> {
         Err(error) => Link::unavailable(&error.to_string()),
     };
     let notebook = Notebook::open(settings, link)?;
+    if notebook.accounts.is_some() && notebook.content_origin.is_none() && host.generation() <= 1 {
+        tracing::warn!("{CONTENT_WARNING}");
+    }
     if host.generation() == 1 {
+        tracing::info!("limits of kernels: {}", notebook.kernel_limits);
         announce(&notebook, &host).await?;
     }
     tokio::spawn(tidy(notebook.clone(), host.clone()));
@@ -92,6 +96,8 @@ async fn place(mut request: Request) -> Request {
             authority,
             client: environ.client(),
             user: environ.user().map(str::to_owned),
+            content_origin: None,
+            groups: environ.groups().map(str::to_owned).collect(),
         };
         request.extensions_mut().insert(place);
     }

@@ -174,10 +174,11 @@ impl Sessions {
         path: Option<&str>,
         id: Option<String>,
     ) -> Result<KernelModel, Problem> {
-        if let Some(path) = path.and_then(|path| RelativePath::parse(path).ok()) {
-            self.admit(&path).await?;
+        let internal = path.and_then(|path| RelativePath::parse_internal(path).ok());
+        if let Some(path) = &internal {
+            self.admit(path).await?;
         }
-        let folder = path.and_then(|path| RelativePath::parse(path).ok()).and_then(|path| {
+        let folder = internal.and_then(|path| {
             let is_dir = self.files.facts(&path).map(|facts| facts.is_dir).unwrap_or(false);
             let folder = if is_dir { Some(path) } else { path.parent() }?;
             self.files.facts(&folder).ok().filter(|facts| facts.is_dir).map(|_| self.files.absolute(&folder))
@@ -374,7 +375,7 @@ impl Sessions {
     pub async fn moved(&self, from: &RelativePath, to: &RelativePath) -> Result<(), Problem> {
         let _changing = self.changing.lock().await;
         for (mut session, _) in self.list().await? {
-            let Ok(path) = RelativePath::parse(&session.path) else { continue };
+            let Ok(path) = RelativePath::parse_internal(&session.path) else { continue };
             if let Some(path) = path.moved(from, to) {
                 session.path = path.to_string();
                 self.keep(&session).await?;

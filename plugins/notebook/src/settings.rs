@@ -7,10 +7,16 @@ use serde::Deserialize;
 
 use crate::kernel::gateway::{Gateway, GatewayError};
 use crate::kernel::wire;
+use crate::login_groups::ServerGroups;
+
+/// With accounts, one person's outputs are shown to others.
+pub(crate) const CONTENT_WARNING: &str = "with accounts, outputs of kernels come from the notebook's own origin, where only the sandbox of their frames keeps them apart from \
+     the sessions of their readers: set `content_origin` to another host that leads to this server, such as `https://usercontent.example.org`";
 
 /// Settings of the notebook.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-recommended" = [{"if": {"users": "accounts"}, "set": "content_origin", "message": CONTENT_WARNING}]))]
 pub struct Settings {
     /// Folder whose notebooks and files are shown. Created if it does not exist.
     #[schemars(extend("format" = "path"))]
@@ -53,6 +59,10 @@ pub struct Settings {
     /// Exact origins (`https://example.org`) whose pages may use the notebook, in addition to its own.
     #[serde(default)]
     pub allowed_origins: Vec<String>,
+    /// The origin from which outputs of kernels come, which this server must serve too: another host (`https://usercontent.example.org`),
+    /// one for each page (`https://*.usercontent.example.org`), or another port. With accounts it should be another host.
+    #[serde(default)]
+    pub content_origin: Option<String>,
     /// Who uses the notebook: `single`, one user with the token, or `accounts`, several users with login names and
     /// passwords. Then the first start prints a link that makes the administrator's account.
     #[serde(default)]
@@ -67,6 +77,9 @@ pub struct Settings {
     /// certificate (`REMOTE_USER`). Somebody new gets an account with the role user. With `users = "accounts"`.
     #[serde(default)]
     pub trust_server_user: bool,
+    /// What the groups of those people mean. They become groups of the notebook, at each login anew.
+    #[serde(default)]
+    pub server_groups: ServerGroups,
     /// How kernels are kept apart: `bubblewrap`, or `none`: then everybody who may run cells can read what the
     /// server can read. Default: `bubblewrap` with accounts, otherwise `none`.
     #[serde(default)]
@@ -79,6 +92,11 @@ pub struct Settings {
     #[serde(default)]
     #[schemars(extend("items" = {"type": "string", "format": "path"}))]
     pub kernel_read_only: Vec<PathBuf>,
+    /// Folder of the control groups (version 2) that was delegated to the server, for one group for each kernel. Default: the
+    /// one that systemd has delegated (`Delegate=yes` and `DelegateSubgroup=`), otherwise limits of the process (rlimits).
+    #[serde(default)]
+    #[schemars(extend("format" = "path"))]
+    pub kernel_cgroup: Option<PathBuf>,
     /// A Jupyter Kernel Gateway or Jupyter Enterprise Gateway, which runs the kernels in place of this machine.
     #[serde(default)]
     pub kernel_gateway: Option<KernelGateway>,
@@ -260,14 +278,22 @@ pub struct Limits {
     pub cell_output_bytes: usize,
     /// Days after which what is in the trash is deleted for good; 0: never.
     pub trash_days: u32,
+    /// Schedules of one account, or of the single user.
+    pub user_schedules: usize,
+    /// How long a scheduled run may take, in seconds.
+    pub scheduled_run_secs: u64,
+    /// Runs of one schedule that are kept: the newest.
+    pub scheduled_runs: usize,
     /// Messages of one kernel that are kept on disk for late readers, in bytes.
     pub journal_bytes: u64,
-    /// Address space of a kernel, in bytes.
+    /// Memory of a kernel with what it starts, in bytes. Without cgroups: address space of each process.
     pub kernel_memory_bytes: Option<u64>,
-    /// Processes and threads that the user may have, counted when a kernel creates one.
+    /// Processes and threads of a kernel. Without cgroups: those that the user may have, counted when a kernel creates one.
     pub kernel_processes: Option<u64>,
     /// CPU time of a kernel, in seconds.
     pub kernel_cpu_secs: Option<u64>,
+    /// How much of a processor a kernel may use, in percent: 150 is one and a half. Needs cgroups.
+    pub kernel_cpu_percent: Option<u32>,
     /// Longest file that a kernel may write, in bytes.
     pub kernel_file_bytes: Option<u64>,
 }
@@ -282,10 +308,14 @@ impl Default for Limits {
             message_bytes: 64 << 20,
             cell_output_bytes: 10 << 20,
             trash_days: 30,
+            user_schedules: 50,
+            scheduled_run_secs: 24 * 3600,
+            scheduled_runs: 30,
             journal_bytes: 256 << 20,
             kernel_memory_bytes: None,
             kernel_processes: None,
             kernel_cpu_secs: None,
+            kernel_cpu_percent: None,
             kernel_file_bytes: None,
         }
     }
@@ -298,6 +328,8 @@ impl Limits {
             memory_bytes: self.kernel_memory_bytes,
             processes: self.kernel_processes,
             cpu_secs: self.kernel_cpu_secs,
+            cpu_percent: self.kernel_cpu_percent,
+            cgroup: None,
             file_bytes: self.kernel_file_bytes,
             kernels: self.kernels,
             journal_bytes: self.journal_bytes,

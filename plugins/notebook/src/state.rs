@@ -8,11 +8,14 @@ use std::time::SystemTime;
 use crate::access::Access;
 use crate::accounts::Accounts;
 use crate::auth::Auth;
+use crate::content_origin::ContentOrigin;
 use crate::documents::{DocumentContext, Documents};
 use crate::files::Files;
+use crate::kernel::cgroup;
 use crate::kernel::link::Link;
 use crate::kernel::sandbox;
 use crate::kernel::specs::{Environments, KernelSpecs};
+use crate::kernel::wire::KernelLimits;
 use crate::library::Library;
 use crate::mail::Mailer;
 use crate::quota::Quota;
@@ -51,6 +54,10 @@ pub struct Notebook {
     pub mailer: Option<Mailer>,
     /// Open documents.
     pub documents: Documents,
+    /// From where outputs of kernels come; `None`: from the notebook's own origin, in frames with an opaque one.
+    pub content_origin: Option<ContentOrigin>,
+    /// How the limits of kernels are enforced, for the log and the administrator.
+    pub kernel_limits: String,
     /// When it was created.
     pub started: SystemTime,
     /// Open kernel WebSockets.
@@ -69,6 +76,7 @@ impl Notebook {
                  notebook could act as its reader; remove it, or set `users = \"single\"`",
             ));
         }
+        let content_origin = settings.content_origin.as_deref().map(ContentOrigin::parse).transpose()?;
         let files = Files::open(&settings.data_dir)?;
         let mut auth = Auth::open(&settings, files.path())?;
         // The environments of one user are nothing for the others.
@@ -80,11 +88,13 @@ impl Notebook {
         let kernel_specs = Arc::new(kernel_specs.with_gateway(gateway));
         let mailer = settings.mail.as_ref().map(Mailer::new).transpose()?;
         let quota = (settings.users == Users::Accounts).then(|| Quota::new(files.clone(), &settings.limits));
+        let mut limits = settings.limits.of_kernel();
+        let kernel_limits = find_cgroup(&settings, &mut limits)?;
         let sessions = Sessions::new(
             link.clone(),
             kernel_specs.clone(),
             files.clone(),
-            settings.limits.of_kernel(),
+            limits,
             sandbox(&settings, &auth)?,
             quota.clone(),
         );
@@ -112,7 +122,7 @@ impl Notebook {
             access: access.clone(),
             address: settings.address.clone().unwrap_or_else(host_name),
         });
-        Ok(Arc::new(Notebook {
+        let notebook = Arc::new(Notebook {
             settings,
             auth,
             store,
@@ -126,9 +136,13 @@ impl Notebook {
             quota,
             mailer,
             documents,
+            content_origin,
+            kernel_limits,
             started: SystemTime::now(),
             channels: AtomicUsize::new(0),
-        }))
+        });
+        notebook.watch_schedules();
+        Ok(notebook)
     }
 }
 
@@ -152,6 +166,34 @@ fn database(settings: &Settings, auth: &Auth) -> Result<Backend, StoreError> {
         None => Ok(Backend::Sqlite(auth.state_dir().join("notebook.db"))),
         Some(url) => Backend::parse(url, settings.database_ca_file.as_deref()),
     }
+}
+
+/// Finds the folder for the cgroups of kernels. Tells how limits are enforced.
+fn find_cgroup(settings: &Settings, limits: &mut KernelLimits) -> io::Result<String> {
+    if settings.kernel_gateway.is_some() {
+        return Ok("the gateway limits kernels".to_owned());
+    }
+    let folder = settings.kernel_cgroup.clone().or_else(cgroup::delegated);
+    let why = match &folder {
+        Some(folder) => match cgroup::probe(folder, limits) {
+            Ok(()) => {
+                limits.cgroup = Some(folder.to_string_lossy().into_owned());
+                return Ok(format!("each kernel has a cgroup in {}", folder.display()));
+            }
+            Err(reason) if settings.kernel_cgroup.is_some() => {
+                return Err(io::Error::other(format!(
+                    "the setting `kernel_cgroup`: {reason}; it must be a folder of cgroup v2 that the server may write, without \
+                     processes of its own, with the controllers memory, pids and cpu in its `cgroup.controllers`"
+                )));
+            }
+            Err(reason) => reason,
+        },
+        None => "no folder of cgroup v2 is delegated to the server".to_owned(),
+    };
+    if limits.cpu_percent.is_some() {
+        return Err(io::Error::other(format!("`limits.kernel_cpu_percent` needs cgroups: {why}")));
+    }
+    Ok(format!("each process of a kernel has limits of its own (rlimits): {why}"))
 }
 
 /// How kernels are kept apart.

@@ -24,7 +24,7 @@ const common = {
 const builds = [
   await context({
     ...common,
-    entryPoints: { app: "src/main.ts" },
+    entryPoints: { app: "src/main.ts", passkeys: "src/passkeys.ts" },
     outdir: "dist",
     format: "esm",
     splitting: true,

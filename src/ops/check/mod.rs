@@ -3,6 +3,7 @@
 mod fix;
 mod online;
 mod ports;
+mod recommended;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -145,6 +146,7 @@ pub fn check(sources: &Sources, online: bool) -> Result<Checked> {
             .chain(deprecations(&config))
             .chain(loaded)
             .chain(warnings)
+            .chain(recommended::recommendations(&config, &libraries))
             .chain(about_user)
             .chain(secrets::open_secrets(&config).iter().map(secrets::OpenSecret::note))
             .chain(taken.iter().map(TakenAddress::note))

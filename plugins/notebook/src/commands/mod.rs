@@ -3,6 +3,7 @@
 mod backup;
 mod people;
 mod restore;
+mod schedules;
 mod table;
 mod words;
 
@@ -39,6 +40,14 @@ Commands of the notebook:
   sessions end NAME NUMBER                log one out
   kernels list                            list the running kernels
   kernels stop NUMBER                     shut one down
+  schedules list                          list the scheduled runs
+  schedules add PATH CRON [--zone ZONE] [--parameters JSON] [--missed MISSED] [--alert ALERT] [--as NAME]
+                                          run a notebook by a cron expression; ZONE: local, utc; MISSED: run, skip;
+                                          ALERT: failure, always, never
+  schedules pause ID                      let a schedule rest; `resume` goes on
+  schedules run ID                        run it now
+  schedules runs ID                       list its runs
+  schedules delete ID                     delete it with its results
   audit [--count COUNT]                   show the newest lines of the audit log
   backup DIRECTORY                        copy the database and all files into a new directory, while the server runs
   restore DIRECTORY                       put a backup into this notebook, which must be new
@@ -92,6 +101,7 @@ async fn perform(notebook: &Notebook, words: &mut Words) -> Result<Printed> {
         "backup" => backup::run(notebook, words).await,
         "restore" => restore::run(notebook, words).await,
         "kernels" => people::kernels(notebook, words).await,
+        "schedules" => schedules::schedules(notebook, words).await,
         "audit" => people::audit(notebook, words),
         "users" | "groups" | "invitations" | "tokens" | "sessions" => {
             let Some(accounts) = &notebook.accounts else {

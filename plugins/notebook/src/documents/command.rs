@@ -27,6 +27,17 @@ pub(super) struct Joined {
     pub(super) path: watch::Receiver<RelativePath>,
 }
 
+/// What the cells of a document do.
+#[derive(Debug, Clone)]
+pub(crate) struct RunState {
+    /// Whether cells are queued or running.
+    pub(crate) running: bool,
+    /// Whether the kernel waits for an answer of a person.
+    pub(crate) asks: bool,
+    /// Why the kernel is dead, if it is.
+    pub(crate) dead: Option<String>,
+}
+
 /// What the rest of the program can tell a document.
 pub(super) enum Command {
     /// A page connects.
@@ -41,6 +52,10 @@ pub(super) enum Command {
     Moved { to: RelativePath, reply: oneshot::Sender<()> },
     /// Become what it was, by operations of `author`.
     Restore { target: Box<NotebookFile>, author: String, reply: oneshot::Sender<Result<(), String>> },
+    /// Run all cells, without a page.
+    RunAll { reply: oneshot::Sender<Result<(), String>> },
+    /// Tell what its cells do.
+    RunState { reply: oneshot::Sender<RunState> },
     /// Tell the pages something that is not part of the document.
     Tell { frame: Box<ServerFrame> },
     /// Write, tell the pages, end.

@@ -6,6 +6,7 @@
 //! so that the next owner can continue.
 
 mod actor;
+mod batch;
 mod command;
 mod context;
 mod disk;

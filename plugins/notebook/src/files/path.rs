@@ -4,6 +4,9 @@ use std::fmt;
 
 use super::FileError;
 
+/// What the name of a copy begins with that a schedule runs.
+const SCHEDULED: &str = ".scheduled-";
+
 /// A path below the served folder, without empty, hidden, `.` or `..` parts. The empty path is the folder
 /// itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -89,6 +92,22 @@ impl RelativePath {
         }
     }
 
+    /// Where a copy of a notebook is while a schedule runs it: hidden, in the folder of the notebook.
+    pub(crate) fn scheduled_copy(&self, run: &str) -> Option<RelativePath> {
+        self.parent()?.join_hidden(&format!("{SCHEDULED}{run}.ipynb")).ok()
+    }
+
+    /// Parses a path that may be one of [`RelativePath::scheduled_copy`].
+    pub(crate) fn parse_internal(text: &str) -> Result<RelativePath, FileError> {
+        let (folder, name) = text.rsplit_once('/').unwrap_or(("", text));
+        let plain =
+            |rest: &str| rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+        match name.strip_prefix(SCHEDULED).filter(|rest| plain(rest)) {
+            Some(_) => RelativePath::parse(folder)?.join_hidden(name),
+            None => RelativePath::parse(text),
+        }
+    }
+
     /// The path of its checkpoint, as Jupyter names it: `.ipynb_checkpoints/NAME-checkpoint.EXT`.
     pub fn checkpoint(&self) -> Option<RelativePath> {
         let (stem, ext) = self.split_name();
@@ -122,6 +141,9 @@ mod tests {
         let path = RelativePath::parse("a/b.tar.gz").unwrap();
         assert_eq!((path.name(), path.split_name()), ("b.tar.gz", ("b.tar", ".gz")));
         assert_eq!(path.parent().unwrap().as_str(), "a");
+        let copy = path.scheduled_copy("a1-b2").unwrap();
+        assert_eq!(RelativePath::parse_internal(copy.as_str()).unwrap(), copy);
+        assert!(RelativePath::parse(copy.as_str()).is_err() && RelativePath::parse_internal("a/.x").is_err());
         assert_eq!(path.checkpoint().unwrap().as_str(), "a/.ipynb_checkpoints/b.tar-checkpoint.gz");
         let (a, z) = (RelativePath::parse("a").unwrap(), RelativePath::parse("z/y").unwrap());
         assert_eq!(path.moved(&a, &z).unwrap().as_str(), "z/y/b.tar.gz");

@@ -46,11 +46,12 @@ async fn page(visitor: &Visitor, notice: &str) -> Result<Response> {
          <h2>Groups</h2>{groups}\
          {member}<label>Group <input name=\"group\" maxlength=\"60\" required></label><label>Login name <input name=\"name\" required></label>\
          <button name=\"member\" value=\"1\">Add to the group</button></form>\
-         <h2>Kernels</h2>{kernels}\
+         <h2>Kernels</h2>{kernels}<p class=\"faint\">Limits: {limits}.</p>\
          <h2>What happened</h2><table><tr><th>When (UTC)</th><th>Who</th><th>From</th><th>What</th></tr>{audit}</table>",
         invite = visitor.form("admin/invite"),
         roles = role_options(Role::User),
         member = visitor.form("admin/groups"),
+        limits = escape(&visitor.notebook.kernel_limits),
     );
     Ok(visitor.page("Administration", &body))
 }

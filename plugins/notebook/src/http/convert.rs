@@ -19,7 +19,7 @@ use crate::export::{Exported, Format, PdfError, export};
 use crate::files::RelativePath;
 use crate::format::{self, NotebookFile};
 use crate::identity::Principal;
-use crate::state::Shared;
+use crate::state::{Notebook, Shared};
 
 /// The policy of exported pages. Scripts in outputs run in an opaque origin: they have no cookie of ours.
 const POLICY: &str = "sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox; default-src 'none'; \
@@ -81,11 +81,12 @@ pub(super) async fn file(
         let (bytes, _) = files.read(&read, limit)?;
         format::parse(&bytes).map_err(|error| ApiError::bad(format!("`{read}` is not a notebook: {error}")))
     });
-    convert(content.await?, path.split_name().0, format, &query).await
+    convert(&notebook, content.await?, path.split_name().0, format, &query).await
 }
 
 /// Converts the notebook in the body: an entry as in `/api/contents`.
 pub(super) async fn body(
+    State(notebook): State<Shared>,
     Path(name): Path<String>,
     Query(query): Query<ConvertQuery>,
     body: std::result::Result<Bytes, BytesRejection>,
@@ -96,10 +97,11 @@ pub(super) async fn body(
     let content = body.get("content").cloned().ok_or_else(|| ApiError::bad("`content` is missing"))?;
     let content = format::from_json(content)
         .map_err(|error| ApiError::bad(format!("`content` is not a notebook: {error}")))?;
-    convert(content, title.strip_suffix(".ipynb").unwrap_or(&title), format, &query).await
+    convert(&notebook, content, title.strip_suffix(".ipynb").unwrap_or(&title), format, &query).await
 }
 
 async fn convert(
+    notebook: &Notebook,
     content: NotebookFile,
     title: &str,
     format: Format,
@@ -121,6 +123,13 @@ async fn convert(
     if let Ok(value) = HeaderValue::from_str(&disposition) {
         response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
     }
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    let policy = match notebook.content_origin {
+        // Then no script of an output runs here, not even in an opaque origin.
+        Some(_) => POLICY.replace(" allow-scripts", "").replace("'unsafe-inline' 'unsafe-eval'", "'none'"),
+        None => POLICY.to_owned(),
+    };
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
     Ok(response)
 }

@@ -17,6 +17,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
 
+use super::content;
 use super::error::ApiError;
 use super::location::RequestLocation;
 use super::percent::{decode, encode};
@@ -24,6 +25,7 @@ use super::plain;
 use super::server_user;
 use crate::accounts::SESSION;
 use crate::auth::Verdict;
+use crate::content_origin::ContentOrigin;
 use crate::identity::{Authentication, Principal};
 use crate::state::Shared;
 
@@ -36,8 +38,13 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
     media-src 'self' data: blob:; worker-src 'self' blob:; form-action 'self'; base-uri 'self'; frame-ancestors 'none'";
 
 pub(super) async fn guard(State(notebook): State<Shared>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    let place = RequestLocation::of(&parts);
+    let (mut parts, body) = request.into_parts();
+    let mut place = RequestLocation::of(&parts);
+    if content::is_content(&notebook, &parts, &place) {
+        return content::respond(&notebook, &parts).await;
+    }
+    place.content_origin = notebook.content_origin.as_ref().map(|origin| origin.as_str().to_owned());
+    parts.extensions.insert(place.clone());
     // A WebSocket below the address of a page is not a page: its token must not become a redirect.
     let upgrade = parts.headers.contains_key(header::UPGRADE) || parts.method == Method::CONNECT;
     let page = !upgrade && is_page(&parts);
@@ -63,7 +70,7 @@ pub(super) async fn guard(State(notebook): State<Shared>, request: Request, next
     if page && valid_xsrf(&notebook, &parts.headers).is_none() {
         cookies.push(xsrf_cookie(&notebook, &place));
     }
-    finish(response, &cookies)
+    finish(response, &cookies, notebook.content_origin.as_ref())
 }
 
 enum Admitted {
@@ -184,15 +191,18 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// Whether a path is allowed without login. `/api` only returns the version.
 fn is_public(path: &str) -> bool {
-    matches!(path, "/login" | "/logout" | "/signup" | "/forgot" | "/api" | "/api/" | "/favicon.ico")
-        || ["/static/", "/pub/", "/api/published/"].iter().any(|prefix| path.starts_with(prefix))
+    matches!(
+        path,
+        "/login" | "/login/passkey" | "/logout" | "/signup" | "/forgot" | "/api" | "/api/" | "/favicon.ico"
+    ) || ["/static/", "/pub/", "/api/published/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// Below these, all are pages.
-const PAGES_BELOW: [&str; 8] = [
+const PAGES_BELOW: [&str; 9] = [
     "/tree/",
     "/notebooks/",
     "/history/",
+    "/scheduled-runs/",
     "/edit/",
     "/terminals/",
     "/lab/tree/",
@@ -234,7 +244,7 @@ fn without_token(parts: &Parts, place: &RequestLocation) -> String {
 }
 
 /// The host that the client requested, as `name[:port]`.
-fn authority<'a>(parts: &'a Parts, place: &'a RequestLocation) -> Option<&'a str> {
+pub(super) fn authority<'a>(parts: &'a Parts, place: &'a RequestLocation) -> Option<&'a str> {
     place
         .authority
         .as_deref()
@@ -355,7 +365,7 @@ pub(super) fn add_cookie(response: &mut Response, cookie: &str) {
     }
 }
 
-fn finish(mut response: Response, cookies: &[String]) -> Response {
+fn finish(mut response: Response, cookies: &[String], content: Option<&ContentOrigin>) -> Response {
     for cookie in cookies {
         add_cookie(&mut response, cookie);
     }
@@ -364,10 +374,15 @@ fn finish(mut response: Response, cookies: &[String]) -> Response {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     };
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    set(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
     set(header::REFERRER_POLICY, "same-origin");
     set(header::CACHE_CONTROL, "no-store");
     set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
     set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+    let policy = content.and_then(|origin| {
+        let frames = format!("frame-src {} ", origin.as_str());
+        HeaderValue::from_str(&PAGE_POLICY.replace("frame-src ", &frames)).ok()
+    });
+    let policy = policy.unwrap_or(HeaderValue::from_static(PAGE_POLICY));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(policy);
     response
 }

@@ -14,7 +14,7 @@ use super::kernels::optional_text;
 use super::percent::encode;
 use crate::access::Level;
 use crate::files::{Expect, FileError, Files, RelativePath};
-use crate::format;
+use crate::format::{self, NotebookFile};
 use crate::identity::Principal;
 use crate::import::{self, ExportFormat, ImportError, Imported, ImportedFile};
 use crate::state::Shared;
@@ -158,19 +158,58 @@ pub(super) async fn export(
         .await?;
         return Ok(download(&format!("{name}.zip"), "application/zip", packed));
     }
+    if query.format == "sws" {
+        notebook.documents.flush(&path).await;
+        let access = notebook.access.clone();
+        let title = name.clone();
+        let packed = blocking(move || {
+            let data =
+                data_files(&files, &path, &title, limit, &|entry| access.level(&principal, entry).is_some())?;
+            Ok::<_, ApiError>(import::sws(&parsed(&files, &path, limit)?, &title, &data)?)
+        })
+        .await?;
+        return Ok(download(&format!("{name}.sws"), "application/x-bzip2", packed));
+    }
     let Some(format) = ExportFormat::parse(&query.format) else {
-        return Err(ApiError::bad(format!("`format` must be txt, py, md or zip, not `{}`", query.format)));
+        return Err(ApiError::bad(format!(
+            "`format` must be txt, py, md, sws or zip, not `{}`",
+            query.format
+        )));
     };
     notebook.documents.flush(&path).await;
     let title = name.clone();
-    let text = blocking(move || {
-        let (bytes, _) = files.read(&path, limit)?;
-        let parsed = format::parse(&bytes)
-            .map_err(|error| ApiError::bad(format!("`{path}` is not a notebook: {error}")))?;
-        Ok::<_, ApiError>(import::export(&parsed, &title, format))
-    })
-    .await?;
+    let text =
+        blocking(move || Ok::<_, ApiError>(import::export(&parsed(&files, &path, limit)?, &title, format)))
+            .await?;
     Ok(download(&format!("{name}.{}", query.format), "text/plain; charset=utf-8", text.into_bytes()))
+}
+
+fn parsed(files: &Files, path: &RelativePath, limit: usize) -> Result<NotebookFile> {
+    let (bytes, _) = files.read(path, limit)?;
+    format::parse(&bytes).map_err(|error| ApiError::bad(format!("`{path}` is not a notebook: {error}")))
+}
+
+/// The files in the folder beside a notebook that an import makes for its data.
+fn data_files(
+    files: &Files,
+    path: &RelativePath,
+    title: &str,
+    limit: usize,
+    visible: &dyn Fn(&RelativePath) -> bool,
+) -> Result<Vec<ImportedFile>> {
+    let folder = path.parent().unwrap_or_default().join(&format!("{title} data"));
+    let Ok(folder) = folder else { return Ok(Vec::new()) };
+    let mut all = Vec::new();
+    if visible(&folder) && files.facts(&folder).is_ok_and(|facts| facts.is_dir) {
+        let mut left = import::UNPACKED_BYTES.min(limit as u64);
+        for (entry, facts) in files.list(&folder)? {
+            // A worksheet's data has no folders.
+            if !facts.is_dir {
+                collect(files, &folder, &entry, &mut all, &mut left, visible)?;
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// The files at and below `path` that may be seen, with paths below `top`.

@@ -17,6 +17,10 @@ pub struct RequestLocation {
     pub client: Option<IpAddr>,
     /// Whom the server has authenticated.
     pub user: Option<String>,
+    /// The origin from which outputs come; the guard sets it.
+    pub content_origin: Option<String>,
+    /// Its groups, as far as the server knows them.
+    pub groups: Vec<String>,
 }
 
 impl RequestLocation {

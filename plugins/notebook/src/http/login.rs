@@ -11,6 +11,7 @@ use super::forms::{agent, problem};
 use super::guard::{logged_in, login_cookie, logout_cookie, session_cookie, throttled, valid_xsrf};
 use super::location::RequestLocation;
 use super::pages::escape;
+use super::passkeys;
 use super::percent::encode;
 use super::plain;
 use crate::accounts::{AccountError, Accounts};
@@ -68,8 +69,17 @@ fn page(notebook: &Shared, place: &RequestLocation, next: Option<&str>, error: O
             },
         ),
     };
+    // The script shows it if the browser can do it.
+    let passkey = match &notebook.accounts {
+        Some(_) => format!(
+            "<p id=\"passkey\" hidden><button type=\"button\">Log in with a passkey</button></p>\
+             <p id=\"passkey-problem\" class=\"bad\" role=\"alert\" hidden></p>{}",
+            passkeys::script(place)
+        ),
+        None => String::new(),
+    };
     let body = format!(
-        "{}<form method=\"post\" action=\"{action}\">{fields}<button>Log in</button></form><p class=\"faint\">{hint}</p>",
+        "{}<form method=\"post\" action=\"{action}\">{fields}<button>Log in</button></form>{passkey}<p class=\"faint\">{hint}</p>",
         error.map(problem).unwrap_or_default(),
     );
     plain::page(place, "Log in", &body)
@@ -209,7 +219,7 @@ async fn log_in(way: &Way<'_>, login: Login) -> Response {
 }
 
 /// `next` if it is one of our addresses, otherwise the first page: a login never redirects elsewhere.
-fn own_address(place: &RequestLocation, next: Option<&str>) -> String {
+pub(super) fn own_address(place: &RequestLocation, next: Option<&str>) -> String {
     let base = place.base();
     let own = |next: &&str| {
         next.starts_with(&base)

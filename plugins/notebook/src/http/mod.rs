@@ -5,6 +5,7 @@ mod admin_delete;
 mod channels;
 mod comments;
 mod config_sections;
+mod content;
 mod contents;
 mod convert;
 mod documents;
@@ -24,6 +25,7 @@ mod location;
 mod login;
 mod metrics;
 mod pages;
+mod passkeys;
 mod percent;
 mod personal;
 mod plain;
@@ -33,6 +35,8 @@ mod raw_files;
 mod resolve;
 mod rights;
 mod running;
+mod schedule_pages;
+mod schedules;
 mod second_factor;
 mod server_user;
 mod sessions;
@@ -52,6 +56,7 @@ use crate::settings::FrontEnd;
 use crate::state::Shared;
 
 pub use location::RequestLocation;
+pub(crate) use percent::encode;
 
 /// All routes, behind the guard.
 pub fn router(notebook: Shared) -> Router {
@@ -73,6 +78,7 @@ pub fn router(notebook: Shared) -> Router {
         .route("/static/{*path}", get(pages::asset))
         .route("/favicon.ico", get(pages::favicon))
         .route("/login", get(login::form).post(login::submit))
+        .merge(passkey_routes())
         .route("/logout", get(login::ask_logout).post(login::logout))
         .route("/signup", get(signup::form).post(signup::submit))
         .route("/account", get(profile::show))
@@ -112,6 +118,7 @@ pub fn router(notebook: Shared) -> Router {
         .route("/history/{*path}", get(pages::notebook))
         .route("/api/history/{*path}", get(history::show).post(history::change))
         .route("/api/runs/{*path}", get(history::runs))
+        .merge(scheduled())
         .route("/pub/{slug}", get(published::page))
         .route("/api/ratings/{slug}", put(published::rate).delete(published::rate))
         .route("/api/published/{slug}", get(published::content))
@@ -146,6 +153,26 @@ pub fn router(notebook: Shared) -> Router {
         .layer(limit)
         .layer(axum::middleware::from_fn_with_state(notebook.clone(), guard::guard))
         .with_state(notebook)
+}
+
+/// Passkeys.
+fn passkey_routes() -> Router<Shared> {
+    Router::new()
+        .route("/login/passkey", get(passkeys::ask).post(passkeys::log_in))
+        .route("/account/passkeys", get(passkeys::begin).post(passkeys::add))
+        .route("/account/passkeys/delete", post(passkeys::delete))
+}
+
+/// Scheduled runs.
+fn scheduled() -> Router<Shared> {
+    Router::new()
+        .route("/schedules", get(schedule_pages::list))
+        .route("/schedules/{*path}", get(schedule_pages::show).post(schedule_pages::change))
+        .route("/scheduled-runs/{id}", get(schedules::result_page))
+        .route("/api/schedules", get(schedules::list).post(schedules::add))
+        .route("/api/schedules/{id}", get(schedules::show).patch(schedules::change).delete(schedules::delete))
+        .route("/api/schedules/{id}/run", post(schedules::run_now))
+        .route("/api/scheduled-runs/{id}", get(schedules::result))
 }
 
 /// What only programs and other front ends use.

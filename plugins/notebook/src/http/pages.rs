@@ -122,6 +122,8 @@ pub(super) fn page(place: &RequestLocation, principal: &Principal) -> Response {
             // The single user has no account.
             let user = principal.user.map(|_| principal.name.as_str()).unwrap_or_default();
             let index = index.replace("{{base}}", &escape(&place.base())).replace("{{user}}", &escape(user));
+            let content = place.content_origin.as_deref().unwrap_or_default();
+            let index = index.replace("{{content}}", &escape(content));
             Html(index.replace("{{role}}", principal.role.name())).into_response()
         }
         None => Html(unbuilt(place)).into_response(),
@@ -139,10 +141,27 @@ fn unbuilt(place: &RequestLocation) -> String {
     )
 }
 
-pub(super) async fn asset(Path(path): Path<String>) -> Result<Response, ApiError> {
+/// A file of the front end.
+pub(super) async fn asset(place: RequestLocation, Path(path): Path<String>) -> Result<Response, ApiError> {
+    if path == FRAME && place.content_origin.is_some() {
+        return Err(ApiError::missing("outputs come from another origin (`content_origin`)"));
+    }
+    built(&path)
+}
+
+/// The frame for rich output, at its own origin.
+pub(super) fn frame(ancestors: &str) -> Result<Response, ApiError> {
+    let mut response = built(FRAME)?;
+    let policy = FRAME_POLICY.replace("frame-ancestors 'self'", &format!("frame-ancestors {ancestors}"));
+    let policy = HeaderValue::from_str(&policy).map_err(|error| ApiError::bad(error.to_string()))?;
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    Ok(response)
+}
+
+fn built(path: &str) -> Result<Response, ApiError> {
     let file =
-        Built::get(&path).ok_or_else(|| ApiError::missing(format!("the front end has no file `{path}`")))?;
-    let kind = mime_guess::from_path(&path).first_or_octet_stream().to_string();
+        Built::get(path).ok_or_else(|| ApiError::missing(format!("the front end has no file `{path}`")))?;
+    let kind = mime_guess::from_path(path).first_or_octet_stream().to_string();
     let kind = if kind.starts_with("text/") && !kind.contains("charset") {
         format!("{kind}; charset=utf-8")
     } else {

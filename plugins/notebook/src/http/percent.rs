@@ -12,6 +12,6 @@ pub(super) fn decode(text: &str) -> String {
 }
 
 /// Encodes a query value or a path. Slashes stay.
-pub(super) fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }

@@ -17,7 +17,7 @@ const STYLE: &str = "\
 @media(prefers-color-scheme:dark){:root{--page:#15181b;--card:#1c2024;--text:#e4e7ea;--faint:#9aa3ad;--line:#2c3238;\
 --line-strong:#444c55;--accent:#4fd1c0;--accent-text:#06231f;--bad:#ff9b92;--bad-soft:#3c1f1d;\
 --shadow:0 1px 2px rgb(0 0 0/.4),0 8px 28px rgb(0 0 0/.5)}}\
-*{box-sizing:border-box}\
+*{box-sizing:border-box}[hidden]{display:none!important}\
 body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1rem;background:var(--page);color:var(--text);\
 font:15px/1.55 system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif}\
 main{width:100%;max-width:26rem;padding:1.75rem;background:var(--card);border:1px solid var(--line);border-radius:12px;\
@@ -90,7 +90,8 @@ pub(super) fn is_form(path: &str) -> bool {
             | "/admin"
             | "/shared"
             | "/join"
-    ) || ["/account/", "/admin/", "/share/", "/publish/", "/handover/", "/ask/", "/requests/"]
+            | "/schedules"
+    ) || ["/account/", "/admin/", "/share/", "/publish/", "/handover/", "/ask/", "/requests/", "/schedules/"]
         .iter()
         .any(|prefix| path.starts_with(prefix))
 }

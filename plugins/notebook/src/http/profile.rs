@@ -12,6 +12,7 @@ use super::error::{ApiError, Result};
 use super::forms::{Visitor, agent, level_options, problem, shown_time};
 use super::guard::{add_cookie, session_cookie};
 use super::pages::escape;
+use super::passkeys;
 use super::second_factor;
 use crate::access::Level;
 use crate::accounts::AccountError;
@@ -70,9 +71,10 @@ fn page(visitor: &Visitor, notice: &str) -> Result<Response> {
          {password_form}<label>Current password <input name=\"current\" type=\"password\" autocomplete=\"current-password\" required></label>\
          <label>New password <input name=\"password\" type=\"password\" minlength=\"8\" autocomplete=\"new-password\" required></label>\
          <button>Change the password</button></form>\
-         {email}{factor}<h2>Log out</h2><p>{logout}</p>",
+         {email}{factor}{passkeys}<h2>Log out</h2><p>{logout}</p>",
         email = email::section(visitor)?,
         factor = second_factor::section(visitor)?,
+        passkeys = passkeys::section(visitor)?,
         token_form = visitor.form("account/tokens"),
         levels = level_options(&Level::ALL, Level::Edit),
         password_form = visitor.form("account/password"),

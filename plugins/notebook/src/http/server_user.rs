@@ -7,6 +7,7 @@ use super::location::RequestLocation;
 use crate::accounts::new_secret;
 use crate::files::{FileError, RelativePath};
 use crate::identity::{Authentication, Principal, Role};
+use crate::login_groups::usable;
 use crate::state::Notebook;
 use crate::store::Account;
 
@@ -20,6 +21,9 @@ pub(super) async fn principal(notebook: &Notebook, place: &RequestLocation) -> R
     if notebook.accounts.is_none() {
         return Ok(None);
     }
+    if !notebook.settings.server_groups.may_enter(&place.groups) {
+        return Err(refused("your groups do not allow you to use this notebook"));
+    }
     let account = match notebook.store.account(name)? {
         Some(account) if account.name == name => account,
         Some(_) => return Err(refused("another account has this name with other letters")),
@@ -28,8 +32,38 @@ pub(super) async fn principal(notebook: &Notebook, place: &RequestLocation) -> R
     if !account.active {
         return Err(refused("your account is suspended"));
     }
+    let account = refresh(notebook, place, account).await?;
     let Account { id, name, role, .. } = account;
     Ok(Some(Principal { user: Some(id), name, role, authentication: Authentication::Server }))
+}
+
+/// Gives an account the role and the groups of this login.
+async fn refresh(notebook: &Notebook, place: &RequestLocation, mut account: Account) -> Result<Account> {
+    let (store, client) = (&notebook.store, place.client_text());
+    let role = notebook.settings.server_groups.role(account.role, &place.groups);
+    if role != account.role {
+        store.set_login_role(account.id, role).await?;
+        if account.role == Role::Guest {
+            make_home(notebook, &account.name)?;
+        }
+        let what = format!("{} {}, by the groups of the login", account.name, role.name());
+        store.audit(&account.name, &client, "set role", &what).await?;
+        account.role = role;
+    }
+    let groups = usable(&place.groups);
+    if store.login_groups(account.id)? != groups {
+        let what = format!("{} {}", account.name, groups.join(", "));
+        store.set_login_groups(account.id, groups).await?;
+        store.audit(&account.name, &client, "set groups of the login", &what).await?;
+    }
+    Ok(account)
+}
+
+fn make_home(notebook: &Notebook, name: &str) -> Result<()> {
+    match notebook.files.make_dir(&RelativePath::parse(name)?) {
+        Ok(()) | Err(FileError::Exists(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn refused(message: &str) -> ApiError {
@@ -47,10 +81,10 @@ async fn add(notebook: &Notebook, place: &RequestLocation, name: &str) -> Result
             "the folder `{name}` exists and belongs to nobody: an administrator must rename it before you can have an account"
         )));
     }
-    if notebook.store.add_account(name, Role::User, hash).await?.is_some() {
-        match notebook.files.make_dir(&home) {
-            Ok(()) | Err(FileError::Exists(_)) => {}
-            Err(error) => return Err(error.into()),
+    let role = notebook.settings.server_groups.role(Role::User, &place.groups);
+    if notebook.store.add_account(name, role, hash).await?.is_some() {
+        if role != Role::Guest {
+            make_home(notebook, name)?;
         }
         notebook
             .store

@@ -7,11 +7,13 @@ mod prompts;
 mod sage;
 mod sagews;
 mod script;
+mod sws;
 
 use serde_json::{Value, json};
 
 pub use self::archive::{pack, unpack};
 pub use self::export::{ExportFormat, export};
+pub use self::sws::sws;
 use crate::format::{self, FileOrigin, NotebookFile};
 use crate::protocol::{Object, Output};
 

@@ -3,6 +3,7 @@
 //! `host`, `process`, `gateway`, `transport` and `journal` run in the side process; `link` and `specs` run in the
 //! plugin; both use `message` and `wire`. Nothing here knows HTTP or documents.
 
+pub mod cgroup;
 pub mod gateway;
 pub mod host;
 pub mod journal;

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
+use super::cgroup::Cgroup;
 use super::sandbox;
 use super::wire::{KernelLimits, Launch};
 
@@ -24,6 +25,8 @@ pub(super) struct Process {
     pid: Pid,
     tail: Arc<Mutex<VecDeque<u8>>>,
     readers: Vec<tokio::task::JoinHandle<()>>,
+    /// Last, because it ends what the process has left behind.
+    _cgroup: Option<Cgroup>,
 }
 
 impl Process {
@@ -46,6 +49,15 @@ impl Process {
             std::fs::create_dir_all(&sandbox.home)?;
             let Launch { env, folder, resource_dir, .. } = launch;
             arguments = sandbox::wrap(sandbox, &arguments, env, folder, resource_dir, private);
+        }
+        let limits = &launch.limits;
+        let cgroup = limits
+            .cgroup
+            .as_ref()
+            .map(|folder| Cgroup::make(Path::new(folder), "run", limits))
+            .transpose()?;
+        if let Some(cgroup) = &cgroup {
+            arguments = cgroup.enter(&arguments);
         }
         let (program, arguments) =
             arguments.split_first().ok_or_else(|| io::Error::other("the kernelspec has no argv"))?;
@@ -80,7 +92,7 @@ impl Process {
         if let Some(stderr) = child.stderr.take() {
             readers.push(tokio::spawn(keep_tail(stderr, tail.clone())));
         }
-        Ok(Process { child, pid, tail, readers })
+        Ok(Process { child, pid, tail, readers, _cgroup: cgroup })
     }
 
     /// Its process id, which is also its group's id.
@@ -138,8 +150,11 @@ pub(super) fn set_limits(pid: Pid, limits: &KernelLimits) {
         }
     };
     set(Resource::Core, Some(0));
-    set(Resource::As, limits.memory_bytes);
-    set(Resource::Nproc, limits.processes);
+    // The cgroup counts better: what is used rather than reserved, and this kernel's processes only.
+    if limits.cgroup.is_none() {
+        set(Resource::As, limits.memory_bytes);
+        set(Resource::Nproc, limits.processes);
+    }
     set(Resource::Cpu, limits.cpu_secs);
     set(Resource::Fsize, limits.file_bytes);
 }

@@ -17,6 +17,14 @@ const TEXTS: &[(&str, &str, &str, &str)] = &[
     ("threads", "id", "quote", "document = ?1"),
     ("comments", "id", "text", "thread in (select id from threads where document = ?1)"),
     ("notices", "id", "text", "document = ?1"),
+    ("schedules", "id", "parameters", "document = ?1"),
+    ("scheduled_runs", "id", "message", "schedule in (select id from schedules where document = ?1)"),
+    (
+        "scheduled_runs",
+        "id",
+        "content",
+        "content is not null and schedule in (select id from schedules where document = ?1)",
+    ),
 ];
 
 /// Replaces `secret` in every string of `value`. Returns how often.

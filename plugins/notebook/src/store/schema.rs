@@ -1,7 +1,7 @@
 //! The tables, and how an older database becomes a newer one.
 
 use super::database::Connection;
-use super::{StoreError, search};
+use super::{StoreError, login_groups, passkeys, schedules, search};
 
 /// Each entry brings the database to the next version. Entries are only ever added.
 const MIGRATIONS: &[&str] = &[
@@ -16,6 +16,9 @@ const MIGRATIONS: &[&str] = &[
     RATINGS,
     EMAILS,
     SERVERS,
+    login_groups::LOGIN_GROUPS,
+    schedules::SCHEDULES,
+    passkeys::PASSKEYS,
 ];
 
 const DOCUMENTS: &str = "

@@ -92,4 +92,12 @@ async fn files_become_notebooks_and_notebooks_files() {
         notebook::import::unpack(&zip).unwrap().into_iter().map(|file| file.path).collect();
     assert_eq!(packed, ["a/Waves-2 data/table.csv", "a/Waves-2.ipynb", "a/data.csv", "b.sws"]);
     assert_eq!(export("s.ipynb?format=doc").await.status(), 400);
+    // A worksheet goes out and comes back, with its data.
+    let response = export("Waves-2.ipynb?format=sws").await;
+    assert!(response.headers()["content-disposition"].to_str().unwrap().ends_with("Waves-2.sws"));
+    std::fs::create_dir(server.data("back")).unwrap();
+    std::fs::write(server.data("back/w.sws"), response.bytes().await.unwrap()).unwrap();
+    assert_eq!(import(&server, "back/w.sws").await.1["created"], json!(["back/Waves-2.ipynb"]));
+    assert_eq!(sources(&server, "back/Waves-2.ipynb").await, ["<p>words</p>", "sin(1)"]);
+    assert_eq!(std::fs::read(server.data("back/Waves-2 data/table.csv")).unwrap(), b"1,2");
 }

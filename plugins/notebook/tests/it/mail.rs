@@ -113,6 +113,17 @@ async fn addresses_are_confirmed_and_get_new_passwords_and_mentions() {
     assert_eq!(bob.call("POST", "/api/comments/ann/n.ipynb", Some(comment)).await.0, 201);
     let mail = mails.mail(3).await;
     assert!(mail.contains("bob mentioned you in ann/n.ipynb") && mail.contains("look at this"), "{mail}");
+
+    server.write_notebook("ann/bad.ipynb", "paster-python", &["1 / 0"]);
+    let plan = json!({"path": "ann/bad.ipynb", "cron": "0 3 * * *"});
+    let (status, made) = ann.call("POST", "/api/schedules", Some(plan)).await;
+    assert_eq!(status, 201, "{made}");
+    let run = format!("/api/schedules/{}/run", made["id"].as_str().unwrap());
+    assert_eq!(ann.call("POST", &run, None).await.0, 202);
+    let mail = mails.mail(4).await;
+    assert!(mail.contains("Subject: A scheduled run did not succeed"), "{mail}");
+    assert!(mail.contains("ann/bad.ipynb") && mail.contains("ZeroDivisionError"), "{mail}");
+    assert_eq!(link(&mail), "/schedules/ann/bad.ipynb");
 }
 
 #[tokio::test]

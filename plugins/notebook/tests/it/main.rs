@@ -4,8 +4,10 @@
 
 mod accounts;
 mod built_in;
+mod cgroups;
 mod commands;
 mod comments;
+mod content;
 mod database;
 mod documents;
 mod durability;
@@ -13,6 +15,7 @@ mod editing;
 mod example;
 mod factors;
 mod gateway;
+mod groups;
 mod history;
 mod host;
 mod imports;
@@ -28,6 +31,7 @@ mod programs;
 mod rest;
 mod running;
 mod runs;
+mod schedules;
 mod server;
 mod store;
 mod support;

@@ -16,6 +16,7 @@ import { ListPage } from "./ui/list";
 import { PublishedPage } from "./ui/published";
 import { NotebookPage } from "./ui/notebook";
 import { RunningPage } from "./ui/running";
+import { ScheduledRunPage } from "./ui/scheduled-run";
 
 applyToPage();
 const here = place(new URL(location.href), base());
@@ -25,6 +26,9 @@ if (here.page === "notebook") {
 } else if (here.page === "published") {
   document.body.className = "list-page";
   new PublishedPage(here.slug).open(document.body);
+} else if (here.page === "run") {
+  document.body.className = "list-page";
+  new ScheduledRunPage(here.id).open(document.body);
 } else if (here.page === "file") {
   document.body.className = "file-page";
   new FilePage(here.path).open(document.body);

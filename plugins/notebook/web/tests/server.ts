@@ -14,7 +14,7 @@ import { fileURLToPath } from "node:url";
 const HERE = dirname(fileURLToPath(import.meta.url));
 /** The workspace. The bundle of a test is in `plugins/notebook/web/tests/.built`. */
 const ROOT = resolve(HERE, "../../../../..");
-const BIN = process.env["PASTER_BIN"] ?? join(ROOT, "target/debug/paster");
+export const BIN = process.env["PASTER_BIN"] ?? join(ROOT, "target/debug/paster");
 
 export const TOKEN = "token-of-the-tests";
 
@@ -29,8 +29,8 @@ export class Server {
     this.folder = folder;
   }
 
-  /** A server with an empty folder of notebooks; `prefix` mounts the notebook there, and `settings` are further lines of its table. */
-  static async start(prefix = "", settings = ""): Promise<Server> {
+  /** A server with an empty folder of notebooks; `prefix` mounts the notebook there, `settings` are further lines of the table of its settings, and `app` of its own; `port` is where it listens. */
+  static async start(prefix = "", settings = "", app = "", port = 0): Promise<Server> {
     const server = new Server(await mkdtemp(join(tmpdir(), "paster-web-")));
     await mkdir(server.data);
     const beside = join(dirname(BIN), "libnotebook.so");
@@ -41,12 +41,13 @@ export class Server {
       join(server.folder, "server.toml"),
       `[server.main]
 use = "http"
-listen = ["127.0.0.1:0"]
+listen = ["127.0.0.1:${port}"]
 app = "${prefix === "" ? "main" : "site"}"
 
 [app.main]
 use = "plugin"
 ${library === null ? `crate = ${quoted(resolve(ROOT, "plugins/notebook"))}\nprofile = "dev"` : `library = ${quoted(library)}`}
+${app}
 [app.main.settings]
 data_dir = ${quoted(server.data)}
 state_dir = ${quoted(join(server.folder, "state"))}

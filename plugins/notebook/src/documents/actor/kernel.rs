@@ -123,7 +123,7 @@ impl Actor {
         Some(result.map(|()| Reply::Done))
     }
 
-    async fn run_cells(&mut self, cell_ids: &[String]) -> Result<(), String> {
+    pub(super) async fn run_cells(&mut self, cell_ids: &[String]) -> Result<(), String> {
         self.ensure_kernel(None).await?;
         let effects = self.engine.run(&mut self.model, cell_ids);
         self.carry_out(effects).await;

@@ -14,7 +14,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
 use self::others::OtherKernels;
-use super::command::{Command, Joined, Joining};
+use super::command::{Command, Joined, Joining, RunState};
 use super::context::{DocumentContext, PREFIX};
 use super::disk::Disk;
 use super::engine::{Effect, Engine, RunEvent};
@@ -30,7 +30,7 @@ use crate::files::RelativePath;
 use crate::format::{NotebookFile, new_cell_id};
 use crate::kernel::link::HostMessage;
 use crate::kernel::wire::Event;
-use crate::protocol::{Change, Document, Operation, Reply, Request, ServerFrame};
+use crate::protocol::{Change, Document, KernelState, Operation, Reply, Request, ServerFrame};
 use crate::store::LoggedOperation;
 
 /// How often the file is checked while a page is open.
@@ -243,6 +243,16 @@ impl Actor {
             }
             Command::Restore { target, author, reply } => {
                 let _ = reply.send(self.restore(&target, &author).await);
+            }
+            Command::RunAll { reply } => {
+                let _ = reply.send(self.run_cells(&self.model.cell_ids()).await);
+            }
+            Command::RunState { reply } => {
+                let kernel = self.engine.kernel();
+                let dead = (kernel.state == KernelState::Dead)
+                    .then(|| kernel.message.clone().unwrap_or_else(|| "the kernel died".to_owned()));
+                let (running, asks) = (self.engine.is_running(), self.engine.input().is_some());
+                let _ = reply.send(RunState { running, asks, dead });
             }
             Command::Tell { frame } => self.pages.tell(&frame),
             // Handled by `serve`.

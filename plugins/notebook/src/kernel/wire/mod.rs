@@ -248,12 +248,18 @@ pub struct Launch {
 /// Limits of a kernel's process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct KernelLimits {
-    /// Address space, in bytes.
+    /// Memory, in bytes: of the cgroup, or address space of the process.
     pub memory_bytes: Option<u64>,
-    /// Processes and threads of the user.
+    /// Processes and threads: in the cgroup, or of the user.
     pub processes: Option<u64>,
     /// CPU time, in seconds.
     pub cpu_secs: Option<u64>,
+    /// Part of one processor, in percent. Only with a cgroup.
+    #[serde(default)]
+    pub cpu_percent: Option<u32>,
+    /// The folder for cgroups; `None`: there are none.
+    #[serde(default)]
+    pub cgroup: Option<String>,
     /// Longest file it may write, in bytes.
     pub file_bytes: Option<u64>,
     /// Kernels at the same time.

@@ -87,9 +87,19 @@ export function renderedFrame(name: RendererName, data: unknown, file: (path: st
   return box;
 }
 
+/** In a wildcard origin, each page has a host of its own. */
+const LABEL = [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+/** The address of the frame: at the second origin, if there is one. */
+function frameUrl(): string {
+  const own = url("static/frame.html");
+  const content = document.documentElement.dataset["content"] ?? "";
+  return content === "" || content.startsWith("{{") ? own.href : content.replace("*", LABEL) + own.pathname;
+}
+
 /** A frame in the sandbox. `show` is called with its port each time it is loaded. */
 function frame(show: (port: MessagePort) => void, file: (path: string) => string, talk?: Talk): HTMLIFrameElement {
-  const element = h("iframe", { sandbox: SANDBOX, title: "Output", loading: "lazy", referrerpolicy: "no-referrer", src: url("static/frame.html").href });
+  const element = h("iframe", { sandbox: SANDBOX, title: "Output", loading: "lazy", referrerpolicy: "no-referrer", src: frameUrl() });
   // Each load starts again, for example after the cell was moved in the page.
   element.addEventListener("load", () => {
     const { port1: port, port2 } = new MessageChannel();

@@ -23,6 +23,7 @@ export type Place =
   | { page: "file"; path: string }
   | { page: "history"; path: string }
   | { page: "published"; slug: string }
+  | { page: "run"; id: string }
   | { page: "terminal"; name: string }
   | { page: "library" }
   | { page: "running" }
@@ -39,6 +40,7 @@ export function place(location: URL, prefix: URL): Place {
   if (first === "terminals" && names[0] !== undefined) return { page: "terminal", name: names[0] };
   if (first === "history" && names.length > 0) return { page: "history", path: names.join("/") };
   if (first === "library" || first === "inbox" || first === "running") return { page: first };
+  if (first === "scheduled-runs" && names[0] !== undefined) return { page: "run", id: names[0] };
   if (first === "pub" && names[0] !== undefined) return { page: "published", slug: names[0] };
   return { page: "list", folder: first === "tree" ? names.join("/") : "" };
 }

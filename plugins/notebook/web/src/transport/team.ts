@@ -81,7 +81,7 @@ export async function importFile(path: string): Promise<string[]> {
 }
 
 /** Where a notebook can be downloaded in another format, or a folder as an archive. */
-export function exportUrl(path: string, format: "txt" | "py" | "md" | "zip"): string {
+export function exportUrl(path: string, format: "txt" | "py" | "md" | "sws" | "zip"): string {
   const target = url("api/export", path);
   target.searchParams.set("format", format);
   return target.href;
@@ -176,7 +176,7 @@ export async function people(path: string): Promise<string[]> {
 export interface Notice {
   id: number;
   at: string;
-  kind: "mention" | "reply" | "comment" | "offer" | "request" | "granted";
+  kind: "mention" | "reply" | "comment" | "offer" | "request" | "granted" | "run";
   author: string;
   path: string;
   thread: number | null;

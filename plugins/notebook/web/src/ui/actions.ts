@@ -292,6 +292,9 @@ export class Actions {
       case "history":
         location.assign(url("history", notebook.path));
         break;
+      case "schedule":
+        location.assign(url("schedules", notebook.path));
+        break;
       case "logout":
         void this.logout();
         break;

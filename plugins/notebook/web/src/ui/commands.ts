@@ -92,6 +92,7 @@ export const COMMANDS = [
   command("print", "Print"),
   command("comments", "Comments"),
   command("history", "History"),
+  command("schedule", "Schedule"),
   command("rename", "Rename"),
   command("download", "Download"),
   command("share", "Share"),

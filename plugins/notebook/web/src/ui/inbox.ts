@@ -13,6 +13,7 @@ const WORDS: Record<team.Notice["kind"], string> = {
   offer: "offers you",
   request: "asks for access to",
   granted: "answered about",
+  run: "Scheduled run of",
 };
 const REFRESH_MS = 30_000;
 
@@ -48,12 +49,12 @@ export class InboxPage {
   #row(notice: team.Notice): HTMLElement {
     const notebook = url(notice.path.endsWith(".ipynb") ? "notebooks" : "tree", notice.path);
     if (notice.thread !== null) notebook.hash = `comment-${notice.thread}`;
-    const target = notice.kind === "request" ? sharePage(notice.path) : notebook.href;
+    const target = notice.kind === "request" ? sharePage(notice.path) : notice.kind === "run" ? url("schedules", notice.path).href : notebook.href;
     const link = notice.kind === "offer" ? h("strong", {}, fileName(notice.path)) : h("a", { href: target, onclick: () => void team.markRead(notice.id).catch(() => undefined) }, fileName(notice.path));
     return h(
       "li",
       { class: notice.read ? null : "unread" },
-      h("div", { class: "result" }, h("p", { class: "result-name" }, `${notice.author} ${WORDS[notice.kind]} `, link), notice.text !== "" && h("p", { class: "snippet" }, notice.text), h("p", { class: "faint result-facts" }, ago(notice.at))),
+      h("div", { class: "result" }, h("p", { class: "result-name" }, `${notice.author} ${WORDS[notice.kind]} `.trimStart(), link), notice.text !== "" && h("p", { class: "snippet" }, notice.text), h("p", { class: "faint result-facts" }, ago(notice.at))),
       notice.kind === "offer" && !notice.read && this.#answer(notice, "accept", "Accept"),
       notice.kind === "offer" && !notice.read && this.#answer(notice, "decline", "Decline"),
       !notice.read && button(`Mark as read: ${fileName(notice.path)}`, () => void this.#read(notice.id), { text: "Mark as read" }),

@@ -190,12 +190,13 @@ export class ListPage {
       items.push({ label: "Duplicate", run: () => void this.#try(() => rest.duplicate(entry.path, this.folder), "It could not be duplicated") });
       items.push({ label: "Download", run: () => h("a", { href: rest.fileUrl(entry.path, true), download: entry.name }).click() });
     }
-    const download = (format: "py" | "md" | "zip"): void => h("a", { href: team.exportUrl(entry.path, format), download: "" }).click();
+    const download = (format: "py" | "md" | "sws" | "zip"): void => h("a", { href: team.exportUrl(entry.path, format), download: "" }).click();
     if (entry.type === "directory") items.push({ label: "Download as archive", run: () => download("zip") });
     if (CONVERTED.test(entry.name)) items.push({ label: entry.name.endsWith(".zip") ? "Unpack" : "Convert to a notebook", run: () => void this.#import(entry.path) });
     if (entry.type === "notebook") {
       items.push({ label: "Download as script", run: () => download("py") });
       items.push({ label: "Download as Markdown", run: () => download("md") });
+      items.push({ label: "Download as Sage worksheet", run: () => download("sws") });
       items.push({ label: "Star", run: () => void this.#try(() => team.mark(entry.path, { starred: true }), "It could not be starred") });
       items.push({ label: "History", run: () => location.assign(url("history", entry.path)) });
     }

@@ -1,23 +1,17 @@
 //! The page of a published notebook: frozen, and read without an account.
 
 import { ago, button, fill, h, icon } from "../dom";
-import { highlight } from "../editor/languages";
-import { bokehLibrary } from "../outputs/bokeh";
-import { type Context, renderMarkdown } from "../outputs/markdown";
-import type { Macros } from "../outputs/math";
-import { renderOutput } from "../outputs/output";
-import type { JsonObject, Output } from "../protocol";
 import { base, url } from "../transport/base";
 import * as rest from "../transport/rest";
 import { account } from "./account";
 import { followAnchor } from "./anchors";
 import { toast } from "./dialog";
+import { frozenCells } from "./frozen";
 
 export class PublishedPage {
   readonly #cells = h("div", { class: "cells published" });
   readonly #head = h("div", { class: "published-head" });
   readonly #ratings = h("section", { class: "ratings", "aria-label": "Ratings" });
-  readonly #macros: Macros = {};
 
   private readonly slug: string;
 
@@ -65,10 +59,7 @@ export class PublishedPage {
         name !== null && button("Copy to my notebooks", () => void this.#copy(published, name), { class: "button main" }),
       ),
     );
-    const info = content.metadata["language_info"];
-    const said = typeof info === "object" && info !== null ? (info as JsonObject)["name"] : null;
-    const language = typeof said === "string" ? said : "python";
-    fill(this.#cells, ...content.cells.map((cell) => this.#cell(cell, language, () => bokehLibrary(content.cells))));
+    fill(this.#cells, ...frozenCells(content));
   }
 
   #showRatings(ratings: rest.Rating[], author: string): void {
@@ -102,21 +93,6 @@ export class PublishedPage {
     );
   }
 
-  #cell(cell: rest.PublishedCell, language: string, bokeh: () => string | null): HTMLElement {
-    const context: Context = { file: (path) => path, attachments: cell.attachments ?? null, widgets: null, macros: this.#macros, bokeh, highlight: (code, name) => highlight(code, name) };
-    const body = h("div", { class: "body" });
-    if (cell.cell_type === "markdown") {
-      const box = h("div", { class: "markdown" });
-      box.append(renderMarkdown(cell.source, context));
-      body.append(h("div", { class: "input" }, box));
-    } else {
-      body.append(h("div", { class: "input" }, h("pre", { class: "static", tabindex: 0 }, highlight(cell.source, cell.cell_type === "code" ? language : ""))));
-      const outputs = (cell.outputs ?? []).filter((output) => KNOWN.has(output.output_type));
-      body.append(h("div", { class: "outputs" }, ...outputs.map((output, at) => renderOutput(output, false, context, outputs[at - 1]).element)));
-    }
-    return h("section", { class: `cell ${cell.cell_type}` }, h("div", { class: "gutter" }), body);
-  }
-
   async #copy({ title, content }: rest.Published, folder: string): Promise<void> {
     try {
       const made = await rest.create(folder, "notebook");
@@ -128,5 +104,3 @@ export class PublishedPage {
     }
   }
 }
-
-const KNOWN: ReadonlySet<string> = new Set<Output["output_type"]>(["stream", "error", "display_data", "execute_result"]);

@@ -35,12 +35,12 @@ const MENU: readonly (Action | "line")[] = [
   "restart_run_all", "run_above", "run_below", "shutdown", "line",
   "undo", "redo", "merge", "split", "line",
   "contents", "variables", "debugger", "toggle_output", "toggle_scroll", "toggle_source", "clear_output", "clear_all", "line",
-  "slide_types", "present", "comments", "history", "rename", "download", "export", "share", "terminal", "line",
+  "slide_types", "present", "comments", "history", "schedule", "rename", "download", "export", "share", "terminal", "line",
   "logout",
 ];
 
 /** Commands that open something. */
-const OPENING: ReadonlySet<Action> = new Set<Action>(["palette", "settings", "rename", "export", "share"]);
+const OPENING: ReadonlySet<Action> = new Set<Action>(["palette", "settings", "rename", "export", "share", "schedule"]);
 
 function moreMenu(anchor: HTMLElement, act: (action: Action) => void): void {
   const entry = (action: Action) => {
