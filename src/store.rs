@@ -89,8 +89,73 @@ pub trait Store: Send + Sync {
         false
     }
 
+    /// Where it keeps the responses of caches; `None` if it cannot.
+    fn responses(&self) -> Option<Arc<dyn ResponseStore>> {
+        None
+    }
+
     /// Asks the service what it is: `PostgreSQL 17.2`. Writes nothing.
     fn probe(&self) -> StoreFuture<String>;
+}
+
+/// Keeps the responses of caches, for all machines that use the service. The name of a cache, a URL and a variant of its
+/// responses are given as hexadecimal digests.
+pub trait ResponseStore: Send + Sync {
+    /// The heads of the responses to each of these URLs.
+    fn heads(&self, cache: &str, urls: Vec<String>) -> StoreFuture<Vec<Vec<StoredHead>>>;
+
+    /// The body of a response; `None` if it was replaced or deleted.
+    fn body(&self, cache: &str, url: &str, variant: &str, id: &str) -> StoreFuture<Option<Vec<u8>>>;
+
+    /// How often responses were deleted.
+    fn deletions(&self, cache: &str, url: &str) -> StoreFuture<Deletions>;
+
+    /// Stores a response, unless others were deleted since `since`; then it returns `false`.
+    fn put(&self, cache: &str, url: &str, new: NewResponse, since: Deletions) -> StoreFuture<bool>;
+
+    /// The URLs that have responses.
+    fn urls(&self, cache: &str) -> StoreFuture<Vec<String>>;
+
+    /// Deletes variants of the responses to a URL. Returns how many there were.
+    fn delete(&self, cache: &str, url: &str, variants: Vec<String>) -> StoreFuture<u64>;
+
+    /// Counts a deletion of responses to a URL, or to any.
+    fn count_deletion(&self, cache: &str, url: Option<&str>) -> StoreFuture<()>;
+}
+
+/// The head of a response in a [`ResponseStore`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredHead {
+    /// Its variant.
+    pub variant: String,
+    /// Its bytes.
+    pub head: Vec<u8>,
+}
+
+/// A response for a [`ResponseStore`].
+#[derive(Debug, Clone)]
+pub struct NewResponse {
+    /// Its variant.
+    pub variant: String,
+    /// Its head, which contains the id.
+    pub head: Vec<u8>,
+    /// 32 characters that no other response has.
+    pub id: String,
+    /// Its body.
+    pub body: bytes::Bytes,
+    /// When it ends.
+    pub expires: SystemTime,
+    /// Maximum number of variants of the responses to this URL.
+    pub variants: usize,
+}
+
+/// How often responses of a cache were deleted: so that a response which was requested before is not stored afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deletions {
+    /// Of any URL.
+    pub all: u64,
+    /// Of one URL.
+    pub url: u64,
 }
 
 /// How often expired values are deleted by this process.
@@ -187,6 +252,10 @@ impl Store for NamedStore {
 
     fn counts(&self) -> bool {
         self.store.counts()
+    }
+
+    fn responses(&self) -> Option<Arc<dyn ResponseStore>> {
+        self.store.responses() // a cache logs failures itself
     }
 
     fn probe(&self) -> StoreFuture<String> {

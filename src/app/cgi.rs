@@ -130,6 +130,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
     // One upstream that is always there: the program.
     let address = Address {
         target: UpstreamTarget::Unix(program.clone()),
+        resolved: None,
         shown,
         tls: false,
         authority: String::new(),
@@ -176,7 +177,7 @@ impl GatewayProtocol for CgiApp {
         body: Body,
     ) -> Result<(Exchange<Plain>, ResponseHead), UpstreamFailure> {
         let group = &gateway.group;
-        let lease = group.uncounted(0);
+        let lease = group.uncounted(&group.members().list[0]);
         let member = lease.member.clone();
         let failed = |reason| UpstreamFailure::Upstream(member.fault(reason));
         let wait =

@@ -14,9 +14,9 @@ use serde::Deserialize;
 
 use super::hand_off;
 use super::upstream::{
-    Address, CgiAnswer, Decoded, Exchange, Gateway, GatewayOptions, GatewayProtocol, Group, Outgoing, Probe,
-    Protocol, Reason, ResponseHead, UpstreamFailure, UpstreamOptions, addresses, check_variables, send_probe,
-    start_probes,
+    Address, CgiAnswer, Decoded, Exchange, Gateway, GatewayOptions, GatewayProtocol, Group, Member, Outgoing,
+    Probe, Protocol, Reason, ResponseHead, UpstreamFailure, UpstreamOptions, addresses, check_variables,
+    send_probe, start_probes,
 };
 use crate::app::{Builder, Link};
 use crate::body::{App, Body};
@@ -68,7 +68,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
         variables: options.passing.params,
     }));
     if !builder.context.checking {
-        start_probes(&app);
+        start_probes(&app, builder.context);
     }
     Ok(App::from_call(move |request| {
         let app = app.clone();
@@ -109,9 +109,9 @@ impl Probe for ScgiApp {
         &self.0.group
     }
 
-    async fn probe(&self, index: usize, parts: Parts) -> Result<(), String> {
+    async fn probe(&self, member: &Arc<Member>, parts: Parts) -> Result<(), String> {
         let head = head(0, &self.0.probe_variables(&parts)).map_err(|error| error.to_string())?;
-        send_probe(&self.0.group, index, |out, _| write(&head, out)).await
+        send_probe(&self.0.group, member, |out, _| write(&head, out)).await
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) fn text(ps: &Ps) -> String {
     for (server, url) in &ps.supervisor.listening {
         text += &format!("{server} on {url}\n");
     }
-    let tables = [workers(ps), side_processes(ps), tasks(&ps.tasks)];
+    let tables = [workers(ps), side_processes(ps), upstreams(ps), tasks(&ps.tasks)];
     for table in tables.iter().filter(|table| !table.is_empty()) {
         text += "\n";
         text += &table.text();
@@ -122,6 +122,20 @@ pub(super) fn side_processes(ps: &Ps) -> Columns {
             bytes(side.memory_bytes),
             side.restarts.to_string(),
         ]);
+    }
+    table
+}
+
+/// The upstreams of the apps that forward requests.
+pub(super) fn upstreams(ps: &Ps) -> Columns {
+    let mut table = Columns::new(&["UPSTREAM", "APP", "STATE", "IN FLIGHT"]);
+    for one in &ps.upstreams {
+        let state = match (one.working, one.failing) {
+            (_, 0) => "working".to_owned(),
+            (0, _) => "failing".to_owned(),
+            (working, failing) => format!("failing in {failing} of {} workers", working + failing),
+        };
+        table.row([one.address.clone(), one.app.clone(), state, one.in_flight.to_string()]);
     }
     table
 }

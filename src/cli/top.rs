@@ -90,9 +90,10 @@ impl Args {
         if self.once || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
             let look = Look::take(&mut server)?;
             let mut text = format!("{}\n\n{}", ps::headline(&look.ps), ps::workers(&look.ps).text());
-            let processes = ps::side_processes(&look.ps);
-            if !processes.is_empty() {
-                text += &format!("\n{}", processes.text());
+            for table in [ps::side_processes(&look.ps), ps::upstreams(&look.ps)] {
+                if !table.is_empty() {
+                    text += &format!("\n{}", table.text());
+                }
             }
             if !look.requests.is_empty() {
                 text += &format!("\n{}", requests(&look.requests).text());
@@ -181,20 +182,22 @@ impl View {
 
     fn draw(&self, frame: &mut Frame<'_>) {
         let (workers, processes) = (ps::workers(&self.look.ps), ps::side_processes(&self.look.ps));
+        let upstreams = ps::upstreams(&self.look.ps);
         // The head of a table, its rows, and an empty line.
         let height = |table: &Columns, rows: usize| match table.is_empty() {
             true => 0,
-            false => u16::try_from(rows + 2).unwrap_or(u16::MAX).min(frame.area().height / 3),
+            false => u16::try_from(rows + 2).unwrap_or(u16::MAX).min(frame.area().height / 4),
         };
         let parts = [
             Constraint::Length(2),
             Constraint::Length(3),
             Constraint::Length(height(&workers, self.look.ps.workers.len())),
             Constraint::Length(height(&processes, self.look.ps.side_processes.len())),
+            Constraint::Length(height(&upstreams, self.look.ps.upstreams.len())),
             Constraint::Min(2),
             Constraint::Length(1),
         ];
-        let [head, graph, middle, beside, rest, foot] = Layout::vertical(parts).areas(frame.area());
+        let [head, graph, middle, beside, below, rest, foot] = Layout::vertical(parts).areas(frame.area());
         let mut total = Counts::default();
         counts(&self.look.ps).into_values().for_each(|one| total += one);
         let numbers = format!(
@@ -208,6 +211,7 @@ impl View {
         frame.render_widget(Sparkline::default().data(&bars).style(Style::new().cyan()), graph);
         show(frame, middle, &workers, 0);
         show(frame, beside, &processes, 0);
+        show(frame, below, &upstreams, 0);
         show(frame, rest, &requests(&self.look.requests), self.scroll);
         frame.render_widget(
             Line::from("q quits, ↑ ↓ scroll; `paster cancel REQUEST` cancels one").dim(),

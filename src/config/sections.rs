@@ -15,7 +15,7 @@ const fn top(name: &'static str, in_profile: bool) -> TopLevel {
 }
 
 /// Every key at the top level.
-pub const TOP_LEVEL: [TopLevel; 11] = [
+pub const TOP_LEVEL: [TopLevel; 12] = [
     top("include", false),
     top("vars", true),
     top("profile", false),
@@ -27,6 +27,7 @@ pub const TOP_LEVEL: [TopLevel; 11] = [
     top("task", true),
     top("process", true),
     top("log", true),
+    top("otlp", true),
 ];
 
 /// The top-level keys that a profile may set.

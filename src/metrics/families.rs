@@ -83,6 +83,8 @@ families! {
     CACHE_STORED_BYTES: "paster_cache_stored_bytes", Gauge, Plain, "Size of the stored responses.";
     CACHE_ENTRIES: "paster_cache_entries", Gauge, Plain, "Stored responses.";
     CACHE_EVICTIONS: "paster_cache_evictions_total", Counter, Plain, "Stored responses that were deleted because of the limits.";
+    UPSTREAM_WORKERS: "paster_upstream_workers", Gauge, Plain, "Workers that have an upstream, by its state: working, or failing (skipped after failures or a health check).";
+    UPSTREAM_REQUESTS_IN_FLIGHT: "paster_upstream_requests_in_flight", Gauge, Plain, "Connections to each upstream that are in use.";
     PLUGIN_COUNTER: "paster_plugin_counter_total", Counter, Plain, "What plugins count.";
     PROCESS_RESIDENT_BYTES: "paster_process_resident_bytes", Gauge, Plain, "Memory in use by the workers.";
     PROCESS_CPU_SECONDS: "paster_process_cpu_seconds_total", Counter, Nanoseconds, "Processor time of the workers.";

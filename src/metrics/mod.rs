@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 pub use families::{MetricFamily, MetricKind, MetricUnit};
-pub use parts::{CLASSES, Part, Parts, Place, class_of};
+pub use parts::{CLASSES, Counted, Part, Parts, Place, class_of};
 use serde::{Deserialize, Serialize};
 
 /// Upper bounds of a histogram's buckets, in seconds; there is one more above the last.

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -44,9 +44,18 @@ pub struct Part {
     nanos: AtomicU64,
 }
 
+/// Something else that an app counts by itself.
+pub trait Counted: Send + Sync {
+    /// Adds its current values to `counts`.
+    fn count(&self, counts: &mut Counts);
+}
+
 /// The parts of a generation.
-#[derive(Debug, Default)]
-pub struct Parts(Mutex<Vec<Arc<Part>>>);
+#[derive(Default)]
+pub struct Parts {
+    list: Mutex<Vec<Arc<Part>>>,
+    others: Mutex<Vec<Weak<dyn Counted>>>,
+}
 
 impl Parts {
     /// Wraps a part of the app `app` so that its calls are counted, and are recorded as spans if a request is
@@ -74,15 +83,23 @@ impl Parts {
         })
     }
 
+    /// Also counts what `other` does, as long as it exists.
+    pub fn add(&self, other: Weak<dyn Counted>) {
+        self.others.lock().push(other);
+    }
+
     /// Adds their current values to `counts`.
     pub fn count(&self, counts: &mut Counts) {
+        for other in self.others.lock().iter().filter_map(Weak::upgrade) {
+            other.count(counts);
+        }
         for part in self.list().iter() {
             part.count(counts);
         }
     }
 
     fn list(&self) -> MutexGuard<'_, Vec<Arc<Part>>> {
-        self.0.lock()
+        self.list.lock()
     }
 }
 

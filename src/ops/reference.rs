@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::list::{OptionRow, Section, option_rows};
 use super::sections::log::Log;
+use super::sections::otlp::Otlp;
 use super::sections::process::Process;
 use super::sections::task::TaskOptions;
 use crate::app::program::BackgroundOptions;
@@ -21,6 +22,7 @@ pub fn markdown() -> String {
     let tables = [
         ("[process]", PROCESS, option_rows(&schemars::schema_for!(Process))),
         ("[log]", LOG, option_rows(&schemars::schema_for!(Log))),
+        ("[otlp]", OTLP, option_rows(&schemars::schema_for!(Otlp))),
         ("[program.NAME]", PROGRAM, option_rows(&schemars::schema_for!(BackgroundOptions))),
         ("[task.NAME]", TASK, option_rows(&schemars::schema_for!(TaskOptions))),
     ];
@@ -42,6 +44,7 @@ const HEAD: &str = "# Kinds and their options
 
 const PROCESS: &str = "How many workers run, as which user, and when they are replaced.";
 const LOG: &str = "The log of the supervisor, the workers and the side processes.";
+const OTLP: &str = "Sends the log and the metrics of the whole server to an OpenTelemetry collector. The middleware `trace` sends spans.";
 const PROGRAM: &str = "A program that serves no requests, such as a worker of a queue. It runs once per server, beside the workers.";
 const TASK: &str = "Work on a schedule. A task runs once per server, however many workers there are.";
 

@@ -9,6 +9,7 @@ use crate::config::{
 };
 use crate::middleware::MIDDLEWARE;
 use crate::ops::sections::log::Log;
+use crate::ops::sections::otlp::Otlp;
 use crate::ops::sections::process::Process;
 use crate::ops::sections::task::TaskOptions;
 use crate::registry::Entry;
@@ -54,6 +55,7 @@ pub(crate) fn tables(config: &Config) -> Vec<(Table, schemars::Schema)> {
     }
     found.extend(config.section("process").map(|table| (table, schemars::schema_for!(Process))));
     found.extend(config.section("log").map(|table| (table, schemars::schema_for!(Log))));
+    found.extend(config.section("otlp").map(|table| (table, schemars::schema_for!(Otlp))));
     let programs = config.names("program").into_iter().filter_map(|name| config.table("program", name));
     found.extend(programs.map(|table| (table, schemars::schema_for!(BackgroundOptions))));
     let tasks = config.names("task").into_iter().filter_map(|name| config.table("task", name));
@@ -112,6 +114,7 @@ fn top_level(key: &str, definitions: &mut Map<String, Value>) -> Value {
         }
         "process" => hoisted(schemars::schema_for!(Process).to_value(), key, definitions),
         "log" => hoisted(schemars::schema_for!(Log).to_value(), key, definitions),
+        "otlp" => hoisted(schemars::schema_for!(Otlp).to_value(), key, definitions),
         "task" => {
             let task = hoisted(schemars::schema_for!(TaskOptions).to_value(), key, definitions);
             described(tables_of(task), TASKS)
@@ -362,6 +365,7 @@ pub fn default_of(config: &Config, key: &KeyPath) -> Option<Value> {
     let schema = match section {
         "process" => schemars::schema_for!(Process),
         "log" => schemars::schema_for!(Log),
+        "otlp" => schemars::schema_for!(Otlp),
         "program" => {
             config.table("program", keys.next()?)?;
             schemars::schema_for!(BackgroundOptions)

@@ -1,6 +1,7 @@
-//! TLS as a client: which authorities to trust, and single requests over HTTPS.
+//! TLS as a client: which authorities to trust, single requests over HTTPS, and OTLP.
 
 mod https;
+mod otlp;
 
 use std::io;
 use std::path::Path;
@@ -13,6 +14,7 @@ use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use sha2::{Digest, Sha256};
 
 pub use self::https::HttpsClient;
+pub use self::otlp::{OtlpTarget, number, resource, scope, text};
 use crate::config::{Files, help_for_denied};
 use crate::error::Error;
 

@@ -10,15 +10,15 @@ use crate::control::Site;
 use crate::support::{Connection, patience, wait_until};
 
 /// An upstream that counts the requests for each path, and writes the number of the request.
-struct Upstream {
-    server: Scripted,
+pub(crate) struct Upstream {
+    pub(crate) server: Scripted,
     counts: Arc<Mutex<BTreeMap<String, usize>>>,
-    gate: Arc<Gate>,
+    pub(crate) gate: Arc<Gate>,
 }
 
 /// Holds responses until the test opens it.
 #[derive(Default)]
-struct Gate(Mutex<bool>, Condvar);
+pub(crate) struct Gate(Mutex<bool>, Condvar);
 
 impl Gate {
     fn pass(&self) {
@@ -27,7 +27,7 @@ impl Gate {
         assert!(*open, "waited in vain: {waited:?}");
     }
 
-    fn open(&self) {
+    pub(crate) fn open(&self) {
         *self.0.lock().unwrap() = true;
         self.1.notify_all();
     }
@@ -36,7 +36,7 @@ impl Gate {
 const BIG: usize = 3 << 20;
 
 impl Upstream {
-    fn start() -> Upstream {
+    pub(crate) fn start() -> Upstream {
         let (counts, gate) = <(Arc<Mutex<BTreeMap<String, usize>>>, Arc<Gate>)>::default();
         let (counted, held) = (counts.clone(), gate.clone());
         let server = Scripted::start(move |peer| {
@@ -55,7 +55,7 @@ impl Upstream {
         Upstream { server, counts, gate }
     }
 
-    fn count(&self, path: &str) -> usize {
+    pub(crate) fn count(&self, path: &str) -> usize {
         self.counts.lock().unwrap().get(path).copied().unwrap_or(0)
     }
 }
@@ -84,6 +84,7 @@ fn respond(peer: &mut Peer, path: &str, number: usize, gate: &Gate) {
         "stale" => {
             peer.write(head("max-age=1, stale-while-revalidate=600\r\nAge: 5", length) + &body);
         }
+        "vary" => drop(peer.write(head("max-age=60\r\nVary: Accept-Language", length) + &body)),
         "tag" => drop(peer.write(head("max-age=60\r\nCache-Tag: red, blue", length) + &body)),
         _ => drop(peer.write(head("max-age=60", length) + &body)),
     }
@@ -99,14 +100,14 @@ fn site(upstream: &Upstream, workers: usize, options: &str) -> Site {
 }
 
 /// A request on a connection of its own, whose response is read later.
-fn ask(address: &str, path: &str) -> TcpStream {
+pub(crate) fn ask(address: &str, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(patience())).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     stream
 }
 
-fn rest(mut stream: TcpStream) -> String {
+pub(crate) fn rest(mut stream: TcpStream) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     text

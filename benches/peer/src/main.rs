@@ -1,4 +1,4 @@
-//! Peers for `cargo xtask bench`: `bench-peer raw|raw-h2|axum`. Prints `listening 127.0.0.1:PORT`, serves until it is ended.
+//! Peers for `cargo xtask bench`: `bench-peer raw|raw-h2|axum|stack`. Prints `listening 127.0.0.1:PORT`, serves until it is ended.
 //! `bench-peer web-socket-load URL SECONDS` sends messages to an echo over WebSockets, and prints how many came back.
 
 use std::convert::Infallible;
@@ -21,6 +21,7 @@ use tracing::subscriber::NoSubscriber;
 #[path = "../../../plugins/hello/src/lib.rs"]
 #[allow(unreachable_pub, reason = "public in the library")]
 mod hello;
+mod stack;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -72,7 +73,19 @@ async fn main() -> Result<()> {
                 tokio::spawn(connection.with_upgrades());
             }
         }
-        other => bail!("unknown peer `{other}`: raw, raw-h2 or axum"),
+        "stack" => {
+            let service = stack::service();
+            loop {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let mut builder = http1::Builder::new();
+                let service = TowerToHyperService::new(service.clone());
+                let connection =
+                    builder.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+                tokio::spawn(connection);
+            }
+        }
+        other => bail!("unknown peer `{other}`: raw, raw-h2, axum or stack"),
     }
 }
 

@@ -15,8 +15,8 @@ use self::site::{Meaning, Site};
 use super::hand_off;
 use super::static_files;
 use super::upstream::{
-    Address, Exchange, Gateway, GatewayOptions, GatewayProtocol, Group, Probe, ResponseHead, UpstreamFailure,
-    UpstreamOptions, addresses, check_variables, send_probe, start_probes,
+    Address, Exchange, Gateway, GatewayOptions, GatewayProtocol, Group, Member, Probe, ResponseHead,
+    UpstreamFailure, UpstreamOptions, addresses, check_variables, send_probe, start_probes,
 };
 use crate::app::{Builder, Link};
 use crate::body::{App, Body, Request, Response, text_response};
@@ -142,7 +142,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
         site,
     });
     if !builder.context.checking {
-        start_probes(&fast);
+        start_probes(&fast, builder.context);
     }
     Ok(App::from_call(move |request| {
         let fast = fast.clone();
@@ -217,9 +217,9 @@ impl Probe for Fast {
     }
 
     /// For a site, the probe asks the script that the path names.
-    async fn probe(&self, index: usize, parts: Parts) -> Result<(), String> {
+    async fn probe(&self, member: &Arc<Member>, parts: Parts) -> Result<(), String> {
         let pairs = self.pairs(&parts, self.gateway.probe_variables(&parts));
         let pairs = pairs.map_err(|error| error.to_string())?;
-        send_probe(&self.gateway.group, index, |out, _| Fastcgi::begin(&self.name, &pairs, false, out)).await
+        send_probe(&self.gateway.group, member, |out, _| Fastcgi::begin(&self.name, &pairs, false, out)).await
     }
 }

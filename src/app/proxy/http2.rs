@@ -27,35 +27,23 @@ use crate::error::BoxError;
 /// How often a connection is pinged while requests wait on it, and the time limit for the reply.
 const PROBE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 
-/// The connections, in the order of the upstreams.
-pub(super) struct Connections(Vec<Mutex<Option<SendRequest<Sent>>>>);
+/// The connection to an upstream.
+#[derive(Default)]
+struct Http2Connection(Mutex<Option<SendRequest<Sent>>>);
 
-impl Connections {
-    pub(super) fn new(group: &Group) -> Connections {
-        Connections(group.members.iter().map(|_| Mutex::default()).collect())
-    }
-
+impl Http2Connection {
     /// A handle on the connection to a member, opened if there is none, and whether it existed. A request
     /// that waits for another request's attempt waits no longer than for its own.
-    async fn sender(
-        &self,
-        group: &Group,
-        index: usize,
-        member: &Member,
-    ) -> Result<(SendRequest<Sent>, bool), Reason> {
+    async fn sender(group: &Group, member: &Member) -> Result<(SendRequest<Sent>, bool), Reason> {
         let limit = duration(group.timeouts.connect_secs);
-        let found = tokio::time::timeout(limit, self.connected(group, index, member)).await;
+        let found =
+            tokio::time::timeout(limit, member.attached::<Http2Connection>().connected(group, member)).await;
         found.unwrap_or(Err(Reason::ConnectTimeout))
     }
 
-    async fn connected(
-        &self,
-        group: &Group,
-        index: usize,
-        member: &Member,
-    ) -> Result<(SendRequest<Sent>, bool), Reason> {
+    async fn connected(&self, group: &Group, member: &Member) -> Result<(SendRequest<Sent>, bool), Reason> {
         // Requests that arrive while the connection is being opened wait for it here.
-        let mut slot = self.0[index].lock().await;
+        let mut slot = self.0.lock().await;
         if let Some(sender) = slot.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok((sender.clone(), true));
         }
@@ -75,37 +63,36 @@ impl Connections {
         *slot = Some(sender.clone());
         Ok((sender, false))
     }
-
-    /// Sends a probe: whether the response is 2xx or 3xx.
-    pub(super) async fn probe(
-        &self,
-        group: &Arc<Group>,
-        index: usize,
-        rewrite: &RewriteRules,
-        parts: &Parts,
-    ) -> Result<(), String> {
-        let member = &group.members[index];
-        let (mut sender, _) = self.sender(group, index, member).await.map_err(|reason| reason.to_string())?;
-        let sent = Sent { body: Body::empty(), progress: Arc::default() };
-        let request = request(rewrite, parts, member, sent).map_err(|error| error.to_string())?;
-        let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-        check_status(answer.status())
-    }
 }
 
-/// Sends one request, to the `preferred` upstream if it can be used. Also returns the index of the upstream that has
-/// responded.
+/// Sends a probe: whether the response is 2xx or 3xx.
+/// # Errors
+/// What is wrong, for the log.
+pub(super) async fn probe(
+    group: &Arc<Group>,
+    member: &Member,
+    rewrite: &RewriteRules,
+    parts: &Parts,
+) -> Result<(), String> {
+    let (mut sender, _) =
+        Http2Connection::sender(group, member).await.map_err(|reason| reason.to_string())?;
+    let sent = Sent { body: Body::empty(), progress: Arc::default() };
+    let request = request(rewrite, parts, member, sent).map_err(|error| error.to_string())?;
+    let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
+    check_status(answer.status())
+}
+
+/// Sends one request, to the `preferred` upstream if it can be used. Also returns the upstream that has responded.
 /// # Errors
 /// The failure of the last upstream that was tried, or of the request's body.
 pub(super) async fn run(
-    connections: &Connections,
     group: &Arc<Group>,
     preferred: Option<usize>,
     rewrite: &RewriteRules,
     parts: &Parts,
     body: Body,
     repeats: bool,
-) -> Result<(Response, usize), UpstreamFailure> {
+) -> Result<(Response, Arc<Member>), UpstreamFailure> {
     let mut body = body;
     let mut tried = 0u64;
     let mut again = true;
@@ -113,11 +100,11 @@ pub(super) async fn run(
     loop {
         let lease = group.lease(tried, preferred).await.map_err(UpstreamFailure::Upstream)?;
         let member = lease.member.clone();
-        let (mut sender, kept) = match connections.sender(group, lease.index, &member).await {
+        let (mut sender, kept) = match Http2Connection::sender(group, &member).await {
             Ok(found) => found,
             Err(reason) => {
                 group.failed(&member);
-                tried |= 1 << lease.index;
+                tried |= 1 << member.slot;
                 if let Err(failure) = group.next(&member, tried, reason) {
                     drop(lease); // others may use its place meanwhile
                     group.wait_for_start(began, failure).await?;
@@ -149,8 +136,7 @@ pub(super) async fn run(
                     return Err(UpstreamFailure::Upstream(member.fault(reason)));
                 }
                 member.succeeded();
-                let index = lease.index;
-                return Ok((response.map(|body| paced(body, group, lease)), index));
+                return Ok((response.map(|body| paced(body, group, lease)), member));
             }
             Err(error) => error,
         };

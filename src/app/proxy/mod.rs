@@ -20,15 +20,14 @@ use serde::{Deserialize, Serialize};
 
 use self::fields::{Forwarding, HostField, Prefix, RewriteRules};
 use self::http1::Http1;
-use self::http2::Connections;
 use self::redirects::relocated;
 use self::sticky::{Sticky, StickyOptions};
 use self::tls::TlsOptions;
 use super::hand_off::{self, HandOff};
 use super::isolation::facts::{FAILURE, take_changes};
 use super::upstream::{
-    Address, Group, Member, Probe, Secs, UpstreamOptions, addresses, duration, into_response, may_repeat,
-    run, secs, send_probe, start_probes,
+    Address, DnsOptions, Group, Member, Names, Probe, Secs, UpstreamOptions, addresses, duration,
+    into_response, may_repeat, run, secs, send_probe, start_probes,
 };
 use crate::app::{Builder, Link};
 use crate::body::{App, Request, Response};
@@ -54,6 +53,12 @@ pub(super) struct Options {
     sticky: Option<StickyOptions>,
     /// TLS to `https` upstreams.
     tls: Option<TlsOptions>,
+    /// Resolve the names of upstreams again when the time to live of their records ends, and use all their addresses: each
+    /// is an upstream with its own health and connections. A new one starts slowly (`health.slow_start_secs`), and one that
+    /// has disappeared finishes its requests. If a name cannot be resolved, its last addresses stay in use. A name such as
+    /// `_http._tcp.example.org` is that of a service (SRV records). Without this table, the system resolves a name for each
+    /// new connection, which goes to one of its addresses.
+    dns: Option<DnsOptions>,
 }
 
 /// What upstreams get of a request, which `proxy` and `program` have in common.
@@ -100,7 +105,7 @@ impl Options {
         upstream: UpstreamOptions,
     ) -> Options {
         let protocol = if http2 { Version::Http2 } else { Version::Http1 };
-        Options { upstreams, protocol, passing, upstream, sticky: None, tls: None }
+        Options { upstreams, protocol, passing, upstream, sticky: None, tls: None, dns: None }
     }
 }
 
@@ -132,7 +137,8 @@ fn an_hour() -> Secs {
 struct Proxy {
     group: Arc<Group>,
     rewrite: RewriteRules,
-    http2: Option<Connections>,
+    /// Whether upstreams are asked over HTTP/2.
+    http2: bool,
     websocket_idle: std::time::Duration,
     hand_off: Option<HandOff>,
     sticky: Option<Sticky>,
@@ -164,7 +170,9 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
     };
     let count = options.upstreams.len();
     let hand_off = options.upstream.check(table, count, builder, &mut errors);
-    let sticky = options.sticky.map(|sticky| Sticky::new(sticky, &found, table, &mut errors));
+    let weights = &options.upstream.weights;
+    let names = options.dns.and_then(|dns| Names::new(&dns, &found, weights, table, &mut errors));
+    let sticky = options.sticky.map(|sticky| Sticky::new(sticky, table, &mut errors));
     Errors::check(errors)?;
     let group = Group::new(table.name(), found, options.upstream, tls, builder.context.development);
     let group = Arc::new(group);
@@ -175,14 +183,20 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
             prefix: options.passing.prefix,
             client_cert: options.passing.client_cert,
         },
-        http2: http2.then(|| Connections::new(&group)),
+        http2,
         websocket_idle: duration(options.passing.websocket_idle_secs),
         hand_off,
         sticky,
         group,
     });
     if !builder.context.checking {
-        start_probes(&proxy);
+        if let Some(names) = &names {
+            names.hold(&proxy.group);
+        }
+        start_probes(&proxy, builder.context);
+        if let Some(names) = names {
+            names.start(&proxy);
+        }
     }
     Ok(App::from_call(move |request| {
         let proxy = proxy.clone();
@@ -208,7 +222,7 @@ pub(super) fn build_isolated(
             prefix: Prefix::Strip,
             client_cert: false,
         },
-        http2: None,
+        http2: false,
         websocket_idle: std::time::Duration::MAX,
         hand_off: None,
         sticky: None,
@@ -226,13 +240,12 @@ impl Proxy {
         let on_upgrade = parts.extensions.remove::<OnUpgrade>();
         // An isolated app gets each request once, as one in this process.
         let repeats = may_repeat(&parts.method) && self.rewrite.forwarding != Forwarding::Facts;
-        let preferred = self.sticky.as_ref().and_then(|sticky| sticky.find(&parts.headers));
-        if let Some(connections) = &self.http2 {
-            let sent =
-                http2::run(connections, &self.group, preferred, &self.rewrite, &parts, body, repeats).await;
+        let preferred = self.sticky.as_ref().and_then(|sticky| sticky.find(&parts.headers, &self.group));
+        if self.http2 {
+            let sent = http2::run(&self.group, preferred, &self.rewrite, &parts, body, repeats).await;
             return match sent {
-                Ok((response, index)) => {
-                    let response = self.stick(&parts, preferred, index, response);
+                Ok((response, member)) => {
+                    let response = self.stick(&parts, preferred, &member, response);
                     self.settle(&parts, None, response).await
                 }
                 Err(failure) => failure.settle(self.group.development),
@@ -260,18 +273,22 @@ impl Proxy {
             return Ok(response);
         }
         let member = exchange.member().clone();
-        let mut response = into_response(exchange, head);
-        if let Some(index) = self.group.members.iter().position(|one| Arc::ptr_eq(one, &member)) {
-            response = self.stick(&parts, preferred, index, response);
-        }
+        let response = into_response(exchange, head);
+        let response = self.stick(&parts, preferred, &member, response);
         self.settle(&parts, Some(&member), response).await
     }
 
     /// Sets the cookie for the upstream that has responded, unless the client has it.
-    fn stick(&self, parts: &Parts, before: Option<usize>, index: usize, mut response: Response) -> Response {
+    fn stick(
+        &self,
+        parts: &Parts,
+        before: Option<usize>,
+        member: &Member,
+        mut response: Response,
+    ) -> Response {
         let environ = parts.extensions.get::<Environ>();
-        if let (Some(sticky), Some(environ)) = (&self.sticky, environ.filter(|_| before != Some(index)))
-            && let Some(cookie) = sticky.cookie(index, environ)
+        if let (Some(sticky), Some(environ)) = (&self.sticky, environ.filter(|_| before != Some(member.slot)))
+            && let Some(cookie) = sticky.cookie(member, environ)
         {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
@@ -292,8 +309,8 @@ impl Proxy {
             };
         }
         if response.headers().contains_key(LOCATION) {
-            let members = self.group.members.iter().map(|member| &**member);
-            for member in member.into_iter().chain(members) {
+            let members = self.group.members();
+            for member in member.into_iter().chain(members.list.iter().map(|member| &**member)) {
                 if self.relocate(parts, member, response.headers_mut()) {
                     break;
                 }
@@ -332,13 +349,13 @@ impl Probe for Proxy {
         &self.group
     }
 
-    async fn probe(&self, index: usize, mut parts: Parts) -> Result<(), String> {
+    async fn probe(&self, member: &Arc<Member>, mut parts: Parts) -> Result<(), String> {
         parts.extensions.clear();
-        if let Some(connections) = &self.http2 {
-            return connections.probe(&self.group, index, &self.rewrite, &parts).await;
+        if self.http2 {
+            return http2::probe(&self.group, member, &self.rewrite, &parts).await;
         }
-        send_probe::<Http1>(&self.group, index, |out, body| {
-            http1::write(&self.rewrite, &parts, &self.group.members[index], false, false, body, out)
+        send_probe::<Http1>(&self.group, member, |out, body| {
+            http1::write(&self.rewrite, &parts, member, false, false, body, out)
         })
         .await
     }

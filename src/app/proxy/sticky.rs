@@ -3,9 +3,8 @@
 use http::header::{COOKIE, HeaderMap, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
-use crate::app::upstream::Address;
+use crate::app::upstream::{Group, Member};
 use crate::config::Table;
 use crate::environ::Environ;
 use crate::error::Error;
@@ -21,51 +20,39 @@ pub(super) struct StickyOptions {
     max_age_secs: u32,
 }
 
-/// The cookie, and its value for each upstream.
+/// The cookie. Its value is the mark of the upstream.
 pub(super) struct Sticky {
     name: String,
     secs: u32,
-    values: Vec<String>,
 }
 
 impl Sticky {
     /// Checks the options; faults go to `errors`.
-    pub(super) fn new(
-        options: StickyOptions,
-        addresses: &[Address],
-        table: &Table,
-        errors: &mut Vec<Error>,
-    ) -> Sticky {
+    pub(super) fn new(options: StickyOptions, table: &Table, errors: &mut Vec<Error>) -> Sticky {
         let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         if options.cookie.is_empty() || !options.cookie.chars().all(is_token) {
             let error =
                 table.error("sticky.cookie", format!("`{}` is not the name of a cookie", options.cookie));
             errors.push(error.help("use letters, digits, `-` and `_`"));
         }
-        // A digest, because the address is nobody's business. It stays the same if upstreams are added.
-        let value = |address: &Address| {
-            let digest = Sha256::digest(format!("{}\0{}", table.name(), address.shown));
-            digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
-        };
-        let values = addresses.iter().map(value).collect();
-        Sticky { name: options.cookie, secs: options.max_age_secs, values }
+        Sticky { name: options.cookie, secs: options.max_age_secs }
     }
 
-    /// The upstream that the client has had before.
-    pub(super) fn find(&self, headers: &HeaderMap) -> Option<usize> {
+    /// The slot of the upstream that the client has had before.
+    pub(super) fn find(&self, headers: &HeaderMap, group: &Group) -> Option<usize> {
         let fields = headers.get_all(COOKIE).iter().filter_map(|field| field.to_str().ok());
         let mut pairs =
             fields.flat_map(|field| field.split(';')).filter_map(|pair| pair.trim().split_once('='));
         let (_, value) = pairs.find(|(name, _)| *name == self.name)?;
-        self.values.iter().position(|known| known == value)
+        group.members().list.iter().find(|member| member.mark == value).map(|member| member.slot)
     }
 
     /// The cookie for an upstream.
-    pub(super) fn cookie(&self, index: usize, environ: &Environ) -> Option<HeaderValue> {
+    pub(super) fn cookie(&self, member: &Member, environ: &Environ) -> Option<HeaderValue> {
         let path = if environ.script_name.is_empty() { "/" } else { &environ.script_name };
         let secure = if environ.secure { "; Secure" } else { "" };
         let age = if self.secs == 0 { String::new() } else { format!("; Max-Age={}", self.secs) };
-        let (name, value) = (&self.name, self.values.get(index)?);
+        let (name, value) = (&self.name, &member.mark);
         HeaderValue::try_from(format!("{name}={value}; Path={path}{age}; HttpOnly; SameSite=Lax{secure}"))
             .ok()
     }

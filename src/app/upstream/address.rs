@@ -1,7 +1,7 @@
 //! An upstream's address, as written in a config.
 
 use std::borrow::Cow;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +15,8 @@ pub(in crate::app) struct Address {
     pub(in crate::app) shown: String,
     /// What to connect to.
     pub(in crate::app) target: UpstreamTarget,
+    /// The address of the target's name to connect to; by default the system resolves it for each connection.
+    pub(in crate::app) resolved: Option<SocketAddr>,
     /// Whether the connection uses TLS.
     pub(in crate::app) tls: bool,
     /// Host and port as a request names them; `localhost` for a Unix socket.
@@ -65,6 +67,7 @@ impl Address {
         Ok(Address {
             shown: text.to_owned(),
             target: UpstreamTarget::Tcp(host, port),
+            resolved: None,
             tls,
             authority: named(authority),
             base: base.to_owned(),
@@ -86,10 +89,24 @@ impl Address {
         Ok(Address {
             shown: text.to_owned(),
             target: UpstreamTarget::Tcp(host, port),
+            resolved: None,
             tls: false,
             authority,
             base,
         })
+    }
+
+    /// The host name and port of its target; `None` for a Unix socket and for an IP address.
+    pub(in crate::app) fn name(&self) -> Option<(&str, u16)> {
+        match &self.target {
+            // An IPv6 address may have a zone.
+            UpstreamTarget::Tcp(host, port)
+                if host.parse::<IpAddr>().is_err() && !host.contains([':', '%']) =>
+            {
+                Some((host, *port))
+            }
+            _ => None,
+        }
     }
 
     fn unix(text: &str, path: &str) -> Result<Address, String> {
@@ -99,6 +116,7 @@ impl Address {
         Ok(Address {
             shown: text.to_owned(),
             target: UpstreamTarget::Unix(path.into()),
+            resolved: None,
             tls: false,
             authority: "localhost".to_owned(),
             base: String::new(),

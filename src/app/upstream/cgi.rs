@@ -11,7 +11,8 @@ use http_body::Body as _;
 
 use super::exchange::Exchange;
 use super::failure::{Reason, UpstreamFailure};
-use super::group::{Group, Member};
+use super::group::Group;
+use super::member::Member;
 use super::outgoing::Outgoing;
 use super::protocol::{Decoded, Protocol, ResponseHead};
 use super::response::{into_bodiless, into_response};

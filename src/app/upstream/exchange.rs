@@ -13,7 +13,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::failure::{Reason, UpstreamFault};
-use super::group::{Group, Lease, Member, UpstreamConnection};
+use super::group::{Group, Lease};
+use super::member::{Member, UpstreamConnection};
 use super::options::{Timeouts, duration};
 use super::outgoing::Outgoing;
 use super::protocol::{Decoded, KeepAlive, Protocol, ResponseHead};
@@ -165,7 +166,7 @@ impl<P: Protocol> Exchange<P> {
         let Some(mut connection) = self.connection.take() else { return };
         let whole = self.writer.is_done() && !self.reader.ended && connection.input.is_empty();
         if let (Some(KeepAlive(most)), true) = (kept, whole) {
-            self.group.keep(&self.lease.member, connection, most);
+            self.lease.member.keep(&self.group.pool, connection, most);
         } else {
             connection.stream.finished();
         }

@@ -50,6 +50,9 @@ pub(in crate::app) enum Reason {
     /// All connections are in use.
     #[error("it has reached its limit of requests in flight")]
     Full,
+    /// The names of all upstreams have no address.
+    #[error("its name could not be resolved")]
+    Unresolved,
     /// Health checks have failed, for all upstreams.
     #[error("it failed its health check")]
     Out,

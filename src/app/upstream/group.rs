@@ -1,21 +1,22 @@
-//! The upstreams of one app: chooses one for each request, and keeps their connections.
+//! The upstreams of one app: chooses one for each request. Which ones there are can change, if their names are resolved.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::address::Address;
 use super::balance::{Balancer, Candidate};
-use super::clock::Clock;
 use super::failure::{Reason, UpstreamFailure, UpstreamFault};
 use super::health::Health;
+use super::member::{Member, UpstreamConnection};
 use super::options::{HealthOptions, PoolOptions, Timeouts, UpstreamOptions, duration};
-use super::outgoing::Outgoing;
 use super::stream::{Stream, Tls};
+use crate::metrics::{Counted, Counts, Value, families};
 
 /// Maximum number of upstreams of one app, so that a bit set can hold those already tried.
 pub(super) const MOST: usize = 64;
@@ -23,12 +24,12 @@ pub(super) const MOST: usize = 64;
 const TRIES: u32 = 3;
 /// The pause before another attempt at upstreams that are starting.
 const PAUSE: Duration = Duration::from_millis(20);
-/// A kept connection frees a buffer above this size.
-const KEPT_BUFFER: usize = 16 * 1024;
 
 /// The upstreams of one app.
 pub(in crate::app) struct Group {
-    pub(in crate::app) members: Vec<Arc<Member>>,
+    /// Name of the app.
+    app: String,
+    members: watch::Sender<Arc<Members>>,
     balancer: Balancer,
     pub(in crate::app) timeouts: Timeouts,
     pub(in crate::app) pool: PoolOptions,
@@ -40,54 +41,27 @@ pub(in crate::app) struct Group {
     pub(super) patience: Duration,
 }
 
-/// One upstream.
-pub(in crate::app) struct Member {
-    /// The public name.
-    pub(in crate::app) name: String,
-    pub(in crate::app) address: Address,
-    pub(super) health: Health,
-    slots: Arc<Semaphore>,
-    idle: Mutex<IdleConnections>,
-}
-
+/// The upstreams at one moment.
 #[derive(Default)]
-struct IdleConnections {
-    connections: Vec<KeptConnection>,
-    /// Whether a task closes connections that were kept long enough.
-    swept: bool,
-}
-
-struct KeptConnection {
-    connection: UpstreamConnection,
-    until: Instant,
-}
-
-/// A connection and its buffers.
-pub(in crate::app) struct UpstreamConnection {
-    pub(in crate::app) stream: Stream,
-    /// Bytes read but not used yet.
-    pub(in crate::app) input: BytesMut,
-    pub(super) output: Outgoing,
-    pub(super) clock: Clock,
-}
-
-impl UpstreamConnection {
-    pub(in crate::app) fn new(stream: Stream) -> UpstreamConnection {
-        UpstreamConnection {
-            stream,
-            input: BytesMut::new(),
-            output: Outgoing::default(),
-            clock: Clock::default(),
-        }
-    }
+pub(in crate::app) struct Members {
+    pub(in crate::app) list: Vec<Arc<Member>>,
+    /// How many names have not been resolved yet: neither successfully nor in vain.
+    pending: usize,
 }
 
 /// The right to use one connection of an upstream, until it is dropped.
 pub(in crate::app) struct Lease {
     pub(in crate::app) member: Arc<Member>,
-    /// Its index in the group.
-    pub(in crate::app) index: usize,
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// What a change of the addresses of a name has done.
+#[derive(Default)]
+pub(super) struct Replaced {
+    pub(super) new: Vec<Arc<Member>>,
+    pub(super) gone: Vec<Arc<Member>>,
+    /// How many addresses were left out because there are too many.
+    pub(super) left_out: usize,
 }
 
 impl Group {
@@ -100,32 +74,131 @@ impl Group {
         development: bool,
     ) -> Group {
         let UpstreamOptions { balance, weights, timeouts, pool, health, patience, .. } = options;
+        let balancer = Balancer::new(balance, MOST);
+        let members = watch::Sender::default();
+        let app = app.to_owned();
+        let group = Group { app, members, balancer, timeouts, pool, health, tls, development, patience };
         let several = addresses.len() > 1;
         let member = |(index, address): (usize, Address)| {
-            Arc::new(Member {
-                name: if several { format!("{app} {}", index + 1) } else { app.to_owned() },
-                address,
-                health: Health::new(),
-                slots: Arc::new(Semaphore::new(pool.max_connections.get() as usize)),
-                idle: Mutex::default(),
-            })
+            let weight = weights.get(index).map_or(1, |weight| weight.get());
+            let name = if several { format!("{} {}", group.app, index + 1) } else { group.app.clone() };
+            group.member(name, address, (index, index), weight, Health::new())
         };
-        let members: Vec<_> = addresses.into_iter().take(MOST).enumerate().map(member).collect();
-        let weights: Vec<u32> = weights.into_iter().map(u32::from).collect();
-        let balancer = Balancer::new(balance, &weights, members.len());
-        Group { members, balancer, timeouts, pool, health, tls, development, patience }
+        let list = addresses.into_iter().take(MOST).enumerate().map(member).collect();
+        group.members.send_replace(Arc::new(Members { list, pending: 0 }));
+        group
+    }
+
+    /// A member with a place: the index of its upstream in the config, and its slot.
+    fn member(
+        &self,
+        name: String,
+        address: Address,
+        (upstream, slot): (usize, usize),
+        weight: u32,
+        health: Health,
+    ) -> Arc<Member> {
+        // A digest, because the address is nobody's business. It stays the same if upstreams are added.
+        let digest = Sha256::digest(format!("{}\0{}", self.app, address.shown));
+        Arc::new(Member {
+            name,
+            mark: digest[..8].iter().map(|byte| format!("{byte:02x}")).collect(),
+            address,
+            upstream,
+            slot,
+            weight: AtomicU32::new(weight),
+            health,
+            slots: Arc::new(Semaphore::new(self.pool.max_connections.get() as usize)),
+            idle: Mutex::default(),
+            attached: OnceLock::new(),
+        })
+    }
+
+    /// Removes the members of these upstreams until [`Group::replace`] has their addresses.
+    pub(super) fn await_names(&self, upstreams: &[usize]) {
+        self.members.send_modify(|members| {
+            let list = members.list.iter().filter(|member| !upstreams.contains(&member.upstream));
+            *members = Arc::new(Members { list: list.cloned().collect(), pending: upstreams.len() });
+        });
+    }
+
+    /// A name could not be resolved at the first attempt.
+    pub(super) fn unresolved(&self) {
+        self.members.send_modify(|members| {
+            let pending = members.pending.saturating_sub(1);
+            *members = Arc::new(Members { list: members.list.clone(), pending });
+        });
+    }
+
+    /// Makes `addresses`, with their weights, the members of the upstream with this index. Those that it has had are kept.
+    /// Those that have disappeared get no more requests, and end with the last one that they have. `first`: these are the
+    /// first addresses of that name.
+    pub(super) fn replace(&self, upstream: usize, addresses: Vec<(Address, u32)>, first: bool) -> Replaced {
+        let mut replaced = Replaced::default();
+        self.members.send_modify(|members| {
+            let (own, mut list): (Vec<_>, Vec<_>) =
+                members.list.iter().cloned().partition(|member| member.upstream == upstream);
+            let mut used = members.list.iter().fold(0u64, |used, member| used | 1 << member.slot);
+            replaced.gone = own.clone();
+            for (address, weight) in addresses {
+                let same = |member: &Arc<Member>| {
+                    member.upstream == upstream && member.address.shown == address.shown
+                };
+                if list.iter().any(same) {
+                    continue; // a record that is there twice
+                }
+                if let Some(known) = own.iter().find(|member| same(member)) {
+                    known.weight.store(weight, Relaxed);
+                    replaced.gone.retain(|member| !Arc::ptr_eq(member, known));
+                    list.push(known.clone());
+                    continue;
+                }
+                let slot = used.trailing_ones() as usize;
+                if slot >= MOST {
+                    replaced.left_out += 1;
+                    continue;
+                }
+                used |= 1 << slot;
+                self.balancer.forget(slot);
+                let health = if own.is_empty() { Health::new() } else { Health::starting() };
+                let name = format!("{} {}", self.app, slot + 1);
+                let new = self.member(name, address, (upstream, slot), weight, health);
+                replaced.new.push(new.clone());
+                list.push(new);
+            }
+            list.sort_by_key(|member| member.slot);
+            *members = Arc::new(Members { list, pending: members.pending - usize::from(first) });
+        });
+        replaced.gone.iter().for_each(|member| member.retire());
+        replaced
+    }
+
+    /// The upstreams now.
+    pub(in crate::app) fn members(&self) -> Arc<Members> {
+        self.members.borrow().clone()
+    }
+
+    /// The upstreams; if there are none because their names are still being resolved, waits for them.
+    async fn resolved(&self) -> Arc<Members> {
+        let members = self.members();
+        if !members.list.is_empty() {
+            return members;
+        }
+        let mut changes = self.members.subscribe();
+        let wait = changes.wait_for(|members| !members.list.is_empty() || members.pending == 0);
+        let waited = tokio::time::timeout(duration(self.timeouts.connect_secs), wait).await;
+        drop(waited);
+        self.members()
     }
 
     /// Whether there are upstreams other than `tried` that may be used.
     pub(super) fn has_more(&self, tried: u64) -> bool {
-        let may = |(index, member): (usize, &Arc<Member>)| {
-            tried & 1 << index == 0 && !member.health.is_out() && !member.health.is_checked_out()
-        };
-        self.members.iter().enumerate().any(may)
+        let members = self.members();
+        members.list.iter().any(|member| tried & 1 << member.slot == 0 && !member.health.is_unusable())
     }
 
-    /// Chooses an upstream that is not among `tried`, the `preferred` one if it can be used, and waits for a free
-    /// connection.
+    /// Chooses an upstream whose slot is not among `tried`, the one in the slot `preferred` if it can be used, and waits
+    /// for a free connection.
     /// # Errors
     /// If all upstreams are unhealthy, or the wait took too long.
     pub(in crate::app) async fn lease(
@@ -133,10 +206,17 @@ impl Group {
         tried: u64,
         preferred: Option<usize>,
     ) -> Result<Lease, UpstreamFault> {
-        let Some(index) = self.choose(tried, preferred) else {
-            return Err(self.members[0].fault(Reason::Out));
+        let members = self.resolved().await;
+        let Some(member) = self.choose(&members.list, tried, preferred) else {
+            return Err(match members.list.first() {
+                Some(first) => first.fault(Reason::Out),
+                None => UpstreamFault {
+                    name: self.app.clone(),
+                    address: "unknown".to_owned(),
+                    reason: Reason::Unresolved,
+                },
+            });
         };
-        let member = &self.members[index];
         let permit = match member.slots.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
@@ -147,42 +227,56 @@ impl Group {
                 }
             }
         };
-        Ok(Lease { member: member.clone(), index, _permit: Some(permit) })
+        Ok(Lease { member: member.clone(), _permit: Some(permit) })
     }
 
     /// A lease that is not counted: for health checks, and for programs, which are counted elsewhere.
-    pub(in crate::app) fn uncounted(&self, index: usize) -> Lease {
-        Lease { member: self.members[index].clone(), index, _permit: None }
+    pub(in crate::app) fn uncounted(&self, member: &Arc<Member>) -> Lease {
+        Lease { member: member.clone(), _permit: None }
     }
 
     /// The upstream for a request: one of the healthy ones; if there are none, one of those that failed
     /// recently.
-    fn choose(&self, tried: u64, preferred: Option<usize>) -> Option<usize> {
-        if let [only] = &self.members[..] {
-            return (tried == 0 && !only.health.is_checked_out()).then_some(0);
+    fn choose<'a>(
+        &self,
+        members: &'a [Arc<Member>],
+        tried: u64,
+        preferred: Option<usize>,
+    ) -> Option<&'a Arc<Member>> {
+        if let [only] = members {
+            return (tried & 1 << only.slot == 0 && !only.health.is_checked_out()).then_some(only);
         }
-        let usable = |index: usize| {
-            let health = &self.members[index].health;
-            tried & 1 << index == 0 && !health.is_checked_out()
-        };
-        let works = |index: usize| usable(index) && !self.members[index].health.is_out();
-        if let Some(index) = preferred.filter(|index| *index < self.members.len() && works(*index)) {
-            return Some(index);
+        let usable = |member: &Arc<Member>| tried & 1 << member.slot == 0 && !member.health.is_checked_out();
+        let works = |member: &Arc<Member>| usable(member) && !member.health.is_out();
+        let in_slot = |slot: usize| members.iter().find(|member| member.slot == slot);
+        if let Some(member) = preferred.and_then(in_slot).filter(|member| works(member)) {
+            return Some(member);
         }
-        let all = 0..self.members.len();
         let mut candidates: Vec<_> =
-            all.clone().filter(|index| works(*index)).map(|index| self.candidate(index)).collect();
+            members.iter().filter(|member| works(member)).map(|member| self.candidate(member)).collect();
         if candidates.is_empty() {
-            candidates.extend(all.filter(|index| usable(*index)).map(|index| self.candidate(index)));
+            candidates
+                .extend(members.iter().filter(|member| usable(member)).map(|member| self.candidate(member)));
         }
-        self.balancer.choose(&candidates)
+        in_slot(self.balancer.choose(&candidates)?)
     }
 
-    fn candidate(&self, index: usize) -> Candidate {
-        let (member, limit) = (&self.members[index], self.pool.max_connections.get() as usize);
-        let busy = limit.saturating_sub(member.slots.available_permits());
+    fn candidate(&self, member: &Member) -> Candidate {
+        let limit = self.pool.max_connections.get() as usize;
         let slow_start = Duration::from_secs(self.health.slow_start_secs.into());
-        Candidate { index, busy, limit, ramp: member.health.ramp(slow_start) }
+        Candidate {
+            slot: member.slot,
+            weight: member.weight.load(Relaxed),
+            busy: self.busy(member),
+            limit,
+            ramp: member.health.ramp(slow_start),
+        }
+    }
+
+    /// The connections of `member` that are in use.
+    fn busy(&self, member: &Member) -> usize {
+        let limit = self.pool.max_connections.get() as usize;
+        limit.saturating_sub(member.slots.available_permits())
     }
 
     /// A new connection to `member`.
@@ -200,7 +294,7 @@ impl Group {
 
     /// Counts a failure of `member`.
     pub(in crate::app) fn failed(&self, member: &Member) {
-        if member.health.fail(&self.health) && self.members.len() > 1 {
+        if member.health.fail(&self.health) && self.members.borrow().list.len() > 1 {
             let (upstream, address, out_secs) = (&*member.name, &*member.address.shown, self.health.out_secs);
             tracing::warn!(upstream, address, "not used for {out_secs} s: it failed too often");
         }
@@ -237,82 +331,17 @@ impl Group {
         tokio::time::sleep(PAUSE).await;
         Ok(())
     }
-
-    /// Keeps a connection for the next request. `most` is how long the upstream will keep it by its own
-    /// account.
-    pub(super) fn keep(
-        &self,
-        member: &Arc<Member>,
-        mut connection: UpstreamConnection,
-        most: Option<Duration>,
-    ) {
-        let mut time = duration(self.pool.idle_secs);
-        if let Some(most) = most {
-            // It must not be reused at the moment when the upstream closes it.
-            time = time.min(most.saturating_sub(Duration::from_secs(1)));
-        }
-        if self.pool.max_idle == 0 || time.is_zero() {
-            return;
-        }
-        connection.clock.stop();
-        if connection.input.capacity() > KEPT_BUFFER {
-            connection.input = BytesMut::new();
-        }
-        let mut kept = member.idle.lock();
-        if kept.connections.len() < self.pool.max_idle as usize {
-            kept.connections.push(KeptConnection { connection, until: Instant::now() + time });
-            if !std::mem::replace(&mut kept.swept, true) {
-                tokio::spawn(sweep(Arc::downgrade(member)));
-            }
-        }
-    }
 }
 
-/// Closes idle connections that were kept long enough, until none are left.
-async fn sweep(member: std::sync::Weak<Member>) {
-    loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let Some(member) = member.upgrade() else { return };
-        let now = Instant::now();
-        let mut over = Vec::new();
-        let mut kept = member.idle.lock();
-        let mut index = 0;
-        while index < kept.connections.len() {
-            let idle = &mut kept.connections[index];
-            if idle.until <= now || !idle.connection.stream.is_quiet() {
-                over.push(kept.connections.remove(index));
-            } else {
-                index += 1;
-            }
+impl Counted for Group {
+    fn count(&self, counts: &mut Counts) {
+        for member in &self.members().list {
+            let labels = [("app", &*self.app), ("upstream", &*member.address.shown)];
+            let state = if member.health.is_unusable() { "failing" } else { "working" };
+            let states = [labels[0], labels[1], ("state", state)];
+            counts.put(&families::UPSTREAM_WORKERS, &states, Value::Level(1));
+            let busy = Value::Level(self.busy(member) as i64);
+            counts.put(&families::UPSTREAM_REQUESTS_IN_FLIGHT, &labels, busy);
         }
-        let done = kept.connections.is_empty();
-        kept.swept = !done;
-        drop(kept);
-        drop(over); // closed outside the lock
-        if done {
-            return;
-        }
-    }
-}
-
-impl Member {
-    /// A kept connection that the upstream has not closed.
-    pub(super) fn take(&self) -> Option<UpstreamConnection> {
-        loop {
-            let idle = self.idle.lock().connections.pop()?;
-            let mut connection = idle.connection;
-            if connection.stream.is_quiet() && idle.until > Instant::now() {
-                return Some(connection);
-            }
-        }
-    }
-
-    pub(in crate::app) fn succeeded(&self) {
-        self.health.succeeded();
-    }
-
-    /// A failure of this upstream.
-    pub(in crate::app) fn fault(&self, reason: Reason) -> UpstreamFault {
-        UpstreamFault { name: self.name.clone(), address: self.address.shown.clone(), reason }
     }
 }

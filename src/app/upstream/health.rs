@@ -18,7 +18,7 @@ pub(super) struct Health {
     out_until: AtomicU64,
     /// Whether the last probe failed.
     checked_out: AtomicBool,
-    /// Since when it has been used again, in milliseconds after `begun`; 0 if it has never failed.
+    /// Since when it has been used again, in milliseconds after `begun`; 0 if it has never failed and was there from the start.
     again_since: AtomicU64,
 }
 
@@ -35,8 +35,20 @@ impl Health {
         }
     }
 
+    /// Of an upstream that starts slowly, because it is new among others.
+    pub(super) fn starting() -> Health {
+        let health = Health::new();
+        health.again_since.store(1, Relaxed);
+        health
+    }
+
     fn since(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.begun).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether it is not used, because of failures or a probe.
+    pub(super) fn is_unusable(&self) -> bool {
+        self.is_out() || self.is_checked_out()
     }
 
     /// Whether it is not used because of failures.
@@ -50,7 +62,7 @@ impl Health {
         self.checked_out.load(Relaxed)
     }
 
-    /// How much of its share it gets, in percent: after a failure, that grows from 10 to 100 within `slow_start`.
+    /// How much of its share it gets, in percent: after a failure or at its start, that grows from 10 to 100 within `slow_start`.
     pub(super) fn ramp(&self, slow_start: Duration) -> u32 {
         let since = self.again_since.load(Relaxed).max(self.out_until.load(Relaxed));
         if since == 0 || slow_start.is_zero() {

@@ -8,10 +8,12 @@ mod address;
 mod balance;
 mod cgi;
 mod clock;
+mod dns;
 mod exchange;
 mod failure;
 mod group;
 mod health;
+mod member;
 mod options;
 mod outgoing;
 mod probe;
@@ -27,9 +29,11 @@ mod stream;
 pub use address::reach;
 pub(super) use address::{Address, UpstreamTarget};
 pub(super) use cgi::{CgiAnswer, Gateway, GatewayProtocol};
+pub(super) use dns::{DnsOptions, Names};
 pub(super) use exchange::{Exchange, Stop};
 pub(super) use failure::{Reason, UpstreamFailure, UpstreamFault};
-pub(super) use group::{Group, Lease, Member, UpstreamConnection};
+pub(super) use group::{Group, Lease};
+pub(super) use member::{Member, UpstreamConnection};
 pub(super) use options::{
     GatewayOptions, HealthOptions, PoolOptions, Secs, Timeouts, UpstreamOptions, duration, one_gib, secs,
 };

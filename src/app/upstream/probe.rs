@@ -9,10 +9,12 @@ use http::request::Parts;
 use super::exchange::{Exchange, Stop};
 use super::failure::Reason;
 use super::group::Group;
+use super::member::Member;
 use super::options::duration;
 use super::outgoing::Outgoing;
 use super::protocol::Protocol;
 use crate::body::Body;
+use crate::context::Context;
 use crate::environ::Environ;
 
 /// An app that can probe its upstreams.
@@ -20,37 +22,47 @@ pub(in crate::app) trait Probe: Send + Sync + 'static {
     /// Its upstreams.
     fn group(&self) -> &Arc<Group>;
 
-    /// Sends one probe to the upstream at `index`, on a new connection; `parts` is its head.
+    /// Sends one probe to an upstream, on a new connection; `parts` is its head.
     /// # Errors
     /// What is wrong, for the log.
-    fn probe(&self, index: usize, parts: Parts) -> impl Future<Output = Result<(), String>> + Send;
+    fn probe(&self, member: &Arc<Member>, parts: Parts) -> impl Future<Output = Result<(), String>> + Send;
 }
 
 /// Probes every upstream of `app` from now on, if configured, until nothing else holds the app. Without a
-/// runtime (when a config is only checked) it does nothing.
-pub(in crate::app) fn start_probes<A: Probe>(app: &Arc<A>) {
+/// runtime (when a config is only checked) it does nothing. Also adds the upstreams to the metrics.
+pub(in crate::app) fn start_probes<A: Probe>(app: &Arc<A>, context: &Context) {
+    let group = Arc::downgrade(app.group());
+    context.parts.add(group);
+    for member in &app.group().members().list {
+        probe_member(app, member);
+    }
+}
+
+/// The same for one upstream, until it is gone.
+pub(super) fn probe_member<A: Probe>(app: &Arc<A>, member: &Arc<Member>) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     if app.group().health.path.is_none() {
         return;
     }
-    for index in 0..app.group().members.len() {
-        let app = Arc::downgrade(app);
-        runtime.spawn(async move {
-            let mut interval = None::<Duration>;
-            loop {
-                if let Some(interval) = interval {
-                    tokio::time::sleep(interval).await;
-                }
-                let Some(app) = app.upgrade() else { return };
-                let (group, member) = (app.group(), &app.group().members[index]);
-                interval = Some(duration(group.health.interval_secs));
-                let limit = duration(group.health.timeout_secs);
-                let probed = tokio::time::timeout(limit, app.probe(index, probe_parts(group))).await;
-                let result = probed.unwrap_or_else(|_| Err("no response in time".to_owned()));
-                member.health.probed(&member.name, &member.address.shown, result);
+    let (app, member) = (Arc::downgrade(app), Arc::downgrade(member));
+    runtime.spawn(async move {
+        let mut interval = None::<Duration>;
+        loop {
+            if let Some(interval) = interval {
+                tokio::time::sleep(interval).await;
             }
-        });
-    }
+            let (Some(app), Some(member)) = (app.upgrade(), member.upgrade()) else { return };
+            if !app.group().members().list.iter().any(|one| Arc::ptr_eq(one, &member)) {
+                return;
+            }
+            let group = app.group();
+            interval = Some(duration(group.health.interval_secs));
+            let limit = duration(group.health.timeout_secs);
+            let probed = tokio::time::timeout(limit, app.probe(&member, probe_parts(group))).await;
+            let result = probed.unwrap_or_else(|_| Err("no response in time".to_owned()));
+            member.health.probed(&member.name, &member.address.shown, result);
+        }
+    });
 }
 
 /// The head of a probe: a GET of the configured path.
@@ -73,15 +85,15 @@ fn probe_parts(group: &Group) -> Parts {
     request.into_parts().0
 }
 
-/// Sends a probe to the upstream at `index`: whether it responds with 2xx or 3xx.
+/// Sends a probe to an upstream: whether it responds with 2xx or 3xx.
 /// # Errors
 /// What is wrong, for the log.
 pub(in crate::app) async fn send_probe<P: Protocol>(
     group: &Arc<Group>,
-    index: usize,
+    member: &Arc<Member>,
     write: impl FnOnce(&mut Outgoing, &Body) -> P,
 ) -> Result<(), String> {
-    let lease = group.uncounted(index);
+    let lease = group.uncounted(member);
     let told = |reason: Reason| match std::error::Error::source(&reason) {
         Some(cause) => format!("{reason}: {cause}"),
         None => reason.to_string(),

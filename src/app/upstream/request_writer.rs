@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http_body::{Body as _, Frame};
 use tokio::io::AsyncWrite;
 
-use super::group::UpstreamConnection;
+use super::member::UpstreamConnection;
 use super::outgoing::Outgoing;
 use super::protocol::Protocol;
 use crate::body::Body;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio_util::io::poll_read_buf;
 
 use super::failure::Reason;
-use super::group::UpstreamConnection;
+use super::member::UpstreamConnection;
 
 /// Bytes read at a time, initially and at most: a fast sender is read in larger pieces.
 const READ: (usize, usize) = (8 * 1024, 128 * 1024);

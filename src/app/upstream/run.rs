@@ -7,7 +7,8 @@ use http::Method;
 
 use super::exchange::{Exchange, Stop};
 use super::failure::{Reason, UpstreamFailure};
-use super::group::{Group, Member};
+use super::group::Group;
+use super::member::Member;
 use super::outgoing::Outgoing;
 use super::protocol::{Protocol, ResponseHead};
 use crate::body::Body;
@@ -52,7 +53,7 @@ pub(in crate::app) async fn run<P: Protocol>(
                 Ok(connection) => connection,
                 Err(reason) => {
                     group.failed(&member);
-                    tried |= 1 << lease.index;
+                    tried |= 1 << member.slot;
                     if let Err(failure) = group.next(&member, tried, reason) {
                         drop(lease); // others may use its place meanwhile
                         group.wait_for_start(began, failure).await?;
@@ -62,7 +63,6 @@ pub(in crate::app) async fn run<P: Protocol>(
                 }
             },
         };
-        let index = lease.index;
         let mut exchange = Exchange::new(group.clone(), lease, connection, body, None, |out, body| {
             write(&member, out, body)
         });
@@ -90,7 +90,7 @@ pub(in crate::app) async fn run<P: Protocol>(
         }
         fresh = false;
         group.failed(&member);
-        tried |= 1 << index;
+        tried |= 1 << member.slot;
         // A socket that is closed before it is accepted, or with unread data, is reset.
         let unread = matches!(reason, Reason::Reset);
         if let Err(failure) = group.next(&member, tried, reason) {

@@ -45,7 +45,10 @@ impl Stream {
                 UnixStream::connect(&*SocketPath::new(path)?).await.map(Stream::Unix)
             }
             (UpstreamTarget::Tcp(host, port), tls) => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                let stream = match address.resolved {
+                    Some(resolved) => TcpStream::connect(resolved).await?,
+                    None => TcpStream::connect((host.as_str(), *port)).await?,
+                };
                 stream.set_nodelay(true)?;
                 let Some(tls) = tls.filter(|_| address.tls) else { return Ok(Stream::Tcp(stream)) };
                 let name = match &tls.name {

@@ -13,14 +13,12 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use super::entry::{CacheKey, Entry, StoredBody};
+use super::entry::{CacheKey, Entry, MOST_VARIANTS, StoredBody};
 use super::head::{Head, read, read_head};
-use super::store::{Limits, MOST_VARIANTS, Usage};
+use super::store::{Limits, Usage};
 use crate::caches::Purge;
-use crate::middleware::identity::hex;
 
 /// A head is touched again after this time of use.
 const TOUCH: Duration = Duration::from_secs(60);
@@ -63,11 +61,7 @@ impl DiskStore {
     }
 
     fn url_dir(&self, key: &CacheKey) -> PathBuf {
-        let mut hash = Sha256::new();
-        hash.update(key.app.as_bytes());
-        hash.update([0]);
-        hash.update(key.url.as_bytes());
-        let hash = hex(&hash.finalize());
+        let hash = key.hash();
         self.dir.join(&hash[..2]).join(&hash)
     }
 
@@ -91,9 +85,7 @@ impl DiskStore {
     pub(super) fn put(&self, entry: &Entry) -> io::Result<()> {
         let dir = self.url_dir(&entry.key);
         fs::create_dir_all(&dir)?;
-        let selecting: Vec<_> = entry.selecting.iter().map(|(name, value)| (name.as_str(), value)).collect();
-        let variant = hex(&Sha256::digest(serde_json::to_vec(&selecting)?)[..16]);
-        let head_path = dir.join(format!("{variant}.head"));
+        let head_path = dir.join(format!("{}.head", entry.variant()));
         let before = read_head(&head_path)?;
         let (body, length, is_new) = match (&entry.body, &before) {
             (StoredBody::File(_, length), Some(before)) if same_body(entry, &dir.join(&before.body)) => {

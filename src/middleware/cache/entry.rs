@@ -8,9 +8,14 @@ use bytes::Bytes;
 use http::header::{CONNECTION, HeaderMap, HeaderName, VARY};
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::directives::{split, unquoted};
 use super::growing::Growing;
+use crate::middleware::identity::hex;
+
+/// Maximum number of variants of one URL (by `Vary`); the oldest are deleted.
+pub(super) const MOST_VARIANTS: usize = 32;
 
 /// Where a response is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -19,6 +24,17 @@ pub(super) struct CacheKey {
     pub(super) app: Arc<str>,
     /// The URL.
     pub(super) url: Arc<str>,
+}
+
+impl CacheKey {
+    /// A digest of it in hexadecimal digits.
+    pub(super) fn hash(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.app.as_bytes());
+        hash.update([0]);
+        hash.update(self.url.as_bytes());
+        hex(&hash.finalize())
+    }
 }
 
 /// A stored response, or one that is being stored.
@@ -76,6 +92,13 @@ impl Entry {
     /// Whether the request selects it (RFC 9111, section 4.1).
     pub(super) fn is_selected(&self, request: &HeaderMap) -> bool {
         self.selecting.iter().all(|(name, value)| normalized(request, name) == *value)
+    }
+
+    /// A digest of the fields that select it.
+    pub(super) fn variant(&self) -> String {
+        let selecting: Vec<_> = self.selecting.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        let text = serde_json::to_vec(&selecting).unwrap_or_default();
+        hex(&Sha256::digest(text)[..16])
     }
 
     /// Length of the body, if known.

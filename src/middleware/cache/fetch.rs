@@ -17,6 +17,7 @@ use super::flights::{FlightGuard, Flown};
 use super::growing::{Growing, Received};
 use super::lookup::asked;
 use super::policy::{Storable, is_replaceable, may_replace_error};
+use super::store::PurgeMark;
 use crate::body::{Body, Request, Response};
 use crate::environ::Environ;
 use crate::error::{BoxError, Result};
@@ -30,8 +31,8 @@ struct Fetch {
     asked: Asked,
     /// When it was sent.
     at: SystemTime,
-    /// How many purges there had been.
-    purges: u64,
+    /// What had been deleted.
+    mark: PurgeMark,
     guard: Option<FlightGuard>,
     reason: &'static str,
 }
@@ -52,7 +53,8 @@ impl Cache {
             None => "miss",
         };
         let asked = asked(&request);
-        let fetch = Fetch { key, asked, at, purges: self.purges.count(), guard, reason };
+        let mark = PurgeMark { purges: self.purges.count(), deletions: self.store.deletions(&key).await };
+        let fetch = Fetch { key, asked, at, mark, guard, reason };
         let validates = stale.as_ref().is_some_and(|entry| condition(request.headers_mut(), &entry.headers));
         let result = self.next.handle(request).await;
         let failed = result.as_ref().map_or(true, |response| is_replaceable(response.status()));
@@ -130,7 +132,7 @@ impl Cache {
         let entry =
             Entry { headers, selecting, tags, received: now, initial_age, freshness, ..Entry::clone(stale) };
         let entry = Arc::new(entry);
-        self.put(entry.clone(), fetch.purges).await;
+        self.put(entry.clone(), fetch.mark).await;
         self.answer(&entry, &fetch.asked, Outcome::Validated)
     }
 
@@ -165,7 +167,7 @@ impl Cache {
         let entry = if body.is_whole() {
             let entry =
                 Arc::new(Entry { body: StoredBody::Memory(body.collect().await?.to_bytes()), ..entry });
-            self.put(entry.clone(), fetch.purges).await;
+            self.put(entry.clone(), fetch.mark).await;
             entry
         } else {
             let file = match self.store.file().await {
@@ -182,7 +184,7 @@ impl Cache {
             if let Some(guard) = fetch.guard.as_ref().filter(|_| length.is_some()) {
                 guard.answered(Some(entry.clone()));
             }
-            self.keep(entry.clone(), growing, body, (fetch.purges, fetch.guard));
+            self.keep(entry.clone(), growing, body, (fetch.mark, fetch.guard));
             entry
         };
         let mut answer = entry.answer(&fetch.asked, Some(head.headers));
@@ -196,7 +198,7 @@ impl Cache {
         entry: Arc<Entry>,
         growing: Arc<Growing>,
         body: Body,
-        (purges, guard): (u64, Option<FlightGuard>),
+        (mark, guard): (PurgeMark, Option<FlightGuard>),
     ) {
         let cache = self.clone();
         tokio::spawn(async move {
@@ -209,18 +211,18 @@ impl Cache {
                     return;
                 }
             };
-            cache.put(Arc::new(Entry { body, ..Entry::clone(&entry) }), purges).await;
+            cache.put(Arc::new(Entry { body, ..Entry::clone(&entry) }), mark).await;
             drop(guard);
         });
     }
 
     /// Stores a response, unless it was deleted since it was requested.
-    async fn put(&self, entry: Arc<Entry>, purges: u64) {
-        if self.purges.names_since(purges, &entry) {
+    async fn put(&self, entry: Arc<Entry>, mark: PurgeMark) {
+        if self.purges.names_since(mark.purges, &entry) {
             return;
         }
-        self.store.put(entry.clone()).await;
-        if self.purges.names_since(purges, &entry) {
+        self.store.put(entry.clone(), mark).await;
+        if self.purges.names_since(mark.purges, &entry) {
             let purge =
                 crate::caches::Purge::Url { app: self.app.to_string(), url: entry.key.url.to_string() };
             self.store.purge(purge).await;

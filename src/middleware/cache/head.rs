@@ -1,8 +1,8 @@
-//! The head of a response on disk, and how it is read.
+//! The head of a response on disk or in a resource, and how it is read.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -56,8 +56,13 @@ impl Head {
         }
     }
 
-    /// `None` if it is not one that was written here.
-    fn entry(self, dir: &Path) -> Option<(Entry, PathBuf)> {
+    /// Parses a head; `None` if it is damaged, or of another version.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Head> {
+        serde_json::from_slice::<Head>(bytes).ok().filter(|head| head.version == VERSION)
+    }
+
+    /// The response, without its body; `None` if it is not one that was written here.
+    pub(super) fn into_entry(self) -> Option<Entry> {
         let bytes = |text: String| text.chars().map(|c| u8::try_from(c).ok()).collect::<Option<Vec<u8>>>();
         let mut headers = HeaderMap::new();
         for (name, value) in self.headers {
@@ -65,7 +70,7 @@ impl Head {
         }
         let selecting =
             self.selecting.into_iter().map(|(name, value)| Some((HeaderName::try_from(name).ok()?, value)));
-        let entry = Entry {
+        Some(Entry {
             key: CacheKey { app: self.app.into(), url: self.url.into() },
             status: StatusCode::from_u16(self.status).ok()?,
             headers,
@@ -75,16 +80,15 @@ impl Head {
             initial_age: Duration::from_secs(self.initial_age_secs),
             freshness: self.freshness,
             body: StoredBody::Memory(bytes::Bytes::new()),
-        };
-        Some((entry, dir.join(self.body)))
+        })
     }
 }
 
 /// A response by its head; `None` if it has been deleted, or is damaged.
 pub(super) fn read(path: &Path) -> io::Result<Option<Entry>> {
     let Some(head) = read_head(path)? else { return Ok(None) };
-    let (dir, length) = (path.parent().unwrap_or(path), head.length);
-    let Some((mut entry, body)) = head.entry(dir) else { return Ok(None) };
+    let (body, length) = (path.with_file_name(&head.body), head.length);
+    let Some(mut entry) = head.into_entry() else { return Ok(None) };
     let file = match File::open(body) {
         Ok(file) if file.metadata()?.len() == length => file,
         Ok(_) => return Ok(None),
@@ -98,9 +102,8 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Entry>> {
 pub(super) fn read_head(path: &Path) -> io::Result<Option<Head>> {
     match fs::read(path) {
         Ok(bytes) => {
-            let head = serde_json::from_slice::<Head>(&bytes).ok();
             // A name with `/` would lead out of the directory.
-            Ok(head.filter(|head| head.version == VERSION && !head.body.contains('/')))
+            Ok(Head::parse(&bytes).filter(|head| !head.body.contains('/')))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

@@ -71,7 +71,9 @@ impl Cache {
                 purges.push(Purge::Groups { app, origin: origin.to_owned(), groups });
             }
             for purge in purges {
-                self.host.invalidate(&purge);
+                if !self.store.is_remote() {
+                    self.host.invalidate(&purge);
+                }
                 self.delete(purge).await;
             }
         }

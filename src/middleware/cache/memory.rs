@@ -6,8 +6,8 @@ use http::HeaderMap;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use super::entry::{CacheKey, Entry};
-use super::store::{Limits, MOST_VARIANTS, Usage};
+use super::entry::{CacheKey, Entry, MOST_VARIANTS};
+use super::store::{Limits, Usage};
 use crate::caches::Purge;
 
 pub(super) struct MemoryStore {

@@ -2,7 +2,7 @@
 //!
 //! - `directives`, `policy`: what the fields say, and what follows from it;
 //! - `entry`, `growing`: stored responses, and bodies that are being received;
-//! - `store`, `memory`, `disk` and `head`: where they are;
+//! - `store`, `memory`, `disk`, `shared` and `head`: where they are;
 //! - `flights`: one request to the app for many clients;
 //! - `lookup`, `fetch`: requests to the cache and to the app; `answer`: responses from the cache.
 
@@ -18,6 +18,7 @@ mod head;
 mod lookup;
 mod memory;
 mod policy;
+mod shared;
 mod store;
 
 use std::sync::Arc;
@@ -35,14 +36,15 @@ use self::entry::CacheKey;
 use self::flights::{Flights, Purges};
 use self::memory::MemoryStore;
 use self::policy::Policy;
+use self::shared::SharedStore;
 use self::store::{Limits, Store};
 use super::MiddlewareBuilder;
 use super::options::{entries, header};
 use crate::body::{App, BoxFuture};
 use crate::caches::{CachedResponse, ManagedCache, Purge};
 use crate::config::{OutputPath, Table};
-use crate::context::Host;
-use crate::error::{Errors, Result};
+use crate::context::{Context, Host};
+use crate::error::{Error, Errors, Result};
 use crate::metrics::Counts;
 
 /// Options of a `[middleware.NAME]` table with `use = "cache"`.
@@ -57,6 +59,10 @@ pub(super) struct Options {
     /// Directory for responses. All workers share it, and they outlive a restart. By default each worker keeps its
     /// responses in memory, until the next reload.
     dir: Option<OutputPath>,
+    /// Name of a `[resource.NAME]` table with `use = "redis"` for responses. All workers and all servers with this
+    /// resource share them. `max_bytes` and `max_entries` do not apply: the server's own limit does (`maxmemory`). While
+    /// it does not answer, every request goes to the app.
+    store: Option<String>,
     /// Maximum size of all responses in bytes, in each worker's memory or in the directory. Those that were not used
     /// for the longest time are deleted; on disk, the limit may be exceeded by a sixteenth.
     max_bytes: u64,
@@ -90,6 +96,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             dir: None,
+            store: None,
             max_bytes: 64 << 20,
             max_entries: 10_000,
             max_entry_bytes: 8 << 20,
@@ -136,7 +143,7 @@ pub(super) fn build(
     let mut errors = Vec::new();
     let targets: Vec<HeaderName> =
         entries(table, "targeted_fields", &options.targeted_fields, &mut errors, header);
-    if options.max_entry_bytes > options.max_bytes {
+    if options.store.is_none() && options.max_entry_bytes > options.max_bytes {
         let message = format!("`max_entry_bytes` is larger than `max_bytes` ({})", options.max_bytes);
         errors.push(table.error("max_entry_bytes", message).help("make it smaller, or `max_bytes` larger"));
     }
@@ -153,7 +160,14 @@ pub(super) fn build(
         let error = table.error("dir", format!("cannot create files in `{}`", dir.display()));
         error.because(cause).help("create the directory, and let the server's user write to it").into()
     });
-    let store = Errors::join(opened, errors)?;
+    let shared = options.store.as_ref().and_then(|name| {
+        if options.dir.is_some() {
+            let error = table.error("store", "responses are stored either in a directory or in a resource");
+            errors.push(error.help("remove `dir` or `store`"));
+        }
+        shared(name, table, context).map_err(|error| errors.push(error)).ok().flatten()
+    });
+    let store = shared.map_or(Errors::join(opened, errors)?, Store::Shared);
     let cache = Arc::new(Cache {
         name: table.name().to_owned(),
         app: builder.app.into(),
@@ -177,6 +191,17 @@ pub(super) fn build(
     });
     context.caches.add(cache.clone());
     Ok(App::from_call(move |request| cache.clone().call(request)))
+}
+
+/// The store in the resource `name`; `None` if its table has faults, which are reported already.
+fn shared(name: &str, table: &Table, context: &Context) -> Result<Option<SharedStore>, Error> {
+    let found = context.stores.find(name).map_err(|error| error.at(table.origin("store")))?;
+    let Some(found) = found else { return Ok(None) };
+    let Some(responses) = found.responses() else {
+        let error = table.error("store", format!("the resource `{name}` cannot keep responses"));
+        return Err(error.help("name a table with `use = \"redis\"`"));
+    };
+    Ok(Some(SharedStore::new(table.name(), responses)))
 }
 
 impl Cache {

@@ -1,4 +1,4 @@
-//! Where responses are stored: in memory or on disk.
+//! Where responses are stored: in memory, on disk or in a resource.
 
 use std::fs::File;
 use std::io;
@@ -9,10 +9,9 @@ use http::HeaderMap;
 use super::disk::DiskStore;
 use super::entry::{CacheKey, Entry};
 use super::memory::MemoryStore;
+use super::shared::SharedStore;
 use crate::caches::Purge;
-
-/// Maximum number of variants of one URL (by `Vary`); the oldest are deleted.
-pub(super) const MOST_VARIANTS: usize = 32;
+use crate::store::Deletions;
 
 /// Limits of a store.
 #[derive(Debug, Clone, Copy)]
@@ -55,12 +54,27 @@ impl Usage {
 pub(super) enum Store {
     Memory(MemoryStore),
     Disk(Arc<DiskStore>),
+    Shared(SharedStore),
+}
+
+/// What is known before a response is requested, so that it is not stored if it is deleted meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PurgeMark {
+    /// How many purges there had been in this worker.
+    pub(super) purges: u64,
+    /// The deletions in the resource; `None` without one, and while it is away.
+    pub(super) deletions: Option<Deletions>,
 }
 
 impl Store {
     /// Whether all workers share it.
     pub(super) fn is_shared(&self) -> bool {
-        matches!(self, Store::Disk(_))
+        !matches!(self, Store::Memory(_))
+    }
+
+    /// Whether a service has it: what one worker deletes there is deleted for all.
+    pub(super) fn is_remote(&self) -> bool {
+        matches!(self, Store::Shared(_))
     }
 
     /// The latest response that the request selects.
@@ -72,6 +86,15 @@ impl Store {
                 let found = blocking(disk, move |disk| disk.find(&key, &request)).await;
                 logged("read", found).flatten().map(Arc::new)
             }
+            Store::Shared(shared) => shared.find(key, request).await.map(Arc::new),
+        }
+    }
+
+    /// What has been deleted so far in a resource.
+    pub(super) async fn deletions(&self, key: &CacheKey) -> Option<Deletions> {
+        match self {
+            Store::Shared(shared) => shared.deletions(key).await,
+            _ => None,
         }
     }
 
@@ -80,17 +103,22 @@ impl Store {
     /// If it cannot be created.
     pub(super) async fn file(&self) -> io::Result<Option<File>> {
         match self {
-            Store::Memory(_) => Ok(None),
+            Store::Memory(_) | Store::Shared(_) => Ok(None),
             Store::Disk(disk) => blocking(disk, |disk| disk.file()).await.map(Some),
         }
     }
 
     /// Stores a complete response in place of one for the same requests.
-    pub(super) async fn put(&self, entry: Arc<Entry>) {
+    pub(super) async fn put(&self, entry: Arc<Entry>, mark: PurgeMark) {
         match self {
             Store::Memory(memory) => memory.put(entry),
             Store::Disk(disk) => {
                 logged("store", blocking(disk, move |disk| disk.put(&entry)).await);
+            }
+            Store::Shared(shared) => {
+                if let Some(deletions) = mark.deletions {
+                    shared.put(&entry, deletions).await;
+                }
             }
         }
     }
@@ -102,6 +130,7 @@ impl Store {
             Store::Disk(disk) => {
                 logged("delete", blocking(disk, move |disk| disk.purge(&purge)).await).unwrap_or(0)
             }
+            Store::Shared(shared) => shared.purge(purge).await,
         }
     }
 
@@ -114,14 +143,16 @@ impl Store {
                 let list = blocking(disk, move |disk| disk.list(&app, most)).await;
                 logged("list", list).unwrap_or_default().into_iter().map(Arc::new).collect()
             }
+            Store::Shared(shared) => shared.list(app, most).await.into_iter().map(Arc::new).collect(),
         }
     }
 
-    /// What it holds; `None` if another worker reports it.
+    /// What it holds; `None` if another worker reports it, or the resource.
     pub(super) fn usage(&self) -> Option<Usage> {
         match self {
             Store::Memory(memory) => Some(memory.usage()),
             Store::Disk(disk) => disk.usage(),
+            Store::Shared(_) => None,
         }
     }
 }

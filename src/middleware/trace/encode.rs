@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::parent::hex;
 use crate::spans::Span;
+use crate::tls_client::{number, resource, scope, text};
 
 /// Span kinds in OTLP: internal work, and the server side of a request.
 const INTERNAL: u8 = 1;
@@ -97,23 +98,15 @@ impl Request {
 }
 
 /// An `ExportTraceServiceRequest` with these requests.
-pub(super) fn encode(service: &str, generation: u64, requests: &[Request]) -> Vec<u8> {
+pub(super) fn encode(service: &str, generation: u64, requests: &[Request]) -> Value {
     let mut spans = Vec::new();
     for request in requests {
         request.encode(&mut spans);
     }
-    let version = env!("CARGO_PKG_VERSION");
-    let resource = [
-        text("service.name", service),
-        text("service.instance.id", &std::process::id().to_string()),
-        number("process.pid", std::process::id().into()),
-        number("paster.generation", generation.cast_signed()),
-    ];
-    let message = json!({ "resourceSpans": [{
-        "resource": { "attributes": resource },
-        "scopeSpans": [{ "scope": { "name": "paster", "version": version }, "spans": spans }],
-    }]});
-    message.to_string().into_bytes()
+    json!({ "resourceSpans": [{
+        "resource": resource(service, [number("paster.generation", generation.cast_signed())]),
+        "scopeSpans": [{ "scope": scope(), "spans": spans }],
+    }]})
 }
 
 /// For a server span, 4xx is not an error, because the client caused it.
@@ -123,13 +116,4 @@ fn status(status: Option<u16>, error: Option<&str>) -> Value {
         (None, Some(500..)) => json!({ "code": ERROR }),
         _ => json!({}),
     }
-}
-
-fn text(key: &str, value: &str) -> Value {
-    json!({ "key": key, "value": { "stringValue": value } })
-}
-
-fn number(key: &str, value: i64) -> Value {
-    // Protobuf's JSON writes 64-bit integers as strings.
-    json!({ "key": key, "value": { "intValue": value.to_string() } })
 }

@@ -3,28 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
-use http::{HeaderName, HeaderValue, Uri};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
-use tokio_rustls::TlsConnector;
 
 use super::encode::{self, Request};
+use crate::tls_client::OtlpTarget;
 
 /// A batch is sent when it has this many spans, …
 const BATCH: usize = 512;
 /// … or this long after its first span.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Time limit for one batch.
-const SENDING: Duration = Duration::from_secs(5);
 /// Pause after a batch that could not be sent; doubled up to the second value.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// How often dropped spans are logged.
@@ -34,10 +21,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Where spans go, and attributes of all of them.
 pub(super) struct Target {
-    pub(super) uri: Uri,
-    /// For `https`.
-    pub(super) tls: Option<Arc<ClientConfig>>,
-    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) collector: OtlpTarget,
     pub(super) service: String,
     pub(super) generation: u64,
 }
@@ -131,18 +115,14 @@ impl ExporterShared {
             lost += dropped;
             if !batch.is_empty() {
                 let spans: usize = batch.iter().map(|request| request.spans()).sum();
-                let sent = runtime.block_on(async {
-                    match tokio::time::timeout(SENDING, post(&self.target, &batch)).await {
-                        Ok(sent) => sent,
-                        Err(_) => Err(format!("no response within {} s", SENDING.as_secs())),
-                    }
-                });
+                let message = encode::encode(&self.target.service, self.target.generation, &batch);
+                let sent = runtime.block_on(self.target.collector.post(&message));
                 match sent {
                     Ok(()) => pause = None,
                     Err(why) => {
                         lost += spans as u64;
                         if pause.is_none() {
-                            tracing::warn!("cannot send spans to {}: {why}", self.target.uri);
+                            tracing::warn!("cannot send spans to {}: {why}", self.target.collector.uri);
                         }
                         pause = Some(pause.map_or(PAUSE.0, |pause: Duration| (pause * 2).min(PAUSE.1)));
                     }
@@ -173,50 +153,4 @@ impl ExporterShared {
         let batch = std::mem::take(&mut state.waiting);
         (batch, std::mem::take(&mut state.dropped), state.closed)
     }
-}
-
-/// An HTTP/1 connection over the stream, and the task that runs it.
-async fn connect(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) -> hyper::Result<(SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>)> {
-    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    Ok((sender, tokio::spawn(connection)))
-}
-
-/// Sends one batch on a new connection.
-async fn post(target: &Target, batch: &[Request]) -> Result<(), String> {
-    let failed = |error: &dyn std::error::Error| error.to_string();
-    let authority = target.uri.authority().ok_or("the URL has no host")?;
-    let host = authority.host().trim_matches(['[', ']']);
-    let port = authority.port_u16().unwrap_or(if target.tls.is_some() { 443 } else { 80 });
-    let stream = TcpStream::connect((host, port)).await.map_err(|error| failed(&error))?;
-    let (mut sender, driver) = match &target.tls {
-        None => connect(stream).await,
-        Some(tls) => {
-            let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(&error))?;
-            let stream = TlsConnector::from(tls.clone()).connect(name, stream).await;
-            connect(stream.map_err(|error| failed(&error))?).await
-        }
-    }
-    .map_err(|error| failed(&error))?;
-    let body = encode::encode(&target.service, target.generation, batch);
-    let mut request = http::Request::post(target.uri.path_and_query().map_or("/", |path| path.as_str()))
-        .header(HOST, authority.as_str())
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|error| failed(&error))?;
-    for (name, value) in &target.headers {
-        request.headers_mut().insert(name, value.clone());
-    }
-    let answered = sender.send_request(request).await;
-    let result = match answered {
-        Ok(response) if response.status().is_success() => {
-            // The body names partially rejected spans; nothing can be done about them here.
-            response.into_body().collect().await.map(drop).map_err(|error| failed(&error))
-        }
-        Ok(response) => Err(format!("it responded with {}", response.status())),
-        Err(error) => Err(failed(&error)),
-    };
-    driver.abort();
-    result
 }

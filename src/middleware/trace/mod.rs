@@ -4,8 +4,8 @@
 //! - `encode`: spans as OTLP JSON;
 //! - `export`: the queue, and the thread that sends its spans.
 //!
-//! It does not use the opentelemetry crates: they bring metric and log pipelines, gRPC types and a second
-//! HTTP client for one POST of JSON.
+//! It does not use the opentelemetry crates: they bring metric and log pipelines of one process, gRPC types and a second
+//! HTTP client for one POST of JSON (`tls_client::otlp`).
 
 mod encode;
 mod export;
@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::header::USER_AGENT;
-use http::{HeaderName, HeaderValue, Uri};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -25,13 +24,13 @@ use self::encode::Request as Ended;
 use self::export::{Exporter, Target};
 use self::parent::Parent;
 use crate::body::{App, Request, Response, Watch};
-use crate::config::{ReadPath, Table, join};
+use crate::config::{ReadPath, Table};
 use crate::context::Context;
 use crate::environ::{Environ, RequestId};
 use crate::error::{Errors, Result};
 use crate::inflight::TraceIds;
 use crate::spans::{Recorder, new_id};
-use crate::tls_client::client_config;
+use crate::tls_client::OtlpTarget;
 
 /// Options of a `[middleware.NAME]` table with `use = "trace"`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -78,36 +77,16 @@ struct Tracing {
 /// Wraps `next`: the request gets a new `traceparent`, which plugins and upstreams also see.
 pub(super) fn build(options: Options, table: &Table, context: &Context, next: App) -> Result<App> {
     let mut errors = Vec::new();
-    let uri = options.endpoint.parse::<Uri>().ok();
-    let known = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some();
-    let uri = uri.filter(known);
-    if uri.is_none() {
-        let message = format!("`{}` is not an address to send spans to", options.endpoint);
-        errors.push(
-            table.error("endpoint", message).help("write `http://HOST:4318/v1/traces`, or `https://…`"),
-        );
-    }
-    let secure = uri.as_ref().is_some_and(|uri| uri.scheme_str() == Some("https"));
-    let tls = (secure || options.ca_file.is_some())
-        .then(|| {
-            let config = client_config(options.ca_file.as_deref(), table.files());
-            config.map_err(|error| errors.push(error.at(table.origin("ca_file")))).ok()
-        })
-        .flatten();
-    let tls = tls.filter(|_| secure).map(Arc::new);
-    let mut headers = Vec::new();
-    for (name, value) in &options.headers {
-        match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            (Ok(name), Ok(mut value)) => {
-                value.set_sensitive(true);
-                headers.push((name, value));
-            }
-            _ => errors.push(table.error(join("headers", name), format!("`{name}` is not a header field"))),
-        }
-    }
+    let target = OtlpTarget::read(
+        (&options.endpoint, "/v1/traces"),
+        options.ca_file.as_deref(),
+        &options.headers,
+        table,
+        &mut errors,
+    );
     Errors::check(errors)?;
-    let Some(uri) = uri else { return Err(table.error("endpoint", "no endpoint").into()) };
-    let target = Target { uri, tls, headers, service: options.service, generation: context.generation };
+    let Some(collector) = target else { return Err(table.error("endpoint", "no endpoint").into()) };
+    let target = Target { collector, service: options.service, generation: context.generation };
     let exporter = Exporter::new(target, options.queue_spans.get());
     let tracing = Arc::new(Tracing { sample: options.sample, trust_parent: options.trust_parent, exporter });
     Ok(App::from_call(move |mut request| {

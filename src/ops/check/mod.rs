@@ -20,6 +20,7 @@ use crate::ops::build;
 use crate::ops::resources;
 use crate::ops::schema::deprecations;
 use crate::ops::sections::log::Log;
+use crate::ops::sections::otlp::Otlp;
 use crate::ops::sections::process::Process;
 use crate::ops::sections::program;
 use crate::ops::sections::task;
@@ -73,6 +74,7 @@ pub fn check(sources: &Sources, online: bool) -> Result<Checked> {
     errors.extend(built.errors);
     errors.extend(Process::read(&config).err().into_iter().flatten());
     errors.extend(Log::read(&config).err().into_iter().flatten());
+    errors.extend(Otlp::read(&config).err().into_iter().flatten());
     errors.extend(task::check(&config).err().into_iter().flatten());
     errors.extend(program::check(&config).err().into_iter().flatten());
     let about_user = check_user(&config).unwrap_or_else(|found| {

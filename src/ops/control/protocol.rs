@@ -150,6 +150,24 @@ pub struct Ps {
     pub side_processes: Vec<SideInfo>,
     /// Scheduled tasks.
     pub tasks: Vec<TaskInfo>,
+    /// The upstreams of the apps that forward requests.
+    #[serde(default)]
+    pub upstreams: Vec<UpstreamInfo>,
+}
+
+/// An upstream of an app.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamInfo {
+    /// Name of the app.
+    pub app: String,
+    /// Its address as in the config; if the app resolves names, with the address of the name.
+    pub address: String,
+    /// The number of workers that use it.
+    pub working: u64,
+    /// The number of workers that skip it, after failures or a health check.
+    pub failing: u64,
+    /// Its connections in use.
+    pub in_flight: u64,
 }
 
 /// The terminal of a program.

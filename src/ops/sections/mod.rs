@@ -1,12 +1,14 @@
 //! The sections of a config that are about the whole program: their options and checks. No behaviour.
 
 pub mod log;
+pub mod otlp;
 pub mod process;
 pub(crate) mod program;
 mod schedule;
 pub mod task;
 
 use self::log::Log;
+use self::otlp::Otlp;
 use self::process::Process;
 use self::task::Task;
 use crate::config::Config;
@@ -27,13 +29,15 @@ impl Sections {
     /// All faults of all tables.
     pub(crate) fn read(config: &Config) -> Result<Sections> {
         let (process, log, tasks) = (Process::read(config), Log::read(config), task::read(config));
+        let otlp = Otlp::read(config).err();
         match (process, log, tasks) {
-            (Ok(process), Ok(log), Ok(tasks)) => {
+            (Ok(process), Ok(log), Ok(tasks)) if otlp.is_none() => {
                 let log = config.section("log").map(|_| log);
                 Ok(Sections { process, log, tasks })
             }
             (process, log, tasks) => {
-                let faults = process.err().into_iter().chain(tasks.err()).chain(log.err()).flatten();
+                let others = tasks.err().into_iter().chain(log.err()).chain(otlp);
+                let faults = process.err().into_iter().chain(others).flatten();
                 let mut faults: Vec<Error> = faults.collect();
                 config.sort(&mut faults);
                 Err(Errors::check(faults).err().unwrap_or_else(|| Error::new("the config is invalid").into()))

@@ -105,6 +105,57 @@ fn recorded_requests_show_what_another_build_changes() {
     );
 }
 
+/// How many requests are recorded: 60, or the value of `PASTER_TEST_REPLAYS`.
+fn replays() -> usize {
+    std::env::var("PASTER_TEST_REPLAYS").ok().and_then(|count| count.parse().ok()).unwrap_or(60)
+}
+
+/// One line of the program is changed: exactly the responses that depend on it differ.
+#[test]
+fn a_replay_shows_exactly_what_one_changed_line_does() {
+    // Orders of more than 40 pieces are cheaper; the changed build says so from 43 on.
+    const BUILD: &str = "#!/bin/sh\npieces=$QUERY_STRING\nif [ \"$REQUEST_METHOD\" = POST ]; then pieces=$(cat); fi\n\
+        price=5\n[ $((pieces % 60)) -gt 40 ] && price=4\n\
+        printf 'Content-Type: text/plain\\nX-Pieces: %s\\n\\nprice %s\\n' \"$pieces\" $((pieces * price))\n";
+    let count = replays();
+    let config = config("[\"recorder\"]").replace("max_requests = 5", &format!("max_requests = {count}"));
+    let folder = folder(&[("server.toml", &config)]);
+    write_program(folder.path(), BUILD);
+    let mut serving = Serving::start(folder.path(), &["server.toml"]);
+    let mut connection = Connection::open(serving.address());
+    for pieces in 1..=count {
+        let text = pieces.to_string();
+        let (_, body) = match pieces % 3 {
+            0 => connection.request(&format!(
+                "POST /order HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{text}",
+                text.len()
+            )),
+            _ => connection.get(&format!("/order?{text}")),
+        };
+        assert!(body.starts_with("price "), "{body}");
+    }
+    drop(connection);
+    serving.stop();
+    let replay = || {
+        let mut command = paster();
+        command.args(["replay", "kept.jsonl", "--json"]).current_dir(folder.path());
+        let output = command.output().unwrap();
+        let lines = text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap());
+        let different: Vec<u64> =
+            lines.map(|line: serde_json::Value| line["line"].as_u64().unwrap()).collect();
+        (output.status.code(), different, text(&output.stderr).to_owned())
+    };
+    assert_eq!(replay(), (Some(0), vec![], format!("0 of {count} responses differ\n")));
+    let changed = BUILD.replace("-gt 40", "-gt 42");
+    assert_eq!(BUILD.lines().zip(changed.lines()).filter(|(a, b)| a != b).count(), 1);
+    write_program(folder.path(), &changed);
+    let expected: Vec<u64> = (1..=count as u64).filter(|pieces| [41, 42].contains(&(pieces % 60))).collect();
+    assert!(!expected.is_empty());
+    let note = format!("{} of {count} responses differ\n", expected.len());
+    eprintln!("{count} requests replayed on a build with one changed line: {note}");
+    assert_eq!(replay(), (Some(1), expected, note));
+}
+
 #[test]
 fn credentials_are_recorded_on_demand_so_that_the_replay_is_exact() {
     let config = config("[\"recorder\"]").replace("max_requests = 5", "credentials = true");

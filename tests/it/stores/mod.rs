@@ -1,5 +1,6 @@
 //! Resources and what middleware keeps in them: sessions, logins, limits. With real Redis and PostgreSQL servers.
 
+mod cached;
 mod logins;
 mod outage;
 mod resources;

@@ -138,6 +138,106 @@ fn nothing_acknowledged_is_lost_in_postgres() {
     }
 }
 
+/// A client of a limit, and how its requests ended.
+#[derive(Default)]
+struct Limited {
+    /// Responses with 200: each was counted.
+    passed: u64,
+    /// Responses with 503, and lost connections: they may have been counted.
+    unsure: u64,
+    /// The lowest number of requests that were left.
+    left: Option<u64>,
+}
+
+impl Limited {
+    fn step(&mut self, address: &str) {
+        let response = Visitor::default().try_head(address, "/");
+        let left = response.as_ref().and_then(|head| {
+            let field = head.lines().find_map(|line| line.strip_prefix("ratelimit: "))?;
+            field.split("r=").nth(1)?.split(';').next()?.parse::<u64>().ok()
+        });
+        match (response.as_deref().map(|head| &head[9..12]), left) {
+            (Some("200"), Some(left)) => {
+                self.passed += 1;
+                self.left = Some(self.left.map_or(left, |known| known.min(left)));
+            }
+            (Some("503") | None, _) => self.unsure += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// What a limit has counted outlives killed workers and a restart of the store.
+#[test]
+fn nothing_that_a_limit_has_counted_is_lost() {
+    const LIMIT: u64 = 1_000_000;
+    let Some(mut redis) = Database::redis() else { return };
+    let config = format!(
+        "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[process]\nworkers = 2\n\
+         [app.main]\nuse = \"respond\"\nbody = \"hello\"\nmiddleware = [\"limit\"]\n\
+         [middleware.limit]\nuse = \"rate_limit\"\nrequests = {LIMIT}\nper_secs = 4000000000\nstore = \"db\"\n\
+         on_store_failure = \"deny\"\n[resource.db]\nuse = \"redis\"\n{}timeout_secs = 30\n",
+        redis.table
+    );
+    let place = folder(&[("server.toml", &config)]);
+    let mut serving = Serving::start(place.path(), &[]);
+    let address = serving.address().to_owned();
+    let stop = Arc::<AtomicBool>::default();
+    let clients: Vec<_> = (0..3)
+        .map(|_| {
+            let (address, stop) = (address.clone(), stop.clone());
+            std::thread::spawn(move || {
+                let mut client = Limited::default();
+                while !stop.load(Relaxed) {
+                    client.step(&address);
+                }
+                client
+            })
+        })
+        .collect();
+    for number in 0..kills() {
+        let victims = serving.children();
+        kill(victims[number % victims.len()]);
+        serving.wait_for("worker_ready");
+    }
+    redis.kill();
+    let mut sum = Limited::default();
+    wait_until("the outage is told", || {
+        sum.step(&address);
+        sum.unsure > 0
+    });
+    redis.start();
+    let back = Instant::now();
+    let before = sum.passed;
+    wait_until("requests pass again", || {
+        sum.step(&address);
+        sum.passed > before
+    });
+    let back = back.elapsed();
+    stop.store(true, Relaxed);
+    for client in clients {
+        let client = client.join().unwrap();
+        sum.passed += client.passed;
+        sum.unsure += client.unsure;
+    }
+    // Every response before this one was counted before it.
+    sum.left = None;
+    sum.step(&address);
+    let counted = LIMIT - sum.left.unwrap();
+    eprintln!(
+        "rate_limit: {} kills and one restart: {counted} counted, {} passed, {} refused or lost; back {back:?} after the store",
+        kills(),
+        sum.passed,
+        sum.unsure
+    );
+    let expected = sum.passed..=sum.passed + sum.unsure;
+    assert!(expected.contains(&counted), "{counted} counted, expected {expected:?}");
+    if std::env::var_os("PASTER_TEST_KILLS").is_some() {
+        assert!(back < Duration::from_secs(1), "{back:?}");
+    }
+    assert_eq!(serving.stop(), Some(0));
+}
+
 /// Two workers, killed in between, count together.
 #[test]
 fn a_limit_in_redis_is_one_for_all_workers() {

@@ -43,6 +43,16 @@ impl Visitor {
         format!("{} {body}", &head[9..12])
     }
 
+    /// The head of the response, with field names in lower case; `None` if the connection is lost before its end.
+    pub(crate) fn try_head(&mut self, address: &str, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(patience())).ok()?;
+        stream.write_all(self.head(path, "Connection: close\r\n").as_bytes()).ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        text.split_once("\r\n\r\n").map(|(head, _)| head.to_owned())
+    }
+
     /// The same as `get`; `None` if the connection is lost before the end of the response.
     pub(crate) fn try_get(&mut self, address: &str, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect(address).ok()?;

@@ -78,6 +78,12 @@ const CASES: &[Case] = &[
             ("caddy", |b| b.caddy("servers {\n protocols h1 h2c\n}", "http", "respond \"Hello, world!\"")),
         ],
     },
+    Case {
+        name: "stack",
+        path: "/",
+        load: HTTP1,
+        contenders: &[("paster", |b| b.paster("stack")), ("tower-http by hand", |b| b.peer("stack"))],
+    },
     Case { name: "hello", path: "/", load: HTTP1, contenders: &[("paster", |b| b.paster("plugin")), AXUM] },
     Case {
         name: "json",

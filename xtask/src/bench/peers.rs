@@ -14,6 +14,13 @@ use crate::setup::checked;
 /// nginx: the response of the other servers.
 pub(super) const HELLO: &str = "location / { return 200 \"Hello, world!\"; }";
 
+/// A fixed response behind eight middlewares: the stack that `benches/peer/src/stack.rs` writes by hand.
+const STACK: &str = "[app.main]\nuse = \"respond\"\nbody = \"Hello, world!\"\n\
+     middleware = [\"request_id\", \"security_headers\", \"origins\", \"places\", \"body_limit\", \"timeout\", \"mark\", \"compress\"]\n\
+     [middleware.origins]\nuse = \"cors\"\norigins = [\"https://app.example\"]\n\
+     [middleware.places]\nuse = \"concurrency_limit\"\nmax_in_flight = 1000\n\
+     [middleware.mark]\nuse = \"headers\"\nresponse.set = { x-served-by = \"bench\" }\n";
+
 /// The application behind SCGI and FastCGI.
 const WSGI: &str = "import sys\n\
      def application(environ, start_response):\n\
@@ -76,6 +83,7 @@ pub(super) fn prepare(folder: &Path) -> Result<Bench> {
     let files = "[app.main]\nuse = \"static\"\npublish_dir = \"public\"\n";
     bench.config("respond", "http", "127.0.0.1:0", respond)?;
     bench.config("respond-log", "http", "127.0.0.1:0", &format!("{respond}{log}"))?;
+    bench.config("stack", "http", "127.0.0.1:0", STACK)?;
     bench.config("plugin", "http", "127.0.0.1:0", &plugin)?;
     bench.config("static", "http", "127.0.0.1:0", files)?;
     bench.config("static-tls", "http", "127.0.0.1:0", &format!("{tls}{files}"))?;

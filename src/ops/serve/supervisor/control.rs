@@ -19,7 +19,7 @@ use super::shared::Shared;
 use super::state::{FAST, Supervisor};
 use crate::error::{Error, Errors};
 use crate::ops::control::{
-    Ask, Cancelled, Hello, InFlight, Ps, SupervisorInfo, Switched, TaskRun, WorkerInfo,
+    Ask, Cancelled, Hello, InFlight, Ps, SupervisorInfo, Switched, TaskRun, UpstreamInfo, WorkerInfo,
 };
 use crate::ops::routes;
 use crate::ops::sections::task::{Order, Work};
@@ -56,8 +56,8 @@ impl Supervisor {
         match ask {
             Ask::Hello | Ask::Logs { .. } => {} // answered where they arrive
             Ask::Ps => {
-                let (ps, asked) = (self.ps(), self.asked());
-                tokio::spawn(async move { reply.send(value(whole(ps, asked).await)) });
+                let (ps, asked, upstreams) = (self.ps(), self.asked(), self.upstreams());
+                tokio::spawn(async move { reply.send(value(whole(ps, asked, upstreams).await)) });
             }
             Ask::Requests => {
                 let asked = self.asked();
@@ -188,9 +188,9 @@ impl Supervisor {
                 failures: totals.failures,
                 crashes: totals.crashes,
             },
-            workers: Vec::new(),
             side_processes: [self.sides.infos(), self.apps.infos()].concat(),
             tasks: self.scheduler.infos(),
+            ..Ps::default()
         }
     }
 
@@ -343,7 +343,7 @@ pub(super) async fn all(asked: &[Asked], request: impl Fn() -> WorkerRequest) ->
     futures_util::future::join_all(inspect).await
 }
 
-async fn whole(mut ps: Ps, asked: Vec<Asked>) -> Ps {
+async fn whole(mut ps: Ps, asked: Vec<Asked>, upstreams: impl Future<Output = Vec<UpstreamInfo>>) -> Ps {
     let inspect = all(&asked, || WorkerRequest::Load).await;
     for side in &mut ps.side_processes {
         side.memory_bytes = side.pid.and_then(memory::of);
@@ -360,6 +360,7 @@ async fn whole(mut ps: Ps, asked: Vec<Asked>) -> Ps {
             ..one.info
         })
         .collect();
+    ps.upstreams = upstreams.await;
     ps
 }
 

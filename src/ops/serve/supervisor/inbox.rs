@@ -8,6 +8,7 @@ use super::attempt::{Outcome, Ready};
 use super::child::{News, WorkerHandle};
 use super::watch::Scope;
 use crate::error::Error;
+use crate::metrics::Counts;
 use crate::ops::control::Ask;
 
 /// What its tasks send to the supervisor's loop.
@@ -35,6 +36,8 @@ pub(super) enum Message {
     News(u64, News),
     /// The workers have sent their counts for this round, or are late.
     Counted(u64),
+    /// The sum of all counts?
+    Sum(oneshot::Sender<Counts>),
     /// A task is due.
     Due(String),
     /// A request from the control socket, which waits for the outcome.

@@ -5,12 +5,17 @@ use futures_util::future::join_all;
 use super::attempt::Outcome;
 use super::attempts::summary;
 use super::child::News;
-use super::event::Reason;
+use super::control::described;
+use super::event::{Event, Reason};
 use super::inbox::Message;
+use super::otlp::Exporter;
+use super::plan::Plan;
 use super::pool::{Worker, WorkerPool, WorkerSlot};
 use super::state::{FAST, Supervisor};
 use super::totals::{self, Asker};
 use crate::error::Error;
+use crate::metrics::Counts;
+use crate::ops::sections::otlp::Otlp;
 use crate::ops::serve::ipc::message::{
     Command, FromWorker, HostReply, HostRequest, Report, Status, WorkerReply, WorkerRequest,
 };
@@ -90,6 +95,8 @@ impl Supervisor {
                     self.tell_counts();
                 }
             }
+            // The asker may have gone.
+            Message::Sum(asker) => self.count(Box::new(move |sum| drop(asker.send(sum)))),
             Message::Serving(asker) => {
                 let slots = self.pool.iter().flat_map(|pool| &pool.slots);
                 let handle = |slot: &WorkerSlot| Some(slot.worker.as_ref()?.child.handle().clone());
@@ -144,7 +151,7 @@ impl Supervisor {
     }
 
     /// Asks all workers for their counts, and tells the asker the sum.
-    fn count(&mut self, asker: Asker) {
+    pub(super) fn count(&mut self, asker: Asker) {
         let Some(round) = self.totals.ask(asker) else { return };
         let counts = self.workers().map(|worker| worker.child.handle().request(WorkerRequest::Metrics));
         let (counts, shared) = (join_all(counts.collect::<Vec<_>>()), self.shared.clone());
@@ -155,8 +162,40 @@ impl Supervisor {
     }
 
     pub(super) fn tell_counts(&mut self) {
-        let own = self.shared.seen.counts(self.serving(), self.workers().map(Worker::generation));
+        let own = self.own_counts();
         self.totals.tell(&own);
+    }
+
+    fn own_counts(&self) -> Counts {
+        self.shared.seen.counts(self.serving(), self.workers().map(Worker::generation))
+    }
+
+    /// Sends the log and the metrics to the collector that the config of `plan` names, from now on.
+    pub(super) fn export(&mut self, plan: &Plan) {
+        match Otlp::read(&plan.config) {
+            Ok(None) => self.exporter = None,
+            Ok(Some((options, target))) => {
+                if !self.exporter.as_ref().is_some_and(|exporter| exporter.is_of(&options, &target)) {
+                    let old = self.exporter.take();
+                    let first = old.is_none() && self.serving() == 0;
+                    if let Some(old) = old {
+                        tokio::spawn(old.finish(None)); // it sends the lines that it has
+                    }
+                    self.exporter = Some(Exporter::start(&self.shared, options, target, first));
+                }
+            }
+            Err(errors) => {
+                let message = format!("the log and metrics are not sent: {}", described(&errors));
+                self.shared.emit(&Event::Warning { message });
+            }
+        }
+    }
+
+    /// Sends what is left.
+    pub(super) async fn finish_export(&mut self) {
+        if let Some(exporter) = self.exporter.take() {
+            exporter.finish(Some(self.totals.sum(&self.own_counts()))).await;
+        }
     }
 
     /// Sends a status to the developers' pages.

@@ -35,6 +35,7 @@ mod log_buffer;
 mod messages;
 mod notify;
 pub(super) mod open_files;
+mod otlp;
 mod plan;
 mod pool;
 mod replace_program;
@@ -49,6 +50,7 @@ mod switch;
 mod terminal;
 mod totals;
 pub(super) mod upgrade;
+mod upstreams;
 mod watch;
 
 use std::sync::Arc;
@@ -167,6 +169,7 @@ pub(super) async fn run(options: Options, loaded: LoadedConfig, listener: Listen
         told_alive: Instant::now(),
         reaper: Reaper::default(),
         totals: Totals::default(),
+        exporter: None,
         endpoints: [None, None],
         terminal,
     };
@@ -292,5 +295,6 @@ impl Supervisor {
         self.shared.orphans.end().await;
         self.apps.stop().await;
         self.sides.stop().await;
+        self.finish_export().await;
     }
 }

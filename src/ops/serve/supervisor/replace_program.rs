@@ -225,6 +225,7 @@ impl Supervisor {
     ) -> Result<()> {
         let mut next = || descriptors.next().ok_or_else(|| Error::new("received too few descriptors"));
         self.shared.log_as(&upgrade_state.plan);
+        self.export(&upgrade_state.plan);
         self.generation = upgrade_state.generation;
         self.turns = upgrade_state.turns;
         self.reload = upgrade_state.reload;

@@ -9,6 +9,7 @@ use super::app_process::AppRegistry;
 use super::attempt::Progress;
 use super::control_socket::Endpoint;
 use super::event::Reason;
+use super::otlp::Exporter;
 use super::plan::Plan;
 use super::pool::{Announcing, Worker, WorkerPool};
 use super::scheduler::Scheduler;
@@ -77,6 +78,8 @@ pub(super) struct Supervisor {
     pub(super) told_alive: Instant,
     pub(super) reaper: Reaper,
     pub(super) totals: Totals,
+    /// Sends the log and the metrics to a collector.
+    pub(super) exporter: Option<Exporter>,
     /// The control sockets: the default one, and the one that the config names.
     pub(super) endpoints: [Option<Endpoint>; 2],
     pub(super) terminal: Option<Terminal>,

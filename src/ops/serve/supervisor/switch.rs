@@ -33,6 +33,7 @@ impl Supervisor {
             return; // dropping the workers ends them
         }
         self.shared.log_as(&plan);
+        self.export(&plan);
         let before = self.pool.take();
         let first = before.as_ref().is_none_or(|pool| pool.generation == 0);
         let (previous, mut slots) =

@@ -91,10 +91,16 @@ impl Totals {
         if askers.is_empty() {
             return;
         }
+        let sum = self.sum(own);
+        askers.into_iter().for_each(|asker| asker(sum.clone()));
+    }
+
+    /// The sum as far as it is known, including `own`.
+    pub(super) fn sum(&self, own: &Counts) -> Counts {
         let mut sum = self.ended.clone();
         self.last.values().for_each(|counts| sum.add(counts));
         sum.add(own);
-        askers.into_iter().for_each(|asker| asker(sum.clone()));
+        sum
     }
 }
 

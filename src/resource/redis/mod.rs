@@ -1,5 +1,7 @@
 //! `redis`: connects to Redis or Valkey. One connection per worker carries the commands of all requests at once.
 
+mod responses;
+
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +15,7 @@ use super::time::{from_millis, to_millis, within};
 use crate::config::{ReadPath, Table};
 use crate::context::Context;
 use crate::error::Result;
-use crate::store::{Counted, Rate, Store, StoreError, StoreFuture, Stored};
+use crate::store::{Counted, Rate, ResponseStore, Store, StoreError, StoreFuture, Stored};
 
 /// Options of a `[resource.NAME]` table with `use = "redis"`.
 ///
@@ -218,6 +220,10 @@ impl Store for RedisStore {
 
     fn counts(&self) -> bool {
         true
+    }
+
+    fn responses(&self) -> Option<Arc<dyn ResponseStore>> {
+        Some(Arc::new(self.clone()))
     }
 
     fn probe(&self) -> StoreFuture<String> {
