@@ -21,6 +21,7 @@ mod man;
 mod output;
 mod plugin;
 mod ps;
+mod reference;
 mod reload;
 mod replay;
 mod report;

@@ -48,7 +48,7 @@ pub fn lint(skeleton: &Skeleton) -> Result<Vec<Finding>> {
         used.extend(usage.variables);
         included.extend(usage.partials);
     }
-    for file in &skeleton.files {
+    for file in skeleton.files.iter().chain(&skeleton.below) {
         let place = skeleton.place(&file.source_path());
         used.extend(engine.usage(&place, &file.path)?.variables);
         let Some(path) = file.path.strip_suffix(".hbs") else { continue };

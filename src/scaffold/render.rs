@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::answers::Answers;
-use super::manifest::{FileRule, PostAction, condition, permissions};
+use super::compose::compose;
+use super::manifest::{FileRule, PostAction, condition, permissions, without_hbs};
 use super::merge::MergeKind;
 use super::names::plain_component;
 use super::source::Skeleton;
@@ -85,9 +86,32 @@ pub fn render(skeleton: &Skeleton, answers: &Answers) -> Result<Vec<Rendered>> {
             Err(errors) => faults.extend(errors),
         }
     }
+    if !skeleton.below.is_empty() {
+        Errors::check(std::mem::take(&mut faults))?;
+        files = merge_below(&engine, skeleton, answers, hidden.as_ref(), files)?;
+    }
     faults.extend(change_modes(&engine, skeleton, answers, &mut files).err().into_iter().flatten());
     Errors::check(faults)?;
     Ok(files.into_values().collect())
+}
+
+/// Merges `files` into those of the skeletons that this one extends.
+fn merge_below(
+    engine: &Engine,
+    skeleton: &Skeleton,
+    answers: &Answers,
+    hidden: Option<&Answers>,
+    files: BTreeMap<String, Rendered>,
+) -> Result<BTreeMap<String, Rendered>> {
+    let mut layers = Vec::new();
+    for file in &skeleton.below {
+        let source = file.source_path();
+        let same = |rule: &&FileRule| without_hbs(&rule.path) == without_hbs(&source);
+        let rule = skeleton.manifest.files.iter().find(same);
+        layers.push(render_one(engine, skeleton, file, rule, answers, hidden)?.into_iter().collect());
+    }
+    layers.push(files.into_values().collect());
+    Ok(compose(layers)?.into_iter().map(|file| (file.path.clone(), file)).collect())
 }
 
 /// Records a path and its folders. Fails with the path that is in the way.

@@ -397,10 +397,7 @@ fn faults_of_a_skeleton_have_their_place() {
         let place = skeleton(manifest, &[]);
         refused(place.path(), &["new", "-t", "./s"], 1, words);
     };
-    check(
-        "extends = [\"base\"]\n",
-        &["`extends` (skeletons based on others) is not supported", "skeleton.toml:4:"],
-    );
+    check("extends = \"base\"\n", &["`extends` must be a list of skeletons", "skeleton.toml:4:"]);
     check(
         "[[file]]\npath = \"files/always.txt\"\nmerge = \"tml\"\n",
         &["unknown variant `tml`", "skeleton.toml:6:"],

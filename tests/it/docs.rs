@@ -140,6 +140,7 @@ fn options_beside_those_of_other_servers_exist() {
         rest[..rest.find("\n## ").unwrap_or(rest.len()).min(rest.find("\n### ").unwrap_or(rest.len()))]
             .to_owned()
     };
+    let settings = std::fs::read_to_string(root().join("plugins/notebook/src/settings.rs")).unwrap();
     let mut seen = 0;
     for page in pages().iter().filter(|page| page.file_name().unwrap().to_str().unwrap().starts_with("from-"))
     {
@@ -159,6 +160,7 @@ fn options_beside_those_of_other_servers_exist() {
                 "server" => section("<a id=\"server-http\">").contains(&format!("\n| `{option}")),
                 "process" => section("## `[process]`").contains(&format!("\n| `{option}` |")),
                 "log" => section("## `[log]`").contains(&format!("\n| `{option}` |")),
+                "settings" => settings.contains(&format!("\n    pub {option}: ")),
                 "serve" => help(&["serve"]).contains(option),
                 "command" => help(&[]).contains(&format!("\n  {} ", option.trim_start_matches("paster "))),
                 // A kind; `middleware-redirect` where an app has the same name.

@@ -17,8 +17,9 @@ async fn text(url: String) -> (u16, String) {
 fn every_example_passes_the_check() {
     for entry in std::fs::read_dir(root().join("examples")).unwrap() {
         let folder = entry.unwrap().path();
-        if folder.ends_with("hello-c") {
-            continue; // names a library that the test of the C plugin builds
+        // They name a library that the test of the C plugin builds, and a site that `cargo xtask docs` does.
+        if folder.ends_with("hello-c") || folder.ends_with("docs") {
+            continue;
         }
         let output = paster().arg("check").arg(folder.join("server.toml")).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);

@@ -161,7 +161,7 @@ fn what_cannot_be_imported() {
     );
     check(
         "site.ini",
-        "[app:other]\nuse = x\n",
+        "[app:one]\nuse = x\n[app:other]\nuse = x\n",
         &["site.ini"],
         78,
         &["has no application `main`", "[pipeline:main]"],

@@ -27,6 +27,7 @@ mod crowd;
 mod detect;
 mod dist;
 mod docs;
+mod docs_site;
 mod editor;
 mod examples;
 mod fastcgi;

@@ -15,15 +15,20 @@ fn check(name: &str) {
 
 /// The same, with a program in another environment.
 pub(crate) fn check_with(name: &str, program: &dyn Fn() -> Command) {
+    check_and_visit(name, program, &|_| ());
+}
+
+/// The same, and lets `visit` use what each case serves.
+fn check_and_visit(name: &str, program: &dyn Fn() -> Command, visit: &dyn Fn(&Serving)) {
     let skeleton = Skeleton::open(name).unwrap();
     assert_eq!(skeleton.manifest.about.name, name);
     assert!(skeleton.files.iter().any(|file| file.path.starts_with("README.md")), "{name} has no README");
     for case in &skeleton.manifest.tests {
-        run(name, case, program);
+        run(name, case, program, visit);
     }
 }
 
-fn run(name: &str, case: &Case, program: &dyn Fn() -> Command) {
+fn run(name: &str, case: &Case, program: &dyn Fn() -> Command, visit: &dyn Fn(&Serving)) {
     let place = folder(&[]);
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let project = case.vars.get("project").map_or_else(|| name.to_owned(), text);
@@ -50,12 +55,12 @@ fn run(name: &str, case: &Case, program: &dyn Fn() -> Command) {
         succeeds(program().args(["check", "server.toml"]).current_dir(&target));
     }
     if !case.serve.is_empty() {
-        serve(name, case, &target, program);
+        serve(name, case, &target, program, visit);
     }
 }
 
 /// Serves the result, sends the requests, then changes a file and waits for the expected response.
-fn serve(name: &str, case: &Case, target: &Path, program: &dyn Fn() -> Command) {
+fn serve(name: &str, case: &Case, target: &Path, program: &dyn Fn() -> Command, visit: &dyn Fn(&Serving)) {
     let mut command = program();
     command.args(["serve", "server.toml", "--json", "-D", "server.main.listen=[\"127.0.0.1:0\"]"]);
     // Watches even if nothing changes, because a development build is quicker.
@@ -67,6 +72,7 @@ fn serve(name: &str, case: &Case, target: &Path, program: &dyn Fn() -> Command) 
             panic!("{name}: {why}\n{}", serving.stderr());
         }
     }
+    visit(&serving);
     if let Some(reload) = &case.reload {
         let file = target.join(&reload.file);
         let old = std::fs::read_to_string(&file).unwrap();
@@ -123,6 +129,7 @@ fn each_has_a_test_here() {
     let here = [
         "axum",
         "cgi",
+        "fullstack",
         "hello-c",
         "mount",
         "notebook",
@@ -191,6 +198,26 @@ fn a_plugin_in_c() {
 #[test]
 fn an_axum_application() {
     check("axum");
+}
+
+#[test]
+fn an_application_with_accounts() {
+    check_and_visit("fullstack", &paster, &|serving| {
+        // The packages of the notebook's own tests.
+        let modules = root().join("plugins/notebook/web");
+        if !modules.join("node_modules/playwright-core").is_dir() {
+            return eprintln!("skipped: `npm ci` in plugins/notebook/web installs what drives the browser");
+        }
+        let script = root().join("tests/fixtures/fullstack/visit.mjs");
+        let mut node = Command::new("node");
+        let output = node.arg(script).arg(modules).arg(serving.url()).output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && output.stdout.ends_with(b"visited\n"),
+            "{printed}\n{}",
+            serving.stderr()
+        );
+    });
 }
 
 /// A program without a checkout provides the SDK itself.

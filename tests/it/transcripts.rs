@@ -21,3 +21,13 @@ fn the_reference_of_kinds_is_fresh() {
     let kept = std::fs::read_to_string(root().join("docs/kinds.md")).unwrap();
     assert!(printed == kept, "run `cargo run --features full -- list --markdown > docs/kinds.md`");
 }
+
+/// `docs/cli.md` must be the output of `paster __man --markdown` with all features.
+#[test]
+#[cfg_attr(not(feature = "full"), ignore = "the page has the commands of the feature `full`")]
+fn the_reference_of_commands_is_fresh() {
+    let output = crate::support::paster().args(["__man", "--markdown"]).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let kept = std::fs::read_to_string(root().join("docs/cli.md")).unwrap();
+    assert!(printed == kept, "run `cargo run --features full -- __man --markdown > docs/cli.md`");
+}

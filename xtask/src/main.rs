@@ -2,6 +2,7 @@
 
 mod bench;
 mod dist;
+mod docs;
 mod jupyter;
 mod licences;
 mod sanitize;
@@ -16,6 +17,8 @@ Maintenance tasks of this repository:
   cargo xtask test [--quick]     install what the tests need, check and test everything; ends with `N passed, N failed`
   cargo xtask check              only check the docs, the fuzz targets, and the licences of all dependencies
   cargo xtask setup              only install what the tests need
+  cargo xtask docs               build the site of docs/ with mdBook into target/book, and look for dead links; installs mdBook
+                                 if there is none
   cargo xtask bench [NAME…]      measure paster and its peers in one run and print the tables (needs nginx, caddy and wrk)
   cargo xtask dist [--profile P] build the packages: an archive, a wheel, and on Debian a .deb; prints their paths
                    [--out DIR]   default: the profile `dist`, and target/packages
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         ["test", "--quick"] => test::run(true),
         ["check"] => Ok(test::check()),
         ["setup"] => setup::everything().map(|_| true),
+        ["docs"] => docs::build(),
         ["sanitize", names @ ..] => sanitize::run(names),
         ["bench", names @ ..] => bench::run(names),
         ["dist", options @ ..] => dist::run(options),

@@ -14,9 +14,10 @@ use self::ask::{ask_for_skeleton, ask_to_install};
 use self::report::Doing;
 use super::output::note;
 use crate::error::{Error, Result};
-use crate::ops::scaffold::create::{CreateRequest, prepare, read_answers};
+use crate::ops::scaffold::create::{CreateRequest, Prepared, prepare, read_answers};
+use crate::ops::scaffold::plan_file::{self, PlanFile};
 use crate::ops::scaffold::shown;
-use crate::scaffold::{PostAction, ProvidedAnswers, Skeleton, built_in_names};
+use crate::scaffold::{PostAction, ProvidedAnswers, Question, Skeleton, built_in_names};
 
 /// Creates an application from a skeleton.
 #[derive(Debug, clap::Args)]
@@ -29,6 +30,8 @@ use crate::scaffold::{PostAction, ProvidedAnswers, Skeleton, built_in_names};
   paster create site -t static --list-variables show what it would ask
   paster create blog -t axum --with production  with files for its operation: systemd, containers, CI
   paster create site -t ./my-skeleton --dry-run show what it would write, from your own skeleton
+  paster create site -t static --plan plan.json write what it would do into a file
+  paster create --apply plan.json               do exactly that, or nothing if something changed
   paster create site -t https://example.org/skeletons.git#site@v2
                                                 from the folder `site` of a git repository, at the tag v2
   paster create site -t crate:web-skeletons#site   from the folder `skeletons/site` of a Rust package
@@ -63,6 +66,12 @@ pub(super) struct Args {
     /// Show what would change in the directory as a unified diff, without writing it
     #[arg(long)]
     diff: bool,
+    /// Write what would be done into a file, for --apply, without doing it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "diff", "apply", "list_variables"])]
+    plan: Option<PathBuf>,
+    /// Do what a plan says, unless the skeletons or the directory have changed since; secrets are given again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["template", "with", "force", "list_variables"])]
+    apply: Option<PathBuf>,
     /// Write into a directory that is not empty; replaced files are kept as *.bak
     #[arg(long)]
     force: bool,
@@ -85,6 +94,9 @@ impl Args {
         if self.list_templates {
             return report::templates(Doing::Create, self.json);
         }
+        if let Some(file) = &self.apply {
+            return self.apply(file);
+        }
         let interactive = !self.defaults && !self.dry_run && !self.diff && !self.json && on_terminal();
         let skeleton = match &self.template {
             Some(skeleton) => skeleton.clone(),
@@ -104,7 +116,11 @@ impl Args {
         }
         let (target, arguments) = split_words(&self.words)?;
         let given = given(arguments, self.answers.as_deref())?;
-        let request = CreateRequest { target, skeleton, with: self.with, given, trust: self.trust };
+        let mut request =
+            CreateRequest { target, skeleton, with: self.with.clone(), given, trust: self.trust };
+        if self.plan.is_some() {
+            request.target = Some(absolute_target(&request)?);
+        }
         let prepared = prepare(&request, &mut |question| if interactive { ask(question) } else { Ok(None) })?;
         if self.diff {
             return report::diffs(&prepared, self.json);
@@ -113,6 +129,40 @@ impl Args {
             return report::plan(&prepared, Doing::Create, self.json);
         }
         prepared.refuse_used(self.force)?;
+        if let Some(file) = &self.plan {
+            plan_file::plan(&prepared, self.force).write(file)?;
+            return report::planned(&prepared, file, self.json);
+        }
+        self.write(&prepared, interactive)
+    }
+
+    /// Does what the plan in `file` says.
+    fn apply(&self, file: &Path) -> Result<ExitCode> {
+        let plan = PlanFile::read(file)?;
+        let (target, arguments) = split_words(&self.words)?;
+        if let Some(target) = target {
+            return Err(Error::usage(format!(
+                "unexpected `{}`: the plan names the directory",
+                target.display()
+            ))
+            .into());
+        }
+        let given = given(arguments, self.answers.as_deref())?;
+        let interactive = !self.defaults && !self.json && on_terminal();
+        let mut ask = |question: &Question<'_>| if interactive { ask(question) } else { Ok(None) };
+        let prepared = plan.prepare(given, self.trust, &mut ask)?;
+        if self.diff {
+            return report::diffs(&prepared, self.json);
+        }
+        if self.dry_run {
+            return report::plan(&prepared, Doing::Create, self.json);
+        }
+        prepared.refuse_used(plan.force())?;
+        self.write(&prepared, interactive)
+    }
+
+    /// Writes the project, and tells the user.
+    fn write(&self, prepared: &Prepared, interactive: bool) -> Result<ExitCode> {
         show_programs(&prepared.programs);
         let mut created = prepared.write()?;
         let environment = prepared.python_environment();
@@ -124,8 +174,19 @@ impl Args {
                 created.first = Some(environment.command());
             }
         }
-        report::created(&prepared, &created, Doing::Create, self.json)
+        report::created(prepared, &created, Doing::Create, self.json)
     }
+}
+
+/// The target as an absolute path, so that a plan can be applied from any directory.
+fn absolute_target(request: &CreateRequest) -> Result<PathBuf> {
+    let named = match &request.target {
+        Some(target) => target.clone(),
+        None => PathBuf::from(&Skeleton::open(&request.skeleton)?.manifest.about.name),
+    };
+    std::path::absolute(&named).map_err(|cause| {
+        Error::usage(format!("`{}` cannot hold a project", named.display())).because(cause).into()
+    })
 }
 
 /// The answers that the user gave before any question.

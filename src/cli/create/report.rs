@@ -1,5 +1,6 @@
 //! What `paster create`, `add` and `update` print.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
@@ -102,6 +103,21 @@ pub(in crate::cli) fn plan(prepared: &Prepared, doing: Doing, json: bool) -> Res
         text += &format!("`{}` is not empty: writing into it needs `--force`\n", prepared.target.display());
     }
     print(&text)
+}
+
+/// Tells that a plan was written to `file`.
+pub(in crate::cli) fn planned(prepared: &Prepared, file: &Path, json: bool) -> Result<ExitCode> {
+    if json {
+        return print_json(&result_json(prepared, None));
+    }
+    let (target, file) = (prepared.target.display(), file.display().to_string());
+    let changed = prepared.plan.steps.iter().filter(|step| step.action.changes()).count();
+    let apply = ["paster", "create", "--apply", &file].map(str::to_owned);
+    print(&format!(
+        "planned `{target}` from the skeleton `{}`: {changed} files; nothing was written there\n\n  {}\n",
+        prepared.skeleton_names(),
+        shown(&apply)
+    ))
 }
 
 /// Prints what would change.

@@ -143,7 +143,7 @@ pub(super) fn read(input: &ImportInput) -> Result<Draft> {
                 None => (settings, Draft::of(input)),
                 // The arguments win.
                 Some(path) => {
-                    let file = ImportInput::read(std::path::Path::new(path.trim_start_matches("file:")))?;
+                    let file = ImportInput::read(&input.working_dir.join(path.trim_start_matches("file:")))?;
                     let in_file = read_settings(&file, "")?;
                     let is_argument = |name: &str| settings.iter().any(|setting| setting.name == name);
                     let more: Vec<_> =

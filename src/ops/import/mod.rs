@@ -43,12 +43,14 @@ pub static SOURCES: [ImportSource; 6] = [
 ];
 
 /// What is imported: a file, or the arguments of a command.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ImportInput {
     /// The file; empty for arguments.
     path: PathBuf,
     text: String,
     arguments: Vec<String>,
+    /// Where the command would run, for arguments that come from a file.
+    working_dir: PathBuf,
 }
 
 /// The result of an import.
@@ -93,12 +95,18 @@ impl ImportInput {
         }
         let text = std::fs::read_to_string(path).map_err(|cause| failed().because(cause))?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
-        Ok(ImportInput { path: path.to_owned(), text, arguments: Vec::new() })
+        Ok(ImportInput { path: path.to_owned(), text, ..ImportInput::default() })
     }
 
     /// The arguments of a command.
     pub fn of_arguments(arguments: Vec<String>) -> ImportInput {
-        ImportInput { path: PathBuf::new(), text: String::new(), arguments }
+        ImportInput { arguments, ..ImportInput::default() }
+    }
+
+    /// The same, for a command that runs in `folder`.
+    fn in_folder(mut self, folder: &Path) -> ImportInput {
+        self.working_dir = folder.to_owned();
+        self
     }
 
     /// The name of the file, without its directory.

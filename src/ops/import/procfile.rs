@@ -1,5 +1,7 @@
 //! `Procfile`: `web` is the app, and the others are programs beside it. A Python server in `web` becomes an app of its kind.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::draft::Draft;
@@ -31,7 +33,9 @@ pub(super) fn read(input: &ImportInput) -> Result<Draft> {
         draft.lose(0, "no line `web`: nothing serves requests");
         return Ok(draft);
     };
-    if let Some(python) = procfile.entry("web").and_then(|entry| python_server(&entry.command)) {
+    if let Some(python) =
+        procfile.entry("web").and_then(|entry| python_server(&entry.command, input.folder()))
+    {
         let after = web.get("after").cloned();
         let mut read = python?;
         read.lost.append(&mut draft.lost);
@@ -50,7 +54,7 @@ pub(super) fn read(input: &ImportInput) -> Result<Draft> {
 }
 
 /// The draft of a command that runs gunicorn or uvicorn without a shell's help, but for `$PORT`.
-fn python_server(command: &str) -> Option<Result<Draft>> {
+fn python_server(command: &str, folder: &Path) -> Option<Result<Draft>> {
     let with_port =
         ["${PORT}", "$PORT"].iter().fold(command.to_owned(), |text, name| text.replace(name, "{port}"));
     let words = simple_words(&with_port)?;
@@ -66,7 +70,7 @@ fn python_server(command: &str) -> Option<Result<Draft>> {
     // paster's own port is one of its listeners: `PORT` of the environment, as Heroku sets it.
     let mark = PORT_MARK.to_string();
     let words = words.into_iter().map(|word| word.replace("{port}", &mark)).collect();
-    Some(read(&ImportInput::of_arguments(words)).map(|mut draft| {
+    Some(read(&ImportInput::of_arguments(words).in_folder(folder)).map(|mut draft| {
         draft.replace(&mark, "${env:PORT:-8080}");
         draft
     }))

@@ -110,6 +110,8 @@ pub(super) fn site_name(hosts: &[String], addresses: &[(String, bool)], is_only:
 /// An app for several paths: `routes` by prefix; the app itself if it is the only one, and answers for `/`.
 pub(super) fn mounted(draft: &mut Draft, wanted: &str, routes: Map<String, Value>) -> String {
     match (routes.len(), routes.get("/").and_then(Value::as_str)) {
+        // Nothing that it had was carried over.
+        (0, _) => draft.add("app", wanted, json!({ "use": "respond", "status": 503 })),
         (1, Some(app)) => app.to_owned(),
         _ => draft.add("app", wanted, json!({ "use": "mount", "routes": routes })),
     }

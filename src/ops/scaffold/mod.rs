@@ -4,6 +4,7 @@ pub mod add;
 pub mod create;
 mod existing;
 mod layer;
+pub mod plan_file;
 mod programs;
 pub mod skeleton;
 pub mod undo;

@@ -66,8 +66,10 @@ impl Manifest {
             }
         }
         for (index, case) in self.tests.iter().enumerate() {
-            for name in case.vars.keys().filter(|name| *name != "project" && self.var(name).is_none()) {
-                fault(&["test", "vars"], Some(index), format!("unknown variable `{name}`"));
+            for (key, vars) in [("vars", &case.vars), ("matrix", &case.matrix)] {
+                for name in vars.keys().filter(|name| *name != "project" && self.var(name).is_none()) {
+                    fault(&["test", key], Some(index), format!("unknown variable `{name}`"));
+                }
             }
         }
     }

@@ -4,6 +4,7 @@
 //! This file has the types. `read` parses them, and `check` finds what is wrong with them.
 
 mod check;
+mod inherit;
 mod read;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,8 @@ use serde_json::{Map, Value};
 use super::merge::MergeKind;
 
 pub(super) use check::{condition, permissions};
+pub(super) use inherit::without_hbs;
+pub(super) use read::extends;
 
 /// A `skeleton.toml`, parsed and checked.
 #[derive(Debug, Clone)]
@@ -44,6 +47,10 @@ pub struct About {
     /// The versions of paster that it needs: `>=0.3`.
     #[serde(default)]
     pub paster: Option<String>,
+    /// The skeletons that it builds on, the most general one first: names of built-in ones, or addresses. A path starts at
+    /// the folder of this skeleton.
+    #[serde(default)]
+    pub extends: Vec<String>,
     /// Whether it can be added to an existing project, with `paster add`.
     #[serde(default)]
     pub adds: bool,
@@ -181,6 +188,9 @@ pub struct Case {
     /// Answers; `project` names the folder.
     #[serde(default)]
     pub vars: Map<String, Value>,
+    /// Lists of answers by variable: each combination is a test of its own.
+    #[serde(default)]
+    pub matrix: Map<String, Value>,
     /// The skeleton of the project to which this one is added.
     #[serde(default)]
     pub on: Option<String>,

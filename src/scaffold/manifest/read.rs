@@ -11,11 +11,7 @@ use crate::registry::nearest;
 use crate::scaffold::location;
 
 /// Keys that the format reserves and this version does not support, each with its meaning.
-const LATER: [(&str, &str, &str); 3] = [
-    ("skeleton", "extends", "skeletons based on others"),
-    ("test", "golden", "comparing the whole tree"),
-    ("test", "matrix", "tests of all combinations"),
-];
+const LATER: [(&str, &str, &str); 1] = [("test", "golden", "comparing the whole tree")];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,12 +36,17 @@ impl Manifest {
     /// patterns that do not parse, references to variables that are not defined above, defaults that break
     /// their own rules.
     pub fn parse(place: &str, text: &str) -> Result<Manifest> {
+        Manifest::parse_on(place, text, &[])
+    }
+
+    /// The same, for a skeleton that extends those of `bases`, the most general one first.
+    pub(in crate::scaffold) fn parse_on(place: &str, text: &str, bases: &[&Manifest]) -> Result<Manifest> {
         let reader = Reader { place, text };
         let document = Document::parse(text)
             .map_err(|error| reader.error(error.span(), format!("invalid TOML: {}", error.message())))?;
         reader.refuse_later_keys(&document)?;
         let raw: Raw = toml_edit::de::from_str(text).map_err(|error| reader.read_error(&error))?;
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             about: raw.skeleton,
             vars: raw.vars,
             files: raw.file,
@@ -53,7 +54,8 @@ impl Manifest {
             migrations: raw.migrate,
             tests: raw.test,
         };
-        let mut faults = Vec::new();
+        let (own_posts, mut faults) = (manifest.posts.len(), Vec::new());
+        bases.iter().rev().for_each(|base| manifest.inherit(base, own_posts));
         manifest.check(&mut |keys: &[&str], index, message: String| {
             let mut item = Some(document.as_item());
             for key in keys {
@@ -64,9 +66,39 @@ impl Manifest {
             }
             faults.push(reader.error(item.and_then(Item::span), message));
         });
+        let mut tests = Vec::new();
+        for (index, case) in manifest.tests.iter().enumerate() {
+            match case.combinations() {
+                Ok(all) => tests.extend(all),
+                Err(why) => {
+                    let tests = document.get("test").and_then(|tests| tests.get(index));
+                    let matrix = tests.and_then(|test| test.get("matrix"));
+                    faults.push(reader.error(matrix.and_then(Item::span), why));
+                }
+            }
+        }
         Errors::check(faults)?;
+        manifest.tests = tests;
+        // What happens first is what the more general ones do.
+        manifest.posts.rotate_left(own_posts);
         Ok(manifest)
     }
+}
+
+/// What the skeleton of this manifest extends, before the rest of it is read.
+/// # Errors
+/// Invalid TOML; a list that is none.
+pub(in crate::scaffold) fn extends(place: &str, text: &str) -> Result<Vec<String>> {
+    let reader = Reader { place, text };
+    let document = Document::parse(text)
+        .map_err(|error| reader.error(error.span(), format!("invalid TOML: {}", error.message())))?;
+    let Some(item) = document.get("skeleton").and_then(|about| about.get("extends")) else {
+        return Ok(Vec::new());
+    };
+    let names =
+        item.as_array().map(|list| list.iter().map(|name| name.as_str().map(str::to_owned)).collect());
+    let names: Option<Vec<String>> = names.flatten();
+    Ok(names.ok_or_else(|| reader.error(item.span(), "`extends` must be a list of skeletons: [\"axum\"]"))?)
 }
 
 /// `[vars]`, in the order of the file.

@@ -5,12 +5,13 @@
 
 mod addition;
 mod journal;
+mod moved;
 mod update;
 mod write;
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(super) use self::journal::open_parent;
 pub(super) use self::write::{remove, temporary};
@@ -23,7 +24,7 @@ use crate::error::{Error, Errors, Result};
 const COMPARED_BYTES: u64 = 256 << 20;
 
 /// What happens to one file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// It does not exist yet.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::moved::renamed_by_user;
 use super::{Action, Plan, State, Step, existing};
 use crate::error::{Error, Errors, Result};
 use crate::scaffold::lock::{Base, Lock, LockedFile};
@@ -27,11 +28,13 @@ impl Plan {
         let root = Dir::open(target).map_err(|error| {
             Error::new(format!("cannot read the folder `{}`", target.display())).because(error)
         })?;
-        let project = Project { root: &root, target, base, label };
         let mut faults = Vec::new();
         let mut steps = Vec::new();
         let mut seen = BTreeSet::new();
         let paths: BTreeSet<_> = files.iter().map(|file| file.path.clone()).collect();
+        let mut moved = renamed_by_user(&root, lock, base);
+        moved.retain(|_, path| !paths.contains(path));
+        let project = Project { root: &root, target, base, label, moved };
         for file in files {
             let old = old_file(lock, &file, renamed, &paths);
             seen.extend(old.map(|old| old.path.clone()));
@@ -71,6 +74,8 @@ struct Project<'a> {
     target: &'a Path,
     base: &'a Base,
     label: &'a str,
+    /// The new paths of files that the user renamed.
+    moved: BTreeMap<String, String>,
 }
 
 /// A file that exists, with its permission bits.
@@ -86,9 +91,21 @@ impl Project<'_> {
     /// What becomes of a file that the skeletons have now.
     fn file(&self, old: Option<&LockedFile>, file: Rendered) -> Result<Vec<Step>, Error> {
         match old {
+            Some(old) if self.moved.contains_key(&old.path) => self.renamed(old, file),
             Some(old) if old.path != file.path => self.moved(old, file),
             _ => Ok(vec![self.in_place(old, self.existing(&file.path)?, file)?]),
         }
+    }
+
+    /// A file that the user renamed: it stays where they put it.
+    fn renamed(&self, old: &LockedFile, mut file: Rendered) -> Result<Vec<Step>, Error> {
+        file.path.clone_from(&self.moved[&old.path]);
+        let found = self.existing(&file.path)?;
+        let mut step = self.in_place(Some(old), found, file)?;
+        if step.action.changes() {
+            step.note = Some(format!("you renamed `{}`", old.path));
+        }
+        Ok(vec![step])
     }
 
     /// A file that moved: the user's changes go with it.

@@ -2,20 +2,21 @@
 
 mod address;
 mod archive;
+mod extend;
 mod git;
 mod package;
 mod tree;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use self::address::Address;
 use self::archive::is_archive;
 use self::tree::Tree;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, extends};
 use super::rooted_dir::Dir;
 use crate::error::{Error, Result};
 use crate::registry::nearest;
@@ -29,13 +30,18 @@ static BUILT_IN: &[(&str, &[Embedded])] = include!(concat!(env!("OUT_DIR"), "/sk
 /// What the names of built-in skeletons for `paster add` start with.
 const ADD: &str = "add/";
 
+/// How many skeletons may extend each other, one after the other.
+const DEEPEST: usize = 8;
+
 /// A skeleton, read completely.
 #[derive(Debug, Clone)]
 pub struct Skeleton {
     /// `skeleton.toml`.
     pub manifest: Manifest,
-    /// The content of `files/`.
+    /// The content of `files/`, and of those that it extends.
     pub files: Vec<SkeletonFile>,
+    /// Files of skeletons that it extends, into which its own ones are merged: the most general one first.
+    pub(super) below: Vec<SkeletonFile>,
     /// Where it came from.
     pub source: SkeletonSource,
     /// The content of `partials/`: what templates include, by name.
@@ -90,20 +96,7 @@ impl Skeleton {
     /// An unknown skeleton, with the nearest name (a command-line error); errors in the skeleton, and from git and
     /// cargo.
     pub fn open(source: &str) -> Result<Skeleton> {
-        if let Some((name, files)) = BUILT_IN.iter().find(|(name, _)| *name == source) {
-            return Skeleton::embedded(name, files);
-        }
-        match Address::parse(source)? {
-            Address::Local { path, folder } => Skeleton::local(source, &path, &folder),
-            Address::Git { url, folder, revision } => {
-                Skeleton::git(source, &url, &folder, revision.as_deref())
-            }
-            Address::Package { name, folder, version } => {
-                let package = package::find(&name, version.as_deref())?;
-                let found = Skeleton::in_folder(&package.folder, &folder, source)?;
-                Ok(found.from(source.to_owned(), Some(package.version)))
-            }
-        }
+        Skeleton::read(find(source)?, &mut Vec::new())
     }
 
     /// Finds the skeleton for `paster add`: first one that is built in for that.
@@ -112,7 +105,7 @@ impl Skeleton {
     pub fn open_addition(source: &str) -> Result<Skeleton> {
         let own = format!("{ADD}{source}");
         let skeleton = match BUILT_IN.iter().find(|(name, _)| *name == own) {
-            Some((name, files)) => return Skeleton::embedded(name, files),
+            Some((name, files)) => return Skeleton::read(embedded(name, files)?, &mut Vec::new()),
             None => Skeleton::open(source)?,
         };
         if skeleton.manifest.about.adds {
@@ -126,110 +119,48 @@ impl Skeleton {
             .into())
     }
 
-    fn local(source: &str, path: &str, folder: &str) -> Result<Skeleton> {
-        let place = Path::new(path);
-        if place.is_dir() {
-            let found = Skeleton::in_folder(place, folder, path)?;
-            return Ok(found.from(address_of(place, folder), None));
-        }
-        if place.is_file() && is_archive(path) {
-            let tree = archive::read(place).map_err(|error| {
-                Error::new(format!("cannot read the skeleton in the archive `{path}`")).because(error)
-            })?;
-            let found = Skeleton::from_tree(source.to_owned(), &tree.below(folder))?;
-            return Ok(found.from(address_of(place, folder), None));
-        }
-        if place.exists() {
-            return Err(Error::usage(format!(
-                "`{source}` is a file; a skeleton is a folder with `skeleton.toml`, or an archive (.tar.gz, .zip)"
-            ))
-            .into());
-        }
-        if source.contains(std::path::MAIN_SEPARATOR) || source.starts_with('.') {
-            return Err(Error::usage(format!("there is no folder `{source}`")).into());
-        }
-        let error = Error::usage(format!("unknown skeleton `{source}`"));
-        Err(match nearest(source, built_in_names().chain(addition_names())) {
-            Some(near) => error.help(format!("did you mean `{near}`?")),
-            None => error,
-        }
-        .help("`paster create --list-templates` lists them; a folder is named by its path: `./FOLDER`")
-        .into())
-    }
-
-    fn git(source: &str, url: &str, folder: &str, revision: Option<&str>) -> Result<Skeleton> {
-        // git runs in another folder.
-        let local = Path::new(url).exists().then(|| std::path::absolute(url).ok()).flatten();
-        let local = local.map(|path| path.display().to_string());
-        let found = git::fetch(local.as_deref().unwrap_or(url), revision, folder)?;
-        let skeleton = Skeleton::from_tree(without_password(source), &found.tree)?;
-        let address = match local {
-            Some(path) => source.replacen(url, &path, 1),
-            None => without_password(source),
-        };
-        Ok(skeleton.from(address, Some(found.commit)))
-    }
-
-    fn in_folder(path: &Path, folder: &str, named: &str) -> Result<Skeleton> {
-        let fault = |what: &str, error: std::io::Error| {
-            Error::new(format!("cannot read `{what}` of the skeleton `{named}`")).because(error)
-        };
-        let mut root = Dir::open(path).map_err(|error| fault(".", error))?;
-        for name in folder.split('/').filter(|name| !name.is_empty()) {
-            root = root.child(name).map_err(|error| fault(folder, error))?;
-        }
-        let shown = if folder.is_empty() { named.to_owned() } else { format!("{named}/{folder}") };
-        let tree = Tree::folder(&root).map_err(|(path, error)| fault(&path, error))?;
-        Skeleton::from_tree(shown, &tree)
-    }
-
-    fn embedded(name: &str, files: &'static [Embedded]) -> Result<Skeleton> {
-        let mut tree = Tree::default();
-        for (path, executable, bytes) in files {
-            tree.add(path, *executable, Cow::Borrowed(*bytes))
-                .map_err(|error| Error::new(format!("the built-in skeleton `{name}`")).because(error))?;
-        }
-        Ok(Skeleton::from_tree(format!("skeletons/{name}"), &tree)?.from(name.to_owned(), None))
-    }
-
-    fn from_tree(folder: String, tree: &Tree) -> Result<Skeleton> {
+    /// Reads what was found, and what it extends. `open` has the skeletons that extend this one.
+    fn read(found: Found, open: &mut Vec<String>) -> Result<Skeleton> {
+        let (folder, tree, mut source) = (&found.folder, &found.tree, found.source.clone());
         let place = format!("{folder}/skeleton.toml");
         let Some(manifest) = tree.file("skeleton.toml") else {
             return Err(
                 Error::usage(format!("`{folder}` is not a skeleton: it has no `skeleton.toml`")).into()
             );
         };
-        let utf8 = |place: &str, bytes: &[u8]| {
-            String::from_utf8(bytes.to_vec())
-                .map_err(|error| Error::new(format!("`{place}` is not UTF-8")).because(error))
-        };
-        let manifest = Manifest::parse(&place, &utf8(&place, &manifest.bytes)?)?;
+        let text = utf8(&place, &manifest.bytes)?;
+        let names = extends(&place, &text)?;
+        if !names.is_empty() && (open.contains(&source.address) || open.len() >= DEEPEST) {
+            let why = format!("skeletons extend each other too deeply, or in a circle: {}", open.join(", "));
+            return Err(Error::new(format!("`{place}`")).because(why).into());
+        }
+        open.push(source.address.clone());
+        let bases: Vec<Skeleton> =
+            names.iter().map(|name| Skeleton::read(found.base(name)?, open)).collect::<Result<_>>()?;
+        open.pop();
+        let manifests: Vec<_> = bases.iter().map(|base| &base.manifest).collect();
+        let manifest = Manifest::parse_on(&place, &text, &manifests)?;
         let mut partials = BTreeMap::new();
         for (path, file) in tree.files("partials") {
             let name = path.strip_suffix(".hbs").unwrap_or(path).to_owned();
             partials.insert(name, utf8(&format!("{folder}/partials/{path}"), &file.bytes)?);
         }
-        let files: Vec<_> = tree
-            .files("files")
-            .map(|(path, file)| SkeletonFile {
-                path: path.to_owned(),
-                executable: file.executable,
-                bytes: file.bytes.clone(),
-            })
-            .collect();
-        if files.is_empty() {
+        let files = tree.files("files").map(|(path, file)| SkeletonFile {
+            path: path.to_owned(),
+            executable: file.executable,
+            bytes: file.bytes.clone(),
+        });
+        source.digest = digest(tree);
+        let files = files.collect();
+        let mut skeleton =
+            Skeleton { manifest, files, below: Vec::new(), source, partials, folder: folder.clone() };
+        bases.into_iter().rev().for_each(|base| skeleton.extend(base));
+        if skeleton.files.is_empty() {
             return Err(
                 Error::new(format!("cannot read `files` of the skeleton `{folder}`: it has none")).into()
             );
         }
-        let source = SkeletonSource { digest: digest(tree), ..SkeletonSource::default() };
-        Ok(Skeleton { manifest, files, source, partials, folder })
-    }
-
-    fn from(mut self, address: String, revision: Option<String>) -> Skeleton {
-        self.source.address = address;
-        self.source.revision = revision;
-        self
+        Ok(skeleton)
     }
 
     /// Whether a template, of a file or a variable, contains `text`.
@@ -243,13 +174,140 @@ impl Skeleton {
         let in_bytes = |bytes: &[u8]| bytes.windows(text.len()).any(|window| window == text.as_bytes());
         in_vars
             || self.partials.values().any(|partial| partial.contains(text))
-            || self.files.iter().any(|file| file.path.ends_with(".hbs") && in_bytes(&file.bytes))
+            || self
+                .files
+                .iter()
+                .chain(&self.below)
+                .any(|file| file.path.ends_with(".hbs") && in_bytes(&file.bytes))
     }
 
     /// The name of the skeleton's file `path` in errors.
     pub(super) fn place(&self, path: &str) -> String {
         format!("{}/{path}", self.folder)
     }
+}
+
+/// What is read of a skeleton before it is parsed.
+struct Found {
+    /// The folder, which errors name.
+    folder: String,
+    tree: Tree,
+    source: SkeletonSource,
+    /// The folder on this machine, from which paths in `extends` start.
+    near: Option<PathBuf>,
+}
+
+impl Found {
+    fn new(folder: String, tree: Tree, address: String, revision: Option<String>) -> Found {
+        let source = SkeletonSource { address, revision, digest: String::new() };
+        Found { folder, tree, source, near: None }
+    }
+
+    /// The skeleton that this one names in `extends`.
+    fn base(&self, name: &str) -> Result<Found> {
+        if BUILT_IN.iter().any(|(built_in, _)| *built_in == name) {
+            return find(name);
+        }
+        match (Address::parse(name)?, &self.near) {
+            (Address::Local { path, folder }, Some(near)) => {
+                let path = near.join(path).display().to_string();
+                find(&if folder.is_empty() { path } else { format!("{path}#{folder}") })
+            }
+            // What comes from elsewhere must not choose which files of this machine are read.
+            (Address::Local { .. }, None) => {
+                Err(Error::new(format!("`{}` cannot extend `{name}`", self.folder))
+                    .because("only a skeleton in a directory can extend one that is named by a path")
+                    .help("name a built-in skeleton, or the URL of a repository")
+                    .into())
+            }
+            _ => find(name),
+        }
+    }
+}
+
+fn find(source: &str) -> Result<Found> {
+    if let Some((name, files)) = BUILT_IN.iter().find(|(name, _)| *name == source) {
+        return embedded(name, files);
+    }
+    match Address::parse(source)? {
+        Address::Local { path, folder } => local(source, &path, &folder),
+        Address::Git { url, folder, revision } => git(source, &url, &folder, revision.as_deref()),
+        Address::Package { name, folder, version } => {
+            let package = package::find(&name, version.as_deref())?;
+            let (shown, tree) = in_folder(&package.folder, &folder, source)?;
+            Ok(Found::new(shown, tree, source.to_owned(), Some(package.version)))
+        }
+    }
+}
+
+fn local(source: &str, path: &str, folder: &str) -> Result<Found> {
+    let place = Path::new(path);
+    if place.is_dir() {
+        let (shown, tree) = in_folder(place, folder, path)?;
+        let found = Found::new(shown, tree, address_of(place, folder), None);
+        return Ok(Found { near: Some(place.join(folder)), ..found });
+    }
+    if place.is_file() && is_archive(path) {
+        let tree = archive::read(place).map_err(|error| {
+            Error::new(format!("cannot read the skeleton in the archive `{path}`")).because(error)
+        })?;
+        return Ok(Found::new(source.to_owned(), tree.below(folder), address_of(place, folder), None));
+    }
+    if place.exists() {
+        return Err(Error::usage(format!(
+            "`{source}` is a file; a skeleton is a folder with `skeleton.toml`, or an archive (.tar.gz, .zip)"
+        ))
+        .into());
+    }
+    if source.contains(std::path::MAIN_SEPARATOR) || source.starts_with('.') {
+        return Err(Error::usage(format!("there is no folder `{source}`")).into());
+    }
+    let error = Error::usage(format!("unknown skeleton `{source}`"));
+    Err(match nearest(source, built_in_names().chain(addition_names())) {
+        Some(near) => error.help(format!("did you mean `{near}`?")),
+        None => error,
+    }
+    .help("`paster create --list-templates` lists them; a folder is named by its path: `./FOLDER`")
+    .into())
+}
+
+fn git(source: &str, url: &str, folder: &str, revision: Option<&str>) -> Result<Found> {
+    // git runs in another folder.
+    let local = Path::new(url).exists().then(|| std::path::absolute(url).ok()).flatten();
+    let local = local.map(|path| path.display().to_string());
+    let found = git::fetch(local.as_deref().unwrap_or(url), revision, folder)?;
+    let address = match local {
+        Some(path) => source.replacen(url, &path, 1),
+        None => without_password(source),
+    };
+    Ok(Found::new(without_password(source), found.tree, address, Some(found.commit)))
+}
+
+/// The files of a folder, and the name that errors give it.
+fn in_folder(path: &Path, folder: &str, named: &str) -> Result<(String, Tree)> {
+    let fault = |what: &str, error: std::io::Error| {
+        Error::new(format!("cannot read `{what}` of the skeleton `{named}`")).because(error)
+    };
+    let mut root = Dir::open(path).map_err(|error| fault(".", error))?;
+    for name in folder.split('/').filter(|name| !name.is_empty()) {
+        root = root.child(name).map_err(|error| fault(folder, error))?;
+    }
+    let shown = if folder.is_empty() { named.to_owned() } else { format!("{named}/{folder}") };
+    Ok((shown, Tree::folder(&root).map_err(|(path, error)| fault(&path, error))?))
+}
+
+fn embedded(name: &str, files: &'static [Embedded]) -> Result<Found> {
+    let mut tree = Tree::default();
+    for (path, executable, bytes) in files {
+        tree.add(path, *executable, Cow::Borrowed(*bytes))
+            .map_err(|error| Error::new(format!("the built-in skeleton `{name}`")).because(error))?;
+    }
+    Ok(Found::new(format!("skeletons/{name}"), tree, name.to_owned(), None))
+}
+
+fn utf8(place: &str, bytes: &[u8]) -> Result<String, Error> {
+    String::from_utf8(bytes.to_vec())
+        .map_err(|error| Error::new(format!("`{place}` is not UTF-8")).because(error))
 }
 
 /// The absolute address of something on this machine.

@@ -2,7 +2,9 @@
 
 mod add;
 mod authors;
+mod extends;
 mod hostile;
+mod plan_file;
 mod sources;
 mod update;
 

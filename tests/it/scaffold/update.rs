@@ -224,3 +224,67 @@ fn damage_is_told() {
     std::fs::remove_file(app.join(".paster/skeleton.base")).unwrap();
     refused(here, &["update", "app"], 1, &["does not fit", "version control"]);
 }
+
+#[test]
+fn files_that_the_user_renamed_are_followed() {
+    let python = LINES.replace("one", "import os");
+    let place = skeleton(
+        "",
+        &[("files/app.py", &python), ("files/text.txt", LINES), ("files/data.bin", "x\ny\nz\n")],
+    );
+    let here = place.path();
+    succeeds(here, &["create", "app", "-t", "./s"]);
+    let app = here.join("app");
+    std::fs::create_dir(app.join("src")).unwrap();
+    std::fs::rename(app.join("app.py"), app.join("src/main.py")).unwrap();
+    // Renamed and changed.
+    std::fs::remove_file(app.join("text.txt")).unwrap();
+    write(&app, "notes.txt", &LINES.replace("two", "TWO"));
+    std::fs::remove_file(app.join("data.bin")).unwrap();
+    write(&app, "other.bin", "nothing of it\n");
+    // In folders that are not the user's, nothing is looked for.
+    write(&app, "node_modules/data.bin", "x\ny\nz\n");
+    assert!(
+        succeeds(here, &["update", "app", "--check"]).contains("up to date"),
+        "nothing to do without a change"
+    );
+    write_skeleton(
+        here,
+        "1.1.0",
+        "",
+        &[
+            ("files/app.py", &python.replace("seven", "SEVEN")),
+            ("files/text.txt", &LINES.replace("seven", "SEVEN")),
+            ("files/data.bin", "x\ny\nZ\n"),
+        ],
+    );
+    let (code, out, _) = run(here, &["update", "app", "--check"]);
+    assert_eq!(code, 1, "{out}");
+    insta::assert_snapshot!(out, @r"
+    would update `app`: made 1.0.0 -> 1.1.0
+      merge     notes.txt  (you renamed `text.txt`)
+      update    src/main.py  (you renamed `app.py`)
+    ");
+    succeeds(here, &["update", "app"]);
+    assert_eq!(read(&app, "src/main.py"), python.replace("seven", "SEVEN"));
+    assert_eq!(read(&app, "notes.txt"), LINES.replace("two", "TWO").replace("seven", "SEVEN"));
+    assert!(!app.join("app.py").exists() && !app.join("text.txt").exists() && !app.join("data.bin").exists());
+    assert_eq!(read(&app, "node_modules/data.bin"), "x\ny\nz\n");
+    assert!(succeeds(here, &["update", "app"]).contains("up to date"));
+
+    // It is found again the next time, and the update can be taken back.
+    write_skeleton(
+        here,
+        "1.2.0",
+        "",
+        &[
+            ("files/app.py", &python.replace("seven", "8")),
+            ("files/text.txt", LINES),
+            ("files/data.bin", "z\n"),
+        ],
+    );
+    succeeds(here, &["update", "app"]);
+    assert_eq!(read(&app, "src/main.py"), python.replace("seven", "8"));
+    succeeds(here, &["undo", "app"]);
+    assert_eq!(read(&app, "src/main.py"), python.replace("seven", "SEVEN"));
+}

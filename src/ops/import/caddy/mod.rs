@@ -68,6 +68,10 @@ pub(super) fn read(input: &ImportInput) -> Result<Draft> {
             }
             None if line.words.is_empty() => reader.global(line.inner()),
             None if name == "import" => reader.lose(&line, "the file: import it too"),
+            // It may hold whole sites, and is often empty.
+            None if line.block.is_none() && name.starts_with("${env:") && line.words.len() == 1 => {
+                reader.lose(&line, "what the variable adds to the file");
+            }
             None => sites.push(line),
         }
     }

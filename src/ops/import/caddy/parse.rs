@@ -154,8 +154,8 @@ mod tests {
     #[test]
     fn lines_and_blocks() {
         let text = "a.org, b.org {\n\t# c\n\troot * \"/srv/a b\"\n\treverse_proxy {$UP:x:1} {\n\t\theader_up X `y\"`\n\t}\n}\n";
-        let lines =
-            parse(&ImportInput { path: "x".into(), text: text.to_owned(), arguments: Vec::new() }).unwrap();
+        let lines = parse(&ImportInput { path: "x".into(), text: text.to_owned(), ..ImportInput::default() })
+            .unwrap();
         assert_eq!(lines.len(), 1);
         let inner = lines[0].inner();
         assert_eq!(lines[0].words, ["a.org,", "b.org"]);
@@ -168,7 +168,7 @@ mod tests {
     fn what_is_not_closed() {
         for text in ["a {\n b {\n }\n", "}\n", "a \"b\n", "a <<END\nb\nEND\n"] {
             assert!(
-                parse(&ImportInput { path: "x".into(), text: text.to_owned(), arguments: Vec::new() })
+                parse(&ImportInput { path: "x".into(), text: text.to_owned(), ..ImportInput::default() })
                     .is_err(),
                 "{text}"
             );

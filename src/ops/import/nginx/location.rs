@@ -1,6 +1,6 @@
 //! One `location`: the app that answers for it.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::NginxReader;
 use super::parse::Directive;
@@ -329,11 +329,15 @@ impl NginxReader {
         line: usize,
         with_stack: bool,
     ) -> Option<String> {
+        if root.is_empty() && scope.redirects_all() {
+            let stack = scope.stack(&mut self.draft, line, false);
+            return Some(app(&mut self.draft, wanted, "respond", json!({ "status": 404 }), &stack));
+        }
         if root.is_empty() {
             self.draft.lose(line, "a location without `root`: nothing answers for it");
             return None;
         }
-        let mut options = Map::from_iter([("publish_dir".to_owned(), Value::from(root))]);
+        let mut options = Map::from_iter([("publish_dir".to_owned(), plain(root))]);
         let index: Vec<_> =
             scope.index.iter().filter(|name| !name.ends_with(".php") && !name.contains('$')).collect();
         if !index.is_empty() && index != ["index.html"] {

@@ -5,6 +5,7 @@
 
 mod location;
 mod needless;
+mod nested;
 mod parse;
 mod scope;
 mod server;
@@ -32,6 +33,8 @@ pub(super) fn recognizes(input: &ImportInput) -> bool {
 #[derive(Debug, Clone, Default)]
 struct NginxUpstream {
     servers: Vec<String>,
+    /// The share of each server.
+    weights: Vec<u64>,
     options: Map<String, Value>,
 }
 
@@ -242,11 +245,15 @@ impl NginxReader {
                 _ => lose(&mut self.draft, directive, "`balance` is \"round_robin\" or \"least_busy\""),
             }
         }
+        if upstream.weights.iter().any(|weight| *weight != 1) {
+            upstream.options.insert("weights".to_owned(), json!(upstream.weights));
+        }
         upstream
     }
 
     fn upstream_server(&mut self, directive: &Directive, upstream: &mut NginxUpstream) {
         upstream.servers.push(directive.arg(0).to_owned());
+        upstream.weights.push(1);
         for arg in &directive.args[1..] {
             let health = |upstream: &mut NginxUpstream, key: &str, value: u64| {
                 let health = upstream.options.entry("health").or_insert_with(|| json!({}));
@@ -264,8 +271,14 @@ impl NginxReader {
                         health(upstream, "out_secs", seconds);
                     }
                 }
-                Some(("weight", "1")) => {}
-                _ => lose(&mut self.draft, directive, &format!("`{arg}`: all upstreams are equal")),
+                Some(("weight", number)) => {
+                    if let (Ok(number @ 1..), Some(weight)) = (number.parse(), upstream.weights.last_mut()) {
+                        *weight = number;
+                    }
+                }
+                // Names are resolved again in any case.
+                None if arg == "resolve" => {}
+                _ => lose(&mut self.draft, directive, &format!("`{arg}`: there is no equivalent")),
             }
         }
     }

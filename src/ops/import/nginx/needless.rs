@@ -1,8 +1,12 @@
 //! Directives without an equivalent that need none.
 
 /// Directives that change nothing here: paster does the same in any case, or they are about how nginx works.
-pub(super) const NEEDLESS: [&str; 62] = [
+pub(super) const NEEDLESS: [&str; 66] = [
     "sendfile",
+    "daemon",
+    "fastcgi_request_buffering",
+    "fastcgi_max_temp_file_size",
+    "sendfile_max_chunk",
     "tcp_nopush",
     "tcp_nodelay",
     "types_hash_max_size",

@@ -63,7 +63,7 @@ impl NginxScope {
             "expires" => self.expires(directive, draft),
             "add_header" => self.add_header(directive, draft),
             "proxy_set_header" => self.set_header(directive, draft),
-            "proxy_hide_header" => self.hidden(arg),
+            "proxy_hide_header" | "fastcgi_hide_header" | "scgi_hide_header" => self.hidden(arg),
             "proxy_connect_timeout" | "fastcgi_connect_timeout" => {
                 self.timeout("connect_secs", directive, draft)
             }
@@ -85,6 +85,9 @@ impl NginxScope {
             "error_page" => self.error_page(directive, draft),
             "limit_req" => self.rate_limit(directive, draft),
             "rewrite" => self.rewrite(directive, draft),
+            name if name.starts_with("proxy_cache") || name.starts_with("fastcgi_cache") => {
+                lose(draft, directive, "see the middleware `cache`");
+            }
             name if NEEDLESS.contains(&name) => {}
             _ => return false,
         }
@@ -196,6 +199,16 @@ impl NginxScope {
             }
             _ => self.rewrites.push(rule),
         }
+    }
+
+    /// Whether a redirect answers every request.
+    pub(super) fn redirects_all(&self) -> bool {
+        let matches_all = |rule: &Value| {
+            rule["match"]
+                .as_str()
+                .is_some_and(|text| ["^", "^.*", "^(.*)", "^(.*)$", "^/(.*)", "^/(.*)$"].contains(&text))
+        };
+        self.to_https || self.redirects.iter().any(matches_all)
     }
 
     /// The options that bridges to upstreams have.

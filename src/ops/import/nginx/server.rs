@@ -4,24 +4,28 @@ use serde_json::{Map, Value, json};
 
 use super::NginxReader;
 use super::location::{NginxLocation, Php, is_php};
+use super::nested::flattened;
 use super::parse::Directive;
 use super::scope::{NginxScope, lose};
+use crate::ops::import::draft::plain;
 use crate::ops::import::sites::{WebSite, mounted, site_name};
 
 impl NginxReader {
     pub(super) fn server(&mut self, block: &Directive, outer: &NginxScope, options: &Map<String, Value>) {
         let mut scope = outer.clone();
-        for location in block.block.iter().filter(|one| one.name == "location" && one.arg(0) == "=") {
+        let flat = flattened(block.block.iter().filter(|one| one.name == "location"));
+        let locations: Vec<&Directive> = flat.iter().collect();
+        for location in locations.iter().filter(|one| one.arg(0) == "=") {
             let root = location.block.iter().find(|one| one.name == "root");
             if let Some(root) = root {
                 scope.page_roots.insert(location.arg(1).to_owned(), root.arg(0).into());
             }
         }
         let mut site = WebSite { server: options.clone(), ..WebSite::default() };
-        let (mut locations, mut handler) = (Vec::new(), Vec::new());
+        let mut handler = Vec::new();
         for directive in &block.block {
             match &*directive.name {
-                "location" => locations.push(directive),
+                "location" => {}
                 "listen" => self.listen(directive, &mut site),
                 "server_name" => self.server_names(directive, &mut site),
                 "return" | "try_files" => handler.push(directive.clone()),
@@ -251,8 +255,8 @@ impl NginxReader {
         let arg = directive.arg(0);
         let tls = site.server.entry("tls").or_insert_with(|| json!({}));
         match &*directive.name {
-            "ssl_certificate" => tls[" certificate"] = arg.into(),
-            "ssl_certificate_key" => tls[" key"] = arg.into(),
+            "ssl_certificate" => tls[" certificate"] = plain(arg),
+            "ssl_certificate_key" => tls[" key"] = plain(arg),
             "ssl_client_certificate" | "ssl_trusted_certificate" => tls["client_ca_file"] = arg.into(),
             "ssl_verify_client" => match arg {
                 "on" => tls["client_certificates"] = "required".into(),
@@ -270,6 +274,8 @@ impl NginxReader {
                     tls["min_version"] = "1.3".into();
                 }
             }
+            // Before nginx 1.15, this stood for `ssl` of each `listen`.
+            "ssl" if directive.is_on() => tls[" on"] = true.into(),
             _ => {}
         }
         true
@@ -283,6 +289,9 @@ impl NginxReader {
             }
             return;
         };
+        if tls.shift_remove(" on").is_some() {
+            site.addresses.iter_mut().for_each(|(_, is_tls)| *is_tls = true);
+        }
         let (certificate, key) = (tls.shift_remove(" certificate"), tls.shift_remove(" key"));
         if let (Some(certificate), Some(key)) = (certificate, key) {
             tls.insert(
@@ -297,7 +306,7 @@ impl NginxReader {
 }
 
 /// The path of a location.
-fn path_of(location: &Directive) -> String {
+pub(super) fn path_of(location: &Directive) -> String {
     let path = if matches!(location.arg(0), "=" | "^~") { location.arg(1) } else { location.arg(0) };
     path.to_owned()
 }

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Result};
 use crate::ops::import::ImportInput;
 
+/// The kinds of sections that PasteDeploy reads.
+const KINDS: [&str; 8] =
+    ["app", "application", "composite", "composit", "pipeline", "filter-app", "filter", "server"];
+
 /// A section: `[app:main]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct IniSection {
@@ -60,6 +64,9 @@ pub(super) fn parse(input: &ImportInput) -> Result<BTreeMap<String, IniSection>>
         }
     }
     let default = sections.remove("DEFAULT").unwrap_or_default();
+    // Others are for the logging and for other programs, whose values may have a syntax of their own.
+    let is_pastes = |name: &str| name.split_once(':').is_some_and(|(kind, _)| KINDS.contains(&kind.trim()));
+    sections.retain(|name, _| is_pastes(name));
     for section in sections.values_mut() {
         interpolate(section, &default, input)?;
     }
@@ -92,7 +99,7 @@ mod tests {
     use super::*;
 
     fn input(text: &str) -> ImportInput {
-        ImportInput { path: "site.ini".into(), text: text.to_owned(), arguments: Vec::new() }
+        ImportInput { path: "site.ini".into(), text: text.to_owned(), ..ImportInput::default() }
     }
 
     #[test]
@@ -106,6 +113,8 @@ mod tests {
         assert_eq!(main.get("http://a.org/x"), Some("y"));
         assert_eq!(main.get("rate"), Some("100%"));
         assert!(parse(&input("[a\n")).is_err() && parse(&input("x\n")).is_err());
-        assert!(parse(&input("[a]\nb = %(c)s\n")).is_err());
+        assert!(parse(&input("[app:a]\nb = %(c)s\n")).is_err());
+        let logging = "[app:a]\nuse = egg:a\n[formatter_generic]\nformat = %(asctime)s %(message)s\n";
+        assert_eq!(parse(&input(logging)).unwrap().keys().collect::<Vec<_>>(), ["app:a"]);
     }
 }

@@ -39,11 +39,16 @@ pub(super) fn read(input: &ImportInput) -> Result<Draft> {
     let sections = parse(input)?;
     let (draft, file) = (Draft::of(input), input.name().to_owned());
     let mut reader = PasteReader { sections, draft, file, open: Vec::new() };
-    if reader.application("main").is_none() {
+    let Some(main) = reader.main() else {
         let error = Error::config(format!("`{}` has no application `main`", input.path.display()));
         return Err(error.help("add `[app:main]`, `[pipeline:main]` or `[composite:main]`").into());
+    };
+    if main != "main" {
+        reader
+            .draft
+            .lose(0, format!("there is no `main`: `{main}`, which no other application uses, is served"));
     }
-    let app = reader.app("main")?;
+    let app = reader.app(&main)?;
     reader.servers(&app);
     Ok(reader.draft)
 }
@@ -57,6 +62,29 @@ enum PastePart {
 }
 
 impl PasteReader {
+    /// The application to serve: `main`, or the only one that no other section uses.
+    fn main(&self) -> Option<String> {
+        if self.application("main").is_some() {
+            return Some("main".to_owned());
+        }
+        let names = self.sections.keys().filter_map(|section| section.split_once(':'));
+        let names = names.filter(|(kind, _)| APPLICATIONS.contains(kind)).map(|(_, name)| name);
+        let uses = |(section, IniSection { entries, .. }): (&String, &IniSection), name: &str| {
+            let kind = section.split(':').next().unwrap_or_default();
+            let keys = entries.iter().filter(|(key, ..)| match kind {
+                "composite" | "composit" => key != "use",
+                "pipeline" => key == "pipeline",
+                "filter-app" => key == "next",
+                kind => APPLICATIONS.contains(&kind) && key == "use",
+            });
+            keys.flat_map(|(_, value, _)| value.split_whitespace()).any(|word| word == name)
+        };
+        let is_used = |name: &str| self.sections.iter().any(|section| uses(section, name));
+        let mut roots = names.filter(|name| !is_used(name));
+        let first = roots.next()?;
+        roots.next().is_none().then(|| first.to_owned())
+    }
+
     /// The section with an application of this name, and its kind.
     fn application(&self, name: &str) -> Option<(&'static str, IniSection)> {
         APPLICATIONS

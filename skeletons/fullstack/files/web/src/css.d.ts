@@ -1,0 +1,2 @@
+// esbuild puts imported styles in dist/app.css.
+declare module "*.css";
