@@ -124,6 +124,7 @@ fn each_has_a_test_here() {
         "axum",
         "cgi",
         "hello-c",
+        "middleware",
         "mount",
         "notebook",
         "production",
@@ -156,6 +157,11 @@ fn a_site_before_another_server() {
 #[test]
 fn a_tower_service() {
     check("tower");
+}
+
+#[test]
+fn a_middleware_in_rust() {
+    check("middleware");
 }
 
 #[test]
