@@ -57,7 +57,7 @@ fn all_stacks_share_one_instance_and_only_selects_requests() {
     assert_eq!(get(&serving, "/", "count").1, "4 requests, 0 left");
     assert_eq!(get(&serving, "/", "fail").0.split(' ').nth(1), Some("500"));
     assert_eq!(get(&serving, "/", "panic").0.split(' ').nth(1), Some("500"));
-    assert_eq!(get(&serving, "/", "count").1, "7 requests, 0 left");
+    assert_eq!(get(&serving, "/", "count").1, "7 requests, 2 left");
     assert_eq!(serving.stop(), Some(0));
 }
 
@@ -87,7 +87,7 @@ fn a_reload_keeps_its_state_and_changes_its_settings() {
 
 #[test]
 fn check_finds_faults_with_their_place() {
-    assert_snapshot!(run(&site(), &["check"]), @"ok: 1 server, 3 apps, 2 middleware");
+    assert_snapshot!(run(&site(), &["check"]), @"ok: 1 server, 3 apps, 2 middleware tables");
     let wrong = site().replace("tag = \"some\"", "tag = 7\ntga = \"x\"");
     let text = run(&wrong, &["check"]);
     for words in ["`settings.tag` must be a string, not `7`", "server.toml:23:7", "unknown key `tga`"] {
@@ -110,7 +110,7 @@ fn check_finds_faults_with_their_place() {
         ("", "`[middleware.x]` names no plugin"),
         ("library = \"none.so\"", "the library `[FOLDER]/none.so` does not exist"),
         ("crate = \"none\"", "there is no crate in `[FOLDER]/none`"),
-        ("crate = \".\"\nlibrary = \"x\"", "both set"),
+        ("crate = \".\"\nlibrary = \"server.toml\"", "both set"),
         ("profile = 7", "must be a string"),
     ] {
         let config = format!("{main}use = \"respond\"\n[middleware.x]\nuse = \"plugin\"\n{table}\n");
@@ -134,7 +134,7 @@ fn routes_and_traces_show_it() {
     main (http) on 127.0.0.1:0
     └─ seen → main (mount)
        ├─ /     site (respond)
-       └─ /api  seen → some [only path /some] → api (respond)
+       └─ /api  seen → some (only /some) → api (respond)
     ");
     let trace = run(&site(), &["request", "GET", "/api/some", "--trace"]);
     for words in ["seen", "some", "x-middleware"] {
