@@ -26,14 +26,14 @@ pub struct Context {
     /// Whether the config is only checked: nothing may be started, created or written, and no plugin creates
     /// its app.
     pub checking: bool,
-    /// The private copy of each plugin app's built library, by the app's name.
+    /// The private copy of each plugin's built library, by the app's name, or `middleware.NAME`.
     pub libraries: BTreeMap<String, PathBuf>,
     /// The addresses of the processes that the supervisor has started for an app, by the app's name. None for an app that
     /// runs in the worker.
     pub processes: BTreeMap<String, Vec<ProcessAddress>>,
     /// The app that this process runs, if it is the process of an isolated app.
     pub inside: Option<String>,
-    /// The state that the same app of the previous generation saved, by the app's name.
+    /// The state that the same plugin of the previous generation saved, by the app's name, or `middleware.NAME`.
     pub states: BTreeMap<String, Vec<u8>>,
     /// The whole merged config, for parts that need more than their own table.
     pub config: Arc<serde_json::Value>,

@@ -6,11 +6,11 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use super::builder::{Builder, Link};
-use super::plugin::PluginLibrary;
 use super::process::ProcessSpec;
 use crate::body::App;
 use crate::config::{ReadOptions, Table};
 use crate::error::{Error, Errors, Result};
+use crate::plugin::PluginLibrary;
 use crate::registry::Entry;
 
 /// What a kind of application is, apart from its name.

@@ -25,7 +25,6 @@ mod upstream;
 pub use argument::{config_of, from_argument};
 pub use builder::{Builder, Link};
 pub use kind::AppKind;
-pub use plugin::{PluginLibrary, PluginSource};
 pub use python::{find_interpreter, shell_args};
 pub use upstream::reach;
 

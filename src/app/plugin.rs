@@ -1,6 +1,6 @@
 //! `plugin`: an application in a dynamic library, over the plugin border.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -9,30 +9,8 @@ use serde_json::{Map, Value};
 use crate::app::Builder;
 use crate::body::App;
 use crate::config::{ConfigPath, Table};
-use crate::error::{Error, Errors, Origin, Result};
-use crate::plugin::{Instance, Library};
-
-/// The library that an app runs.
-#[derive(Debug, Clone)]
-pub struct PluginLibrary {
-    /// Where it comes from.
-    pub source: PluginSource,
-    /// The cargo profile to build it with, if the table names one.
-    pub profile: Option<String>,
-    /// Where the table names it.
-    pub origin: Option<Origin>,
-}
-
-/// Where a plugin's library comes from.
-#[derive(Debug, Clone)]
-pub enum PluginSource {
-    /// It is built already.
-    File(PathBuf),
-    /// It is built from the crate with this manifest.
-    Crate(PathBuf),
-    /// It is that of the plugin of this name, which comes with paster.
-    Bundled(String),
-}
+use crate::error::{Error, Result};
+use crate::plugin::{FoundLibrary, Offer, PluginLibrary, PluginSource, PluginTable};
 
 /// Options of an `[app.NAME]` table with `use = "plugin"`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -77,23 +55,17 @@ pub(super) fn bundled_library(
 /// # Errors
 /// A library or crate that does not exist.
 pub(super) fn library(options: &Options, table: &Table) -> Result<Option<PluginLibrary>, Error> {
-    let (source, key) = match (&options.library, &options.source) {
-        (Some(path), _) if path.is_file() => (PluginSource::File(path.to_path_buf()), "library"),
-        (Some(path), _) => {
-            return Err(table
-                .error("library", format!("the library `{}` does not exist", path.display()))
-                .help("build it first, or set its crate: `crate = \"path/to/crate\"`"));
+    options.plugin().library(table)
+}
+
+impl Options {
+    fn plugin(&self) -> PluginTable<'_> {
+        PluginTable {
+            source: self.source.as_deref(),
+            library: self.library.as_deref(),
+            profile: self.profile.as_deref(),
         }
-        (None, Some(folder)) => {
-            let manifest = folder.join("Cargo.toml").canonicalize().map_err(|cause| {
-                let error = table.error("crate", format!("there is no crate in `{}`", folder.display()));
-                error.help("give the directory of the plugin's `Cargo.toml`").because(cause)
-            })?;
-            (PluginSource::Crate(manifest), "crate")
-        }
-        (None, None) => return Ok(None), // the build of the app reports it
-    };
-    Ok(Some(PluginLibrary { source, profile: options.profile.clone(), origin: table.origin(key) }))
+    }
 }
 
 /// Makes the app of a plugin that comes with paster.
@@ -104,8 +76,8 @@ pub(super) fn build_bundled(
 ) -> Result<App> {
     match builder.context.libraries.get(table.name()).cloned() {
         Some(path) => {
-            let found = FoundLibrary { path: &path, shown: Path::new(table.kind()?), key: "use" };
-            load(found, options.settings, table, builder)
+            let found = FoundLibrary { path, shown: Path::new(table.kind()?).to_owned(), key: "use" };
+            load(&found, &options.settings, table, builder)
         }
         None if builder.context.checking => Ok(checked()), // `check` says that it is not built
         None => Err(table
@@ -117,70 +89,23 @@ pub(super) fn build_bundled(
 
 /// Creates the app: loads the library, which creates the app with its settings.
 pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) -> Result<App> {
-    let path = match (&options.source, &options.library) {
-        (Some(_), Some(_)) => {
-            return Err(table
-                .error("library", "`crate` and `library` are both set")
-                .help("keep `crate` to have paster build it, or `library` to use a built file")
-                .into());
-        }
-        (None, None) => {
-            return Err(table
-                .error("", format!("`[{}]` names no plugin", table.path()))
-                .help("add `crate = \"DIRECTORY\"` with a plugin's crate, or `library = \"lib….so\"`")
-                .into());
-        }
-        (source, library) => {
-            let built = builder.context.libraries.get(table.name()).map(|path| path.as_path());
-            let key = if source.is_some() { "crate" } else { "library" };
-            let path: Option<&Path> = built.or(library.as_deref());
-            if path.is_none() && builder.context.checking {
-                return Ok(checked()); // `check` reports that it is not built
-            }
-            let path = path.ok_or_else(|| {
-                table
-                    .error(key, format!("the plugin of the app `{}` is not built", table.name()))
-                    .help("`paster serve` builds it; or name a built file with `library = \"lib….so\"`")
-            })?;
-            // Messages do not show the private copy that is loaded.
-            let shown = library.as_deref().or(source.as_deref()).unwrap_or(path);
-            (path.to_owned(), shown.to_owned(), key)
-        }
-    };
-    let (path, shown, key) = path;
-    load(FoundLibrary { path: &path, shown: &shown, key }, options.settings, table, builder)
-}
-
-/// A library to load.
-struct FoundLibrary<'a> {
-    path: &'a Path,
-    /// What errors call it.
-    shown: &'a Path,
-    /// The option that names it.
-    key: &'a str,
+    let built = builder.context.libraries.get(table.name()).map(|path| path.as_path());
+    match options.plugin().find(table, Offer::App, built, builder.context)? {
+        Some(found) => load(&found, &options.settings, table, builder),
+        None => Ok(checked()), // `check` reports that it is not built
+    }
 }
 
 /// Loads the library and has it create the app.
 fn load(
-    FoundLibrary { path, shown, key }: FoundLibrary<'_>,
-    settings: Map<String, Value>,
+    found: &FoundLibrary,
+    settings: &Map<String, Value>,
     table: &Table,
     builder: &mut Builder<'_>,
 ) -> Result<App> {
-    let place = |errors: Errors| locate(errors, table, key);
-    let (name, starting) = (table.name(), |step: String| builder.context.host.starting(&step));
-    starting(format!("loading the plugin `{}` of the app `{name}`", shown.display()));
-    let library = Library::load_as(path, shown).map_err(place)?;
-    let settings = match &library.info().settings_schema {
-        Some(schema) => table.resolve(schema, "settings")?,
-        None => settings.into(),
-    };
-    if builder.context.checking {
+    let Some(instance) = found.create(Offer::App, settings, table, builder.context)? else {
         return Ok(checked());
-    }
-    starting(format!("creating the app `{name}` of the plugin `{}`", library.info().name));
-    let instance = Instance::create(&library, table.name(), &settings, builder.context)
-        .map_err(|errors| locate(errors, table, "settings"))?;
+    };
     let app = instance.app();
     builder.instances.push(instance);
     Ok(app)
@@ -189,16 +114,4 @@ fn load(
 /// Replaces the app when a config is only checked.
 fn checked() -> App {
     App::from_call(|_| Box::pin(std::future::ready(Err("this app was only checked".into()))))
-}
-
-/// Gives errors without a place the place of `key`.
-fn locate(errors: Errors, table: &Table, key: &str) -> Errors {
-    let located = errors.into_iter().map(|error| match error.origin {
-        Some(_) => error,
-        None => error.at(table.origin(key)),
-    });
-    match Errors::check(located.collect()) {
-        Err(errors) => errors,
-        Ok(()) => table.error(key, "the plugin failed").into(),
-    }
 }

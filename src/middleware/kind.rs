@@ -1,5 +1,7 @@
 //! What an entry of [`MIDDLEWARE`](super::MIDDLEWARE) tells about its kind.
 
+use std::cell::RefCell;
+
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -7,13 +9,15 @@ use super::{MIDDLEWARE, StackPlace};
 use crate::body::App;
 use crate::config::{Link, ReadOptions, Table};
 use crate::context::Context;
-use crate::error::{Errors, Origin, Result};
+use crate::error::{Error, Errors, Origin, Result};
+use crate::plugin::{Instance, PluginLibrary};
 use crate::registry::Entry;
 
 /// What a kind of middleware is, apart from its name.
 pub struct MiddlewareKind {
     build: Box<BuildMiddleware>,
     links: Box<FindLinks>,
+    library: Option<Box<FindLibrary>>,
     /// Whether it reports the times of the other parts. Each timed call costs an allocation, so the parts are
     /// timed only if a stack has such a middleware.
     pub needs_times: bool,
@@ -34,10 +38,13 @@ pub struct MiddlewareBuilder<'a> {
     /// Builds an app of the config by name, with its middleware; the origin is where the name is written. The
     /// assembler reports faults of that app, and continues with a placeholder.
     pub resolve: &'a mut dyn FnMut(&str, Option<Origin>) -> App,
+    /// The middleware of plugins that was created so far. All stacks that name a table share one instance.
+    pub instances: &'a RefCell<Vec<Instance>>,
 }
 
 type BuildMiddleware = dyn Fn(&Table, &mut MiddlewareBuilder<'_>, App) -> Result<App> + Send + Sync;
 type FindLinks = dyn Fn(&Table) -> Vec<Link> + Send + Sync;
+type FindLibrary = dyn Fn(&Table) -> Result<Option<PluginLibrary>, Error> + Send + Sync;
 
 impl MiddlewareKind {
     /// Wraps `next`, with the options in `table`.
@@ -53,6 +60,19 @@ impl MiddlewareKind {
         (self.links)(table)
     }
 
+    /// Whether middleware of this kind runs code from a dynamic library.
+    pub fn runs_library(&self) -> bool {
+        self.library.is_some()
+    }
+
+    /// The library that the middleware of `table` runs. `None` for kinds that run none, and for tables with invalid
+    /// options, which the build of the middleware reports.
+    /// # Errors
+    /// A library or crate that does not exist.
+    pub fn library(&self, table: &Table) -> Result<Option<PluginLibrary>, Error> {
+        self.library.as_ref().map_or(Ok(None), |library| library(table))
+    }
+
     /// The entry of the kind that `table` names.
     /// # Errors
     /// A table without a kind, and an unknown kind.
@@ -65,6 +85,7 @@ impl MiddlewareKind {
         MiddlewareKind {
             build,
             links,
+            library: None,
             place: StackPlace::Inner,
             needs_times: false,
             shows_times: false,
@@ -111,6 +132,19 @@ impl Entry<MiddlewareKind> {
         entry.kind.links =
             Box::new(move |table| table.options().map_or(Vec::new(), |options| links(&options)));
         entry
+    }
+
+    /// The middleware runs code from this library.
+    pub(super) fn library<O: DeserializeOwned + JsonSchema + 'static>(
+        mut self,
+        library: fn(&O, &Table) -> Result<Option<PluginLibrary>, Error>,
+    ) -> Self {
+        let library = move |table: &Table| match table.read() {
+            Ok(ReadOptions { options, table, .. }) => library(&options, &table),
+            Err(_) => Ok(None), // the build of the middleware reports them
+        };
+        self.kind.library = Some(Box::new(library));
+        self
     }
 
     /// A kind that this build lacks: it takes any options, and to build it is an error.

@@ -46,6 +46,7 @@ mod options;
 pub mod password;
 mod peers;
 mod place;
+mod plugin;
 mod print_debug;
 #[cfg(feature = "profile")]
 mod profile;
@@ -226,6 +227,12 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
         Entry::of("metrics", "Answers with the metrics of all workers, for Prometheus", metrics::build)
             .at(StackPlace::Observing)
             .needs_times(),
+        Entry::with_builder(
+            "plugin",
+            "Runs middleware from a dynamic library: a Rust crate, or any language over the C ABI",
+            plugin::build,
+        )
+        .library(plugin::library),
         Entry::of(
             "print_debug",
             "Shows requests as the application sees them, as CGI variables",

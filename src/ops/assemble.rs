@@ -12,7 +12,9 @@
 //! future if it has something to do after the call. Measured with 20 layers of `headers` around a `respond`:
 //! 75 ns per layer, of 10 µs for the whole request on one thread.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::app_limit::{self, AppLimit};
@@ -40,7 +42,7 @@ pub struct Assembly {
     pub servers: Vec<(String, Box<dyn Server>, App)>,
     /// Each `[app.NAME]` with its middleware, by name.
     pub apps: BTreeMap<String, App>,
-    /// All plugin instances.
+    /// All plugin instances: apps and middleware.
     pub instances: Vec<Instance>,
     /// The parts of all stacks: the first has number 1 in
     /// [`RequestHandle::enter`](crate::inflight::RequestHandle::enter).
@@ -130,6 +132,8 @@ struct Assembler<'a> {
     /// Names of the apps that are being built, each referenced by the previous one.
     chain: Vec<String>,
     instances: Vec<Instance>,
+    /// The middleware of plugins.
+    middleware: Rc<RefCell<Vec<Instance>>>,
     parts: Vec<Part>,
     /// Middleware tables that were built at least once, so that each fault is reported once.
     built: BTreeSet<String>,
@@ -151,6 +155,7 @@ impl<'a> Assembler<'a> {
             apps: BTreeMap::new(),
             chain: Vec::new(),
             instances: Vec::new(),
+            middleware: Rc::default(),
             parts: Vec::new(),
             built: BTreeSet::new(),
             logs: BTreeMap::new(),
@@ -160,8 +165,9 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    fn finish(self, servers: Vec<(String, Box<dyn Server>, App)>) -> Result<Assembly> {
+    fn finish(mut self, servers: Vec<(String, Box<dyn Server>, App)>) -> Result<Assembly> {
         Errors::check(self.errors)?;
+        self.instances.append(&mut self.middleware.borrow_mut());
         Ok(Assembly { servers, apps: self.apps, instances: self.instances, parts: self.parts })
     }
 
@@ -312,11 +318,12 @@ impl<'a> Assembler<'a> {
         let entry = MiddlewareKind::of(&layer.table)?;
         let mut hands_on = false;
         let context = self.context;
+        let instances = self.middleware.clone();
         let mut resolve = |name: &str, origin| {
             hands_on = true;
             self.app(name, origin)
         };
-        let mut builder = MiddlewareBuilder { context, app, resolve: &mut resolve };
+        let mut builder = MiddlewareBuilder { context, app, resolve: &mut resolve, instances: &instances };
         let built = entry.kind.build(&layer.table, &mut builder, next);
         if hands_on {
             self.handing_on.insert(app.to_owned());

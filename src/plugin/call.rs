@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Method, StatusCode, Version};
+use http::{Method, StatusCode};
 use http_body::{Frame, SizeHint};
 use hyper::upgrade::OnUpgrade;
 use paster_abi as abi;
 use paster_abi::http::{Trust, lend_headers, read_frame, read_head, recycle};
 
 use super::instance::InstanceShared;
+use super::next::{self, Outcome};
 use super::{body, upgrade};
-use crate::body::{Body, Request, Response};
+use crate::body::{App, Body, BoxFuture, Request, Response};
 use crate::environ::{ClientCertificate, Environ, RemoteUser, RequestId};
 use crate::error::BoxError;
 use crate::session::Session;
@@ -33,10 +34,33 @@ pub(super) fn answer(shared: &Arc<InstanceShared>, request: Request) -> Answer {
     let connect = *request.method() == Method::CONNECT;
     let (mut parts, body) = request.into_parts();
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
-    let raw = call(shared, &parts, body, on_upgrade.is_some(), connect);
+    let raw = call(shared, &parts, body, on_upgrade.is_some(), std::ptr::null_mut());
     recycle(parts.headers);
     let session = parts.extensions.remove();
-    Answer { exchange: Some(PluginExchange { raw, shared: shared.clone() }), on_upgrade, connect, session }
+    let exchange = Some(PluginExchange { raw, shared: shared.clone(), outcome: None });
+    Answer { exchange, on_upgrade, connect, session }
+}
+
+/// Starts to handle a request by a middleware, which may pass it on to `next`.
+pub(super) fn answer_around(
+    shared: &Arc<InstanceShared>,
+    next: &App,
+    request: Request,
+) -> BoxFuture<Result<Response, BoxError>> {
+    let connect = *request.method() == Method::CONNECT;
+    let (parts, body) = request.into_parts();
+    let outcome = Arc::new(Outcome::default());
+    let on_upgrade = parts.extensions.get::<OnUpgrade>().cloned();
+    let session = parts.extensions.get().cloned();
+    let next = next::export(next.clone(), &parts, outcome.clone());
+    let raw = call(shared, &parts, body, on_upgrade.is_some(), next);
+    recycle(parts.headers);
+    // SAFETY: the plugin has just returned the exchange, which we own.
+    if let Some(passed_on) = unsafe { next::take_back(raw) } {
+        return passed_on;
+    }
+    let exchange = Some(PluginExchange { raw, shared: shared.clone(), outcome: Some(outcome) });
+    Box::pin(Answer { exchange, on_upgrade, connect, session })
 }
 
 thread_local! {
@@ -44,13 +68,15 @@ thread_local! {
     static LENT: Cell<Vec<abi::Header>> = const { Cell::new(Vec::new()) };
 }
 
+/// Calls the app, or, with `next`, the middleware.
 fn call(
     shared: &InstanceShared,
     parts: &http::request::Parts,
     body: Body,
     upgradable: bool,
-    connect: bool,
+    next: *mut abi::Next,
 ) -> *mut abi::Exchange {
+    let connect = parts.method == Method::CONNECT;
     let slice = |text: &str| abi::Slice::new(text.as_bytes());
     let mut lent = LENT.take();
     lent.clear();
@@ -68,13 +94,7 @@ fn call(
     let request = abi::Request {
         size_bytes: size_of::<abi::Request>(),
         flags,
-        version: match parts.version {
-            Version::HTTP_09 => 9,
-            Version::HTTP_10 => 10,
-            Version::HTTP_2 => 20,
-            Version::HTTP_3 => 30,
-            _ => 11,
-        },
+        version: abi::target::version_number(parts.version),
         host_port: environ.and_then(|environ| environ.port).unwrap_or(0),
         method: slice(parts.method.as_str()),
         target: parts.uri.path_and_query().map_or(abi::Slice::EMPTY, |target| slice(target.as_str())),
@@ -105,10 +125,12 @@ fn call(
         session: session.as_deref().map_or(abi::Slice::EMPTY, slice),
         groups: user.map_or(abi::Slice::EMPTY, |user| slice(&user.groups)),
     };
-    let exchange = match shared.table.call {
+    let exchange = match (shared.table.call, shared.table.call_middleware) {
+        // SAFETY: the app is live; the request and everything that it borrows live for the call; `next` is handed over.
+        (_, Some(call)) if !next.is_null() => unsafe { call(shared.app, &request, next) },
         // SAFETY: the app is live; the request and everything that it borrows live for the call.
-        Some(call) => unsafe { call(shared.app, &request) },
-        None => std::ptr::null_mut(),
+        (Some(call), _) if next.is_null() => unsafe { call(shared.app, &request) },
+        _ => unreachable!("a library is only used for what it offers"),
     };
     LENT.set(lent);
     exchange
@@ -142,6 +164,8 @@ impl Certificate {
 struct PluginExchange {
     raw: *mut abi::Exchange,
     shared: Arc<InstanceShared>,
+    /// What the next part did, if the plugin is a middleware.
+    outcome: Option<Arc<Outcome>>,
 }
 
 // SAFETY: the ABI guarantees that any thread may use an object, one at a time.
@@ -157,6 +181,16 @@ impl Drop for PluginExchange {
 }
 
 impl PluginExchange {
+    /// The failure of the plugin, or that of the next part if the plugin only reports it. A panic of the next part
+    /// goes on.
+    fn failure(&self, status: abi::Status, reason: String) -> BoxError {
+        match self.outcome.as_ref().and_then(|outcome| outcome.failure(&reason)) {
+            Some(Ok(error)) => error,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => self.error(status, reason).into(),
+        }
+    }
+
     fn error(&self, status: abi::Status, reason: String) -> CallError {
         let panicked = status == abi::PANICKED;
         if panicked {
@@ -196,7 +230,7 @@ impl Future for Answer {
             status => {
                 // SAFETY: the plugin wrote the reason.
                 let reason = unsafe { head.error.into_text() };
-                Poll::Ready(Err(exchange.error(status, reason).into()))
+                Poll::Ready(Err(exchange.failure(status, reason)))
             }
         }
     }
@@ -228,7 +262,14 @@ impl Answer {
         let mut response = Response::default();
         *response.status_mut() = status;
         *response.headers_mut() = headers;
+        let passed_on = exchange.outcome.as_ref();
+        if let Some(extensions) = passed_on.and_then(|outcome| outcome.take_extensions()) {
+            *response.extensions_mut() = extensions;
+        }
         let switches = status == StatusCode::SWITCHING_PROTOCOLS || (self.connect && status.is_success());
+        if switches && passed_on.is_some_and(|outcome| outcome.switched()) {
+            return Ok(response); // the next part takes the connection over
+        }
         if let (true, Some(on_upgrade)) = (switches, self.on_upgrade.take()) {
             tokio::spawn(async move {
                 // If the client leaves before the upgrade, dropping the exchange tells the plugin.
@@ -250,11 +291,15 @@ impl Answer {
             Some(first) if first.ended => match first.frame {
                 None => body.into(),
                 Some(Ok(frame)) if frame.is_data() => frame.into_data().unwrap_or_default().into(),
-                frame => Body::new(AnswerBody { first: frame, exchange: None, left: None }),
+                frame => {
+                    let first =
+                        frame.map(|frame| frame.map_err(|reason| exchange.failure(abi::READY, reason)));
+                    Body::new(AnswerBody { first, exchange: None, left: None })
+                }
             },
             first => {
                 let left = (head.body_length != abi::LENGTH_UNKNOWN).then_some(head.body_length);
-                let first = first.and_then(|first| first.frame);
+                let first = first.and_then(|first| first.frame).and_then(Result::ok).map(Ok);
                 Body::new(AnswerBody { first, exchange: Some(exchange), left })
             }
         };
@@ -276,7 +321,7 @@ impl PluginExchange {
 
 /// The rest of a response's body. A body that is aborted yields an error, never a clean end.
 struct AnswerBody {
-    first: Option<Result<Frame<Bytes>, String>>,
+    first: Option<Result<Frame<Bytes>, BoxError>>,
     exchange: Option<PluginExchange>,
     /// Bytes left, if the plugin gave the length.
     left: Option<u64>,
@@ -299,7 +344,6 @@ impl http_body::Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Some(first) = self.first.take() {
-            let first = first.map_err(|reason| CallError { reason, panicked: false }.into());
             if let Ok(frame) = &first {
                 self.count(frame);
             }
@@ -320,7 +364,7 @@ impl http_body::Body for AnswerBody {
             }
             (status, read_frame(&mut frame))
         };
-        let polled = read.frame.map(|frame| frame.map_err(|reason| exchange.error(status, reason).into()));
+        let polled = read.frame.map(|frame| frame.map_err(|reason| exchange.failure(status, reason)));
         if let Some(Ok(frame)) = &polled {
             self.count(frame);
         }

@@ -1,4 +1,4 @@
-//! One app created by a plugin.
+//! One app or middleware created by a plugin.
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -15,13 +15,15 @@ use crate::body::App;
 use crate::context::Context;
 use crate::error::{Error, Result};
 
-/// One app created by a plugin.
+/// One app or middleware created by a plugin.
 #[derive(Clone)]
 pub struct Instance {
     name: String,
-    app: App,
     shared: Arc<InstanceShared>,
 }
+
+/// What the names of middleware begin with.
+pub const MIDDLEWARE_PREFIX: &str = "middleware.";
 
 /// A task as its plugin lists it.
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
@@ -71,7 +73,7 @@ impl Last {
 }
 
 impl Instance {
-    /// Creates the app `name`. The caller has checked its settings against the plugin's schema.
+    /// Creates the app or the middleware `name`. The caller has checked its settings against the plugin's schema.
     /// `context.states` has the state that the app of that name saved. Blocks until the plugin has created
     /// it.
     /// # Errors
@@ -84,7 +86,11 @@ impl Instance {
     ) -> Result<Instance> {
         let failed = |reason: String| {
             let plugin = &library.info().name;
-            Error::new(format!("the plugin `{plugin}` did not create the app `{name}`")).because(reason)
+            let what = match name.strip_prefix(MIDDLEWARE_PREFIX) {
+                Some(name) => format!("the middleware `{name}`"),
+                None => format!("the app `{name}`"),
+            };
+            Error::new(format!("the plugin `{plugin}` did not create {what}")).because(reason)
         };
         let (services, host) = Services::publish(name, library, context);
         let settings = match settings {
@@ -106,19 +112,32 @@ impl Instance {
             return Err(failed(if error.is_empty() { "it gave no reason".to_owned() } else { error }).into());
         }
         let shared = Arc::new(InstanceShared { table: library.table, app, services });
-        let called = shared.clone();
-        let app = App::from_call(move |request| Box::pin(call::answer(&called, request)));
-        Ok(Instance { name: name.to_owned(), app, shared })
+        Ok(Instance { name: name.to_owned(), shared })
     }
 
-    /// The app's name in the config.
+    /// The app's name in the config; of a middleware, `middleware.NAME`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The app to call.
+    /// What it is, for messages.
+    pub fn noun(&self) -> String {
+        match self.name.strip_prefix(MIDDLEWARE_PREFIX) {
+            Some(name) => format!("middleware `{name}`"),
+            None => format!("app `{}`", self.name),
+        }
+    }
+
+    /// The app to call. The caller has checked that the library has one: [`Library::has_app`].
     pub fn app(&self) -> App {
-        self.app.clone()
+        let called = self.shared.clone();
+        App::from_call(move |request| Box::pin(call::answer(&called, request)))
+    }
+
+    /// The middleware around `next`. The caller has checked that the library has one: [`Library::has_middleware`].
+    pub fn around(&self, next: App) -> App {
+        let called = self.shared.clone();
+        App::from_call(move |request| call::answer_around(&called, &next, request))
     }
 
     /// The app's counters: what the plugin counted, and `panics`.

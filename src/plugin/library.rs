@@ -12,9 +12,9 @@ use crate::error::{Error, Result};
 /// What a plugin says about itself. Reading it creates no app.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Info {
-    /// The app's name.
+    /// The plugin's name.
     pub name: String,
-    /// The app's version.
+    /// The plugin's version.
     pub version: String,
     /// The version of the ABI that it was built with.
     pub abi_version: u32,
@@ -75,6 +75,16 @@ impl Library {
     /// What it says about itself.
     pub fn info(&self) -> &Info {
         &self.info
+    }
+
+    /// Whether it has an application.
+    pub fn has_app(&self) -> bool {
+        self.table.call.is_some()
+    }
+
+    /// Whether it has middleware.
+    pub fn has_middleware(&self) -> bool {
+        self.table.call_middleware.is_some()
     }
 
     /// Where it was loaded from.
@@ -146,28 +156,37 @@ fn check_table(path: &Path, table: *const abi::Plugin) -> Result<&'static abi::P
             })
             .into());
     }
-    if (size as usize) < size_of::<abi::Plugin>() {
+    let size = size as usize;
+    if size < abi::Plugin::SMALLEST_BYTES {
         return Err(cannot_load(path)
             .because(format!(
                 "its plugin table has {size} bytes, but version {version} of the ABI needs at least {}",
-                size_of::<abi::Plugin>()
+                abi::Plugin::SMALLEST_BYTES
             ))
             .help("set `size_bytes` to `sizeof(PasterPlugin)` and rebuild the plugin")
             .into());
     }
-    // SAFETY: version and size show that a complete table of this version is there, in a static of a library
-    // that is never unloaded.
-    let table = unsafe { &*table };
-    let missing: Vec<_> = [
-        ("create", table.create.is_none()),
-        ("call", table.call.is_none()),
-        ("destroy", table.destroy.is_none()),
+    // SAFETY: version and size show that a table of this version is there, in a static of a library that is never
+    // unloaded. A shorter one is completed: in a table, zeros are numbers, null pointers and missing functions.
+    let table: &'static abi::Plugin = unsafe {
+        if size >= size_of::<abi::Plugin>() {
+            &*table
+        } else {
+            let mut whole = Box::new(std::mem::zeroed::<abi::Plugin>());
+            std::ptr::copy_nonoverlapping(table.cast::<u8>(), std::ptr::from_mut(&mut *whole).cast(), size);
+            Box::leak(whole)
+        }
+    };
+    let lacks: Vec<_> = [
+        ("`create`", table.create.is_none()),
+        ("`call` or `call_middleware`", table.call.is_none() && table.call_middleware.is_none()),
+        ("`destroy`", table.destroy.is_none()),
     ]
     .into_iter()
-    .filter_map(|(name, missing)| missing.then_some(format!("`{name}`")))
+    .filter_map(|(name, lacks)| lacks.then_some(name))
     .collect();
-    if !missing.is_empty() {
-        let names = missing.join(", ");
+    if !lacks.is_empty() {
+        let names = lacks.join(", ");
         return Err(cannot_load(path).because(format!("its plugin table lacks {names}")).into());
     }
     Ok(table)
@@ -190,7 +209,8 @@ fn info(table: &'static abi::Plugin) -> Info {
     let functions = [
         ("settings_schema", table.settings_schema.is_some()),
         ("create", true),
-        ("call", true),
+        ("call", table.call.is_some()),
+        ("call_middleware", table.call_middleware.is_some()),
         ("health", table.health.is_some()),
         ("save_state", table.save_state.is_some()),
         ("retire", table.retire.is_some()),

@@ -48,7 +48,7 @@ pub(crate) fn library(name: &str) -> Library {
     Library::load(&plugin(name)).unwrap()
 }
 
-fn instance(name: &str, settings: Value) -> Instance {
+pub(crate) fn instance(name: &str, settings: Value) -> Instance {
     let library = library(name);
     Instance::create(&library, "main", &settings, &Context::alone(true)).unwrap()
 }
@@ -78,7 +78,7 @@ async fn json_of(app: &App, path: &str) -> Value {
 }
 
 /// Serves `app` with plain hyper on a port that the system chooses, until the test's runtime ends.
-async fn serve(app: App) -> SocketAddr {
+pub(crate) async fn serve(app: App) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -423,13 +423,17 @@ async fn state_is_handed_over_and_the_end_is_told() {
     assert!(instance("hello", json!({})).save_state().is_none());
 }
 
-/// `examples/hello-c`, built with the command in its README.
-fn c_example(folder: &Path) -> PathBuf {
-    let example = root().join("examples/hello-c");
+/// A plugin in C of the examples, built with the command in its README; `change` changes its source.
+pub(crate) fn c_example(name: &str, folder: &Path, change: impl Fn(String) -> String) -> PathBuf {
+    let example = root().join("examples").join(name);
     let readme = std::fs::read_to_string(example.join("README.md")).unwrap();
     let line = readme.lines().find(|line| line.starts_with("cc ")).unwrap();
-    let library = folder.join("libhello_c.so");
-    let line = line.replace("libhello_c.so", library.to_str().unwrap()).replace("-Wall", "-Wall -Werror");
+    let words: Vec<&str> = line.split(' ').collect();
+    let [.., file, source] = words[..] else { panic!("{line}") };
+    let (library, changed) = (folder.join(file), folder.join(source));
+    std::fs::write(&changed, change(std::fs::read_to_string(example.join(source)).unwrap())).unwrap();
+    let line = line.replace(file, library.to_str().unwrap()).replace("-Wall", "-Wall -Werror");
+    let line = line.replace(&format!(" {source}"), &format!(" {}", changed.display()));
     let status = std::process::Command::new("sh").args(["-c", &line]).current_dir(&example).status();
     assert!(status.unwrap().success(), "{line}");
     library
@@ -438,7 +442,7 @@ fn c_example(folder: &Path) -> PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_in_c_is_served_like_any_other() {
     let folder = tempfile::tempdir().unwrap();
-    let library = Library::load(&c_example(folder.path())).unwrap();
+    let library = Library::load(&c_example("hello-c", folder.path(), |source| source)).unwrap();
     assert_eq!(library.info().functions, ["settings_schema", "create", "call", "destroy"]);
     let instance = Instance::create(&library, "main", &json!({}), &Context::alone(false)).unwrap();
     instance.health().await.unwrap();

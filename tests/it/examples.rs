@@ -17,8 +17,9 @@ async fn text(url: String) -> (u16, String) {
 fn every_example_passes_the_check() {
     for entry in std::fs::read_dir(root().join("examples")).unwrap() {
         let folder = entry.unwrap().path();
-        // They name a library that the test of the C plugin builds, and a site that `cargo xtask docs` does.
-        if folder.ends_with("hello-c") || folder.ends_with("docs") {
+        // They name libraries that the tests of C plugins build, and a site that `cargo xtask docs` does.
+        let built = ["hello-c", "hello-middleware-c", "docs"];
+        if built.iter().any(|name| folder.ends_with(name)) {
             continue;
         }
         let output = paster().arg("check").arg(folder.join("server.toml")).output().unwrap();
@@ -60,6 +61,30 @@ async fn middleware_for_the_web() {
 async fn the_smallest_plugin() {
     let serving = serve("hello");
     assert_eq!(text(format!("{}/", serving.url())).await, (200, "Hello, world!".to_owned()));
+}
+
+#[tokio::test]
+async fn a_middleware_of_a_plugin() {
+    let serving = serve("hello-middleware");
+    let response = reqwest::get(format!("{}/", serving.url())).await.unwrap();
+    assert_eq!(response.headers()["x-robots-tag"], "noindex");
+    assert_eq!(response.text().await.unwrap(), "Hello from the application\n");
+}
+
+#[tokio::test]
+async fn a_middleware_in_c() {
+    let folder = crate::support::folder(&[]);
+    let library = crate::border::c_example("hello-middleware-c", folder.path(), |source| source);
+    std::fs::copy(root().join("examples/hello-middleware-c/server.toml"), folder.path().join("server.toml"))
+        .unwrap();
+    assert!(library.starts_with(folder.path()));
+    let serving =
+        Serving::start(folder.path(), &["server.toml", "-D", "server.main.listen=[\"127.0.0.1:0\"]"]);
+    let response = reqwest::get(format!("{}/", serving.url())).await.unwrap();
+    assert_eq!(response.headers()["x-through"], "c");
+    assert_eq!(response.text().await.unwrap(), "HELLO FROM THE APPLICATION\n");
+    let own = text(format!("{}/hello-c", serving.url())).await;
+    assert_eq!(own, (200, "Hello from middleware in C\n".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

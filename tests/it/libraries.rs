@@ -75,7 +75,7 @@ fn what_is_no_plugin_is_refused_with_one_clear_message() {
     };
     let compile = |name: &str, source: &str| compile(folder.path(), name, source);
     let version = env!("CARGO_PKG_VERSION");
-    let size = size_of::<paster_abi::Plugin>();
+    let size = paster_abi::Plugin::SMALLEST_BYTES;
     let truncated = "the library is truncated (build it again)";
     for (path, expected) in [
         (file("empty.so", b""), "the file is empty (name the library that cargo or cc built: `lib….so`)".into()),
@@ -125,6 +125,15 @@ fn what_is_no_plugin_is_refused_with_one_clear_message() {
         (
             compile("lacking", &table("PASTER_ABI_VERSION", "sizeof(PasterPlugin)", ".destroy = destroy")),
             "its plugin table lacks `create` ()".into(),
+        ),
+        (
+            compile(
+                "idle",
+                &table("PASTER_ABI_VERSION", "sizeof(PasterPlugin)", ".destroy = destroy")
+                    .replace(".call = call,", "")
+                    .replace("static PasterExchange *call", "PasterExchange *call"),
+            ),
+            "its plugin table lacks `create`, `call` or `call_middleware` ()".into(),
         ),
     ] {
         let fault = load_fault(&path);
@@ -178,7 +187,7 @@ fn inspect_prints_what_a_plugin_says() {
     let output = crate::support::paster().args(["plugin", "inspect"]).arg(plugin("faulty")).output().unwrap();
     insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @r#"
     faulty 0.1.0
-      ABI             version 1, table of 144 bytes
+      ABI             version 1, table of 152 bytes
       functions       settings_schema, create, call, health, save_state, retire, shutdown, destroy, list_tasks, run_task, run_side
       side processes  echo
       settings

@@ -131,6 +131,7 @@ fn each_has_a_test_here() {
         "cgi",
         "fullstack",
         "hello-c",
+        "middleware",
         "mount",
         "notebook",
         "production",
@@ -163,6 +164,11 @@ fn a_site_before_another_server() {
 #[test]
 fn a_tower_service() {
     check("tower");
+}
+
+#[test]
+fn a_middleware_in_rust() {
+    check("middleware");
 }
 
 #[test]

@@ -22,9 +22,10 @@ struct Watch {
 }
 
 const ABI: &[&str] = &["test", "-p", "paster-abi", "--features", "http", "--lib"];
-const SDK: &[&str] = &["test", "-p", "paster-sdk", "--test", "border"];
+const SDK: &[&str] = &["test", "-p", "paster-sdk", "--test", "border", "--test", "middleware"];
 /// Real libraries in a real host, all built with the sanitizer.
-const HOST: &[&str] = &["test", "-p", "paster", "--test", "it", "--", "border::", "libraries::"];
+const HOST: &[&str] =
+    &["test", "-p", "paster", "--test", "it", "--", "border::", "border_middleware::", "libraries::"];
 
 const WATCHES: &[Watch] = &[
     Watch {

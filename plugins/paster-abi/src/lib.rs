@@ -10,7 +10,7 @@
 //!   for the call.
 //! - Every table begins with its size in bytes. Fields are only ever added at its end. A reader uses no field
 //!   beyond the size that it finds.
-//! - An object ([`Exchange`], [`Body`], [`Io`], [`Task`]) is a pointer to a struct whose first word points to
+//! - An object ([`Exchange`], [`Next`], [`Body`], [`Io`], [`Task`]) is a pointer to a struct whose first word points to
 //!   its table. The rest belongs to the side that made it. Only one thread at a time calls its functions, not
 //!   always the same one, and none after its `drop`.
 //! - A `poll_…` function never blocks. When it returns [`PENDING`], it has kept a clone of the waker and
@@ -25,6 +25,8 @@ pub mod names;
 mod object;
 mod plugin;
 mod request;
+#[cfg(feature = "http")]
+pub mod target;
 pub mod task;
 mod value;
 

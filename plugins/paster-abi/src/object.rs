@@ -58,7 +58,8 @@ pub struct Frame {
     pub header_count: usize,
 }
 
-/// A body to read: a request's, made by the host. The reader drops it when it needs no more.
+/// A body to read: a request's, made by the host, or by a middleware for the next part. The reader drops it
+/// when it needs no more.
 #[repr(C)]
 pub struct Body {
     /// Its functions.
@@ -70,7 +71,8 @@ pub struct Body {
 pub struct BodyTable {
     /// Size of this table in bytes.
     pub size_bytes: usize,
-    /// Asks for the next frame. `READY`: `out` is written. `PENDING`: the waker will be woken.
+    /// Asks for the next frame. `READY`: `out` is written. `PENDING`: the waker will be woken. `FAILED` and
+    /// `PANICKED` count as an error frame.
     pub poll_frame: unsafe extern "C" fn(body: *mut Body, waker: *const Waker, out: *mut Frame) -> Status,
     /// Ends it.
     pub drop: unsafe extern "C" fn(body: *mut Body),

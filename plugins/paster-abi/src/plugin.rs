@@ -2,7 +2,7 @@
 
 use core::ffi::{c_int, c_void};
 
-use crate::{Buffer, Exchange, Request, Slice, Status, Task};
+use crate::{Buffer, Exchange, Next, Request, Slice, Status, Task};
 
 /// Level of a log record: an error.
 pub const LOG_ERROR: u32 = 1;
@@ -55,7 +55,7 @@ pub struct Host {
     pub development: u32,
     /// The most detailed `LOG_…` level that is logged.
     pub log_level: u32,
-    /// Name of the app in the config.
+    /// Name of the app in the config; of middleware, `middleware.NAME`.
     pub app: Slice,
     /// Writes a log record.
     pub log: unsafe extern "C" fn(context: *const c_void, record: *const LogRecord),
@@ -72,17 +72,18 @@ pub struct Host {
 }
 
 /// What a plugin exports as `PASTER_PLUGIN`. A function that a plugin does not have is null, but `create`,
-/// `call` and `destroy` are required. `app` is the plugin's own pointer, as `create` wrote it. Any number of
-/// threads may call functions with the same `app` at once.
+/// `destroy` and one of `call` (an application) and `call_middleware` (middleware) are required. `app` is the
+/// plugin's own pointer, as `create` wrote it: an application, or a middleware, which all stacks that name it
+/// share. Any number of threads may call functions with the same `app` at once.
 #[repr(C)]
 pub struct Plugin {
     /// `PASTER_ABI_VERSION`.
     pub abi_version: u32,
     /// Size of this table in bytes when the plugin was built.
     pub size_bytes: u32,
-    /// Name of the application.
+    /// Name of the plugin.
     pub name: Slice,
-    /// Version of the application.
+    /// Version of the plugin.
     pub version: Slice,
     /// Names of the side processes that `run_side` knows.
     pub sides: *const Slice,
@@ -102,7 +103,7 @@ pub struct Plugin {
             error: *mut Buffer,
         ) -> Status,
     >,
-    /// Starts to handle a request; never null. The request is borrowed for this call.
+    /// Starts to handle a request as the application; never null. The request is borrowed for this call.
     pub call: Option<unsafe extern "C" fn(app: *mut c_void, request: *const Request) -> *mut Exchange>,
     /// Starts a health probe. A null task means healthy.
     pub health: Option<unsafe extern "C" fn(app: *mut c_void) -> *mut Task>,
@@ -121,6 +122,17 @@ pub struct Plugin {
     /// Runs the side process `name` on a listening Unix socket until it ends, and returns the exit status.
     /// Called in a separate process, without `create`.
     pub run_side: Option<unsafe extern "C" fn(name: Slice, socket: c_int) -> c_int>,
+    /// Starts to handle a request as middleware; never null. The request is borrowed for this call; `next` is
+    /// the rest of the stack for this request, and belongs to the plugin from then on. Only present if
+    /// `size_bytes` covers it.
+    pub call_middleware: Option<
+        unsafe extern "C" fn(app: *mut c_void, request: *const Request, next: *mut Next) -> *mut Exchange,
+    >,
+}
+
+impl Plugin {
+    /// The smallest table of this version, in bytes: fields after `run_side` may be missing.
+    pub const SMALLEST_BYTES: usize = core::mem::offset_of!(Plugin, run_side) + size_of::<usize>();
 }
 
 // SAFETY: a host's table is read-only, and any thread may call its functions.

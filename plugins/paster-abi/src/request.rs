@@ -1,4 +1,4 @@
-//! A request and its response: the input and output of `call`.
+//! A request and its response: the input and output of `call`, and the rest of the stack for a middleware.
 
 use crate::{Address, Body, Buffer, Frame, Header, Io, LENGTH_UNKNOWN, Slice, Status, Waker};
 
@@ -91,7 +91,7 @@ pub struct Head {
     pub size_bytes: usize,
     /// Status, 100 to 999.
     pub status: u32,
-    /// Header fields, valid until the same thread next calls any function of the plugin.
+    /// Header fields, valid until the same thread next calls any function of the side that wrote the head.
     pub headers: *const Header,
     /// Number of header fields.
     pub header_count: usize,
@@ -110,7 +110,8 @@ pub struct Head {
     pub session: Buffer,
 }
 
-/// One request and its response. The host calls `poll_head` until it is not pending. Then it calls
+/// One request and its response, made by a plugin, or by the host for `NextTable.call`: then the plugin is the
+/// caller. The caller, here the host, calls `poll_head` until it is not pending. Then it calls
 /// `poll_body` until the body ends, or `upgraded` after a response that switches protocols. Then it calls
 /// `drop`. A `drop` before the end means that the client has gone.
 #[repr(C)]
@@ -137,6 +138,39 @@ pub struct ExchangeTable {
     pub upgraded: Option<unsafe extern "C" fn(exchange: *mut Exchange, io: *mut Io)>,
     /// Ends it.
     pub drop: unsafe extern "C" fn(exchange: *mut Exchange),
+}
+
+/// The rest of a stack for one request, made by the host for a middleware, which drops it. It may be dropped
+/// before the exchanges that it has made.
+#[repr(C)]
+pub struct Next {
+    /// Its functions.
+    pub table: *const NextTable,
+}
+
+/// Functions of the rest of a stack.
+#[repr(C)]
+pub struct NextTable {
+    /// Size of this table in bytes.
+    pub size_bytes: usize,
+    /// Passes a request on. The request is borrowed for the call; its body, which may be the one that
+    /// arrived, belongs to the host from then on. The exchange, which is never null, belongs to the plugin: it
+    /// polls and drops it as the host does with the plugin's own, and may return it as its own. Dropping it
+    /// before the end cancels the request. May be called several times, for instance to try again.
+    ///
+    /// The method, target, scheme, authority, header fields, body and these facts are taken from the request:
+    /// `client`, `host`, `host_port`, `script_name`, `user`, `auth_type`, `groups`, `request_id` and
+    /// `REQUEST_SECURE`. The others stay as they arrived. The host corrects `content-length` if the body is
+    /// another one or was begun to be read.
+    ///
+    /// A head with 101, or a 2xx to CONNECT, means that the next part takes the connection over: the
+    /// middleware passes the head on, and its own `upgraded` is not called.
+    pub call: unsafe extern "C" fn(next: *mut Next, request: *const Request) -> *mut Exchange,
+    /// Makes changes in the session before a request is passed on: JSON as in `Head.session`. `FAILED` if there
+    /// is no session, or if it is not such JSON.
+    pub change_session: unsafe extern "C" fn(next: *mut Next, changes: Slice) -> Status,
+    /// Ends it.
+    pub drop: unsafe extern "C" fn(next: *mut Next),
 }
 
 impl Request {

@@ -20,9 +20,9 @@ const HEAD: &str = "/* The C ABI between paster and its plugins. Generated from 
  * - The side that allocates also frees. A PasterBuffer carries its owner's release function; a PasterSlice is
  *   borrowed for the call.
  * - Every table begins with its size in bytes; fields are only ever added at its end. Use no field beyond that size.
- * - An object (PasterExchange, PasterBody, PasterIo, PasterTask) is a pointer to a struct whose first member points
- *   to its table; the rest belongs to the side that made it. Only one thread at a time calls its functions, not always
- *   the same one, and none after its `drop`.
+ * - An object (PasterExchange, PasterNext, PasterBody, PasterIo, PasterTask) is a pointer to a struct whose first
+ *   member points to its table; the rest belongs to the side that made it. Only one thread at a time calls its
+ *   functions, not always the same one, and none after its `drop`.
  * - A `poll_` function never blocks. When it returns PASTER_PENDING, it has kept a clone of the waker and wakes it
  *   when it should be called again.
  * - No C++ exception and no longjmp may cross.
@@ -33,7 +33,8 @@ struct PasterWaker;
 struct PasterBody;
 struct PasterIo;
 struct PasterTask;
-struct PasterExchange;";
+struct PasterExchange;
+struct PasterNext;";
 
 const TRAILER: &str = "#if defined(_WIN32)
 #define PASTER_EXPORT __declspec(dllexport)
@@ -43,6 +44,16 @@ const TRAILER: &str = "#if defined(_WIN32)
 
 /* A PasterSlice for a string literal, in an initializer. */
 #define PASTER_TEXT(literal) { (const uint8_t *)(literal), sizeof(literal) - 1 }
+
+/* A copy of a request, to change it before it is passed to PasterNextTable.call. It borrows what `request` borrows. */
+static inline PasterRequest paster_request_copy(const PasterRequest *request)
+{
+    PasterRequest copy;
+    memset(&copy, 0, sizeof copy);
+    memcpy(&copy, request, request->size_bytes < sizeof copy ? request->size_bytes : sizeof copy);
+    copy.size_bytes = sizeof copy;
+    return copy;
+}
 ";
 
 fn generate() -> String {
@@ -52,7 +63,7 @@ fn generate() -> String {
         cpp_compat: true,
         style: Style::Both,
         include_guard: Some("PASTER_H".into()),
-        sys_includes: ["stddef.h", "stdint.h"].map(str::to_owned).into(),
+        sys_includes: ["stddef.h", "stdint.h", "string.h"].map(str::to_owned).into(),
         no_includes: true,
         header: Some(HEAD.into()),
         after_includes: Some(FORWARD.into()),

@@ -10,6 +10,8 @@ fn no_field_of_version_1_moves() {
     assert_eq!(ABI_VERSION, 1, "a new version has a layout of its own");
     let last = [
         ("Plugin", offset_of!(Plugin, run_side), 136),
+        ("Plugin", offset_of!(Plugin, call_middleware), 144),
+        ("NextTable", offset_of!(NextTable, drop), 24),
         ("Host", offset_of!(Host, side_process), 72),
         ("Host", offset_of!(Host, announce), 80),
         ("Request", offset_of!(Request, protocol), 216),
@@ -29,6 +31,7 @@ fn no_field_of_version_1_moves() {
     for (table, found, expected) in last {
         assert_eq!(found, expected, "the last field of {table}");
     }
+    assert_eq!(Plugin::SMALLEST_BYTES, 144, "the first table of version 1");
     // Types without a size field never change.
     let whole = [
         ("Slice", size_of::<Slice>(), 16),

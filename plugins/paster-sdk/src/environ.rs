@@ -111,6 +111,92 @@ impl Environ {
         }
     }
 
+    /// Writes the facts into a request that a middleware passes on. The request borrows from here.
+    pub(crate) fn write(&self, request: &mut abi::Request) {
+        let text = |index| abi::Slice::new(self.part(index).as_bytes());
+        request.client = self.client;
+        request.peer = self.peer;
+        request.host_port = self.port;
+        request.flags = if self.secure { abi::REQUEST_SECURE } else { 0 };
+        request.host = text(0);
+        request.listen = text(1);
+        request.script_name = text(2);
+        request.server = text(3);
+        request.user = text(4);
+        request.auth_type = text(5);
+        request.request_id = text(6);
+        request.groups = text(7);
+    }
+
+    /// Replaces texts, by their index in [`Environ::texts`].
+    fn replace(&mut self, new: &[(usize, &str)]) {
+        let mut text = Vec::with_capacity(self.text.len());
+        let mut ends = [0; TEXTS];
+        for (index, end) in ends.iter_mut().enumerate() {
+            let part =
+                new.iter().find(|(at, _)| *at == index).map_or_else(|| self.part(index), |(_, part)| part);
+            text.extend_from_slice(part.as_bytes());
+            *end = text.len() as u32;
+        }
+        (self.text, self.ends) = (text.into(), ends);
+    }
+
+    /// Sets the client's address, for the parts that a middleware passes the request to.
+    pub fn set_client(&mut self, client: Option<IpAddr>) {
+        self.client = client.map_or(abi::Address::NONE, |client| abi::Address::new(client, 0));
+    }
+
+    /// Sets the effective host, without the port, and the port. The host refuses a request with a host that is not valid.
+    pub fn set_host(&mut self, host: &str, port: Option<u16>) {
+        self.replace(&[(0, host)]);
+        self.port = port.unwrap_or(0);
+    }
+
+    /// Sets whether the client's connection is TLS.
+    pub fn set_secure(&mut self, secure: bool) {
+        self.secure = secure;
+    }
+
+    /// Sets the prefix that was removed from the path. A middleware that sets it changes the path of the request too.
+    pub fn set_script_name(&mut self, prefix: &str) {
+        self.replace(&[(2, prefix)]);
+    }
+
+    /// Sets the authenticated user, and how it authenticated, such as `Basic`. `None` if nobody did.
+    ///
+    /// ```
+    /// use http::{Request, Response, StatusCode};
+    /// use paster_sdk::{Body, BoxError, Environ, Next};
+    ///
+    /// async fn authenticate(mut request: Request<Body>, next: Next) -> Result<Response<Body>, BoxError> {
+    ///     if request.headers().get("x-token").is_none_or(|token| token != "secret") {
+    ///         let mut response = Response::new("who are you?".into());
+    ///         *response.status_mut() = StatusCode::UNAUTHORIZED;
+    ///         return Ok(response);
+    ///     }
+    ///     if let Some(environ) = request.extensions_mut().get_mut::<Environ>() {
+    ///         environ.set_user(Some("ann"), "Token");
+    ///     }
+    ///     next.run(request).await
+    /// }
+    /// # let _ = paster_sdk::Middleware::from_fn(authenticate);
+    /// ```
+    pub fn set_user(&mut self, user: Option<&str>, auth_type: &str) {
+        let auth_type = if user.is_some() { auth_type } else { "" };
+        self.replace(&[(4, user.unwrap_or("")), (5, auth_type), (7, "")]);
+    }
+
+    /// Sets the groups of the user. Empty names, and names with a comma, are left out.
+    pub fn set_groups<'a>(&mut self, groups: impl IntoIterator<Item = &'a str>) {
+        let groups = groups.into_iter().filter(|group| !group.is_empty() && !group.contains(','));
+        self.replace(&[(7, &groups.collect::<Vec<_>>().join(","))]);
+    }
+
+    /// Sets the request's id.
+    pub fn set_request_id(&mut self, id: &str) {
+        self.replace(&[(6, id)]);
+    }
+
     fn part(&self, index: usize) -> &str {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
         std::str::from_utf8(&self.text[start..self.ends[index] as usize]).unwrap_or_default()

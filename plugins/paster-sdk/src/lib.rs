@@ -1,4 +1,4 @@
-//! Turns an axum `Router` or any tower `Service` into a paster plugin.
+//! Turns an axum `Router`, any tower `Service` or any tower `Layer` into a paster plugin.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -30,6 +30,8 @@
 //! - After a panic in a handler the host responds with 500; a panic in the middle of a body leaves the
 //!   response unfinished. Both are logged and counted. This needs `panic = "unwind"`, cargo's default.
 //! - `tracing` events go to the host's log.
+//! - A plugin with [`Middleware`] wraps the apps of others: `paster_sdk::plugin! { settings: (), middleware: create }`,
+//!   then `use = "plugin"` in a table `[middleware.NAME]`.
 //! - [`mod@test`] calls an application within the process of its tests.
 
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
@@ -41,6 +43,7 @@ pub mod border;
 mod environ;
 mod host;
 mod log;
+mod middleware;
 mod session;
 pub mod test;
 #[cfg(feature = "axum")]
@@ -50,6 +53,7 @@ pub use app::App;
 pub use body::Body;
 pub use environ::{ClientCertificate, Environ};
 pub use host::Host;
+pub use middleware::{Middleware, Next, NextError, NextFuture};
 #[doc(hidden)]
 pub use paster_abi as abi;
 pub use session::Session;
@@ -66,7 +70,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// - `settings`: a type with `serde::Deserialize` and `schemars::JsonSchema`. Its schema is exported, and the
 ///   host checks the config against it. `()` if there are no settings.
-/// - `create`: `async fn(Settings, Host) -> Result<App, BoxError>`.
+/// - `create`: `async fn(Settings, Host) -> Result<App, BoxError>`; or `middleware`:
+///   `async fn(Settings, Host) -> Result<Middleware, BoxError>`.
 /// - `side`, optional: main functions of side processes by name,
 ///   `fn(std::os::unix::net::UnixListener) -> i32`. They run in a separate process, without `create`, and
 ///   return its exit status.
@@ -75,14 +80,28 @@ macro_rules! plugin {
     (
         settings: $settings:ty,
         create: $create:expr
-        $(, side: { $($name:literal => $main:expr),* $(,)? })?
+        $(, side: $side:tt)?
         $(,)?
+    ) => {
+        $crate::plugin! { @ $crate::App, $settings, $create $(, $side)? }
+    };
+    (
+        settings: $settings:ty,
+        middleware: $create:expr
+        $(, side: $side:tt)?
+        $(,)?
+    ) => {
+        $crate::plugin! { @ $crate::Middleware, $settings, $create $(, $side)? }
+    };
+    (
+        @ $made:ty, $settings:ty, $create:expr $(, { $($name:literal => $main:expr),* $(,)? })?
     ) => {
         const _: () = {
             struct Definition;
 
             impl $crate::border::Definition for Definition {
                 type Settings = $settings;
+                type Made = $made;
                 const SIDES: &'static [(
                     &'static str,
                     fn(::std::os::unix::net::UnixListener) -> i32,
@@ -90,7 +109,7 @@ macro_rules! plugin {
                 fn create(
                     settings: $settings,
                     host: $crate::Host,
-                ) -> impl ::std::future::Future<Output = ::std::result::Result<$crate::App, $crate::BoxError>> + Send
+                ) -> impl ::std::future::Future<Output = ::std::result::Result<$made, $crate::BoxError>> + Send
                 {
                     $create(settings, host)
                 }

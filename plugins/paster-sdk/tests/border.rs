@@ -36,6 +36,7 @@ struct Plugin;
 
 impl Definition for Plugin {
     type Settings = Settings;
+    type Made = App;
     const SIDES: &'static [Side] = &[];
     async fn create(settings: Settings, host: Host) -> Result<App, BoxError> {
         let saved = host.saved_state().map(<[u8]>::to_vec).unwrap_or_default();

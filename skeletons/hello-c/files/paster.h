@@ -13,9 +13,9 @@
  * - The side that allocates also frees. A PasterBuffer carries its owner's release function; a PasterSlice is
  *   borrowed for the call.
  * - Every table begins with its size in bytes; fields are only ever added at its end. Use no field beyond that size.
- * - An object (PasterExchange, PasterBody, PasterIo, PasterTask) is a pointer to a struct whose first member points
- *   to its table; the rest belongs to the side that made it. Only one thread at a time calls its functions, not always
- *   the same one, and none after its `drop`.
+ * - An object (PasterExchange, PasterNext, PasterBody, PasterIo, PasterTask) is a pointer to a struct whose first
+ *   member points to its table; the rest belongs to the side that made it. Only one thread at a time calls its
+ *   functions, not always the same one, and none after its `drop`.
  * - A `poll_` function never blocks. When it returns PASTER_PENDING, it has kept a clone of the waker and wakes it
  *   when it should be called again.
  * - No C++ exception and no longjmp may cross.
@@ -26,12 +26,14 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct PasterWaker;
 struct PasterBody;
 struct PasterIo;
 struct PasterTask;
 struct PasterExchange;
+struct PasterNext;
 
 /*
  Version of the ABI. Raised by any change other than adding fields at the end of a table.
@@ -274,7 +276,8 @@ typedef struct PasterBodyTable {
      */
     size_t size_bytes;
     /*
-     Asks for the next frame. `READY`: `out` is written. `PENDING`: the waker will be woken.
+     Asks for the next frame. `READY`: `out` is written. `PENDING`: the waker will be woken. `FAILED` and
+     `PANICKED` count as an error frame.
      */
     PasterStatus (*poll_frame)(struct PasterBody *body,
                                const struct PasterWaker *waker,
@@ -286,7 +289,8 @@ typedef struct PasterBodyTable {
 } PasterBodyTable;
 
 /*
- A body to read: a request's, made by the host. The reader drops it when it needs no more.
+ A body to read: a request's, made by the host, or by a middleware for the next part. The reader drops it
+ when it needs no more.
  */
 typedef struct PasterBody {
     /*
@@ -525,7 +529,7 @@ typedef struct PasterHead {
      */
     uint32_t status;
     /*
-     Header fields, valid until the same thread next calls any function of the plugin.
+     Header fields, valid until the same thread next calls any function of the side that wrote the head.
      */
     const struct PasterHeader *headers;
     /*
@@ -591,7 +595,8 @@ typedef struct PasterExchangeTable {
 } PasterExchangeTable;
 
 /*
- One request and its response. The host calls `poll_head` until it is not pending. Then it calls
+ One request and its response, made by a plugin, or by the host for `NextTable.call`: then the plugin is the
+ caller. The caller, here the host, calls `poll_head` until it is not pending. Then it calls
  `poll_body` until the body ends, or `upgraded` after a response that switches protocols. Then it calls
  `drop`. A `drop` before the end means that the client has gone.
  */
@@ -601,6 +606,51 @@ typedef struct PasterExchange {
      */
     const struct PasterExchangeTable *table;
 } PasterExchange;
+
+/*
+ Functions of the rest of a stack.
+ */
+typedef struct PasterNextTable {
+    /*
+     Size of this table in bytes.
+     */
+    size_t size_bytes;
+    /*
+     Passes a request on. The request is borrowed for the call; its body, which may be the one that
+     arrived, belongs to the host from then on. The exchange, which is never null, belongs to the plugin: it
+     polls and drops it as the host does with the plugin's own, and may return it as its own. Dropping it
+     before the end cancels the request. May be called several times, for instance to try again.
+
+     The method, target, scheme, authority, header fields, body and these facts are taken from the request:
+     `client`, `host`, `host_port`, `script_name`, `user`, `auth_type`, `groups`, `request_id` and
+     `REQUEST_SECURE`. The others stay as they arrived. The host corrects `content-length` if the body is
+     another one or was begun to be read.
+
+     A head with 101, or a 2xx to CONNECT, means that the next part takes the connection over: the
+     middleware passes the head on, and its own `upgraded` is not called.
+     */
+    struct PasterExchange *(*call)(struct PasterNext *next, const struct PasterRequest *request);
+    /*
+     Makes changes in the session before a request is passed on: JSON as in `Head.session`. `FAILED` if there
+     is no session, or if it is not such JSON.
+     */
+    PasterStatus (*change_session)(struct PasterNext *next, struct PasterSlice changes);
+    /*
+     Ends it.
+     */
+    void (*drop)(struct PasterNext *next);
+} PasterNextTable;
+
+/*
+ The rest of a stack for one request, made by the host for a middleware, which drops it. It may be dropped
+ before the exchanges that it has made.
+ */
+typedef struct PasterNext {
+    /*
+     Its functions.
+     */
+    const struct PasterNextTable *table;
+} PasterNext;
 
 /*
  One field of a log record.
@@ -671,7 +721,7 @@ typedef struct PasterHost {
      */
     uint32_t log_level;
     /*
-     Name of the app in the config.
+     Name of the app in the config; of middleware, `middleware.NAME`.
      */
     struct PasterSlice app;
     /*
@@ -700,8 +750,9 @@ typedef struct PasterHost {
 
 /*
  What a plugin exports as `PASTER_PLUGIN`. A function that a plugin does not have is null, but `create`,
- `call` and `destroy` are required. `app` is the plugin's own pointer, as `create` wrote it. Any number of
- threads may call functions with the same `app` at once.
+ `destroy` and one of `call` (an application) and `call_middleware` (middleware) are required. `app` is the
+ plugin's own pointer, as `create` wrote it: an application, or a middleware, which all stacks that name it
+ share. Any number of threads may call functions with the same `app` at once.
  */
 typedef struct PasterPlugin {
     /*
@@ -713,11 +764,11 @@ typedef struct PasterPlugin {
      */
     uint32_t size_bytes;
     /*
-     Name of the application.
+     Name of the plugin.
      */
     struct PasterSlice name;
     /*
-     Version of the application.
+     Version of the plugin.
      */
     struct PasterSlice version;
     /*
@@ -743,7 +794,7 @@ typedef struct PasterPlugin {
                            void **app,
                            struct PasterBuffer *error);
     /*
-     Starts to handle a request; never null. The request is borrowed for this call.
+     Starts to handle a request as the application; never null. The request is borrowed for this call.
      */
     struct PasterExchange *(*call)(void *app, const struct PasterRequest *request);
     /*
@@ -779,6 +830,14 @@ typedef struct PasterPlugin {
      Called in a separate process, without `create`.
      */
     int (*run_side)(struct PasterSlice name, int socket);
+    /*
+     Starts to handle a request as middleware; never null. The request is borrowed for this call; `next` is
+     the rest of the stack for this request, and belongs to the plugin from then on. Only present if
+     `size_bytes` covers it.
+     */
+    struct PasterExchange *(*call_middleware)(void *app,
+                                              const struct PasterRequest *request,
+                                              struct PasterNext *next);
 } PasterPlugin;
 
 /*
@@ -811,3 +870,13 @@ typedef struct PasterPlugin {
 
 /* A PasterSlice for a string literal, in an initializer. */
 #define PASTER_TEXT(literal) { (const uint8_t *)(literal), sizeof(literal) - 1 }
+
+/* A copy of a request, to change it before it is passed to PasterNextTable.call. It borrows what `request` borrows. */
+static inline PasterRequest paster_request_copy(const PasterRequest *request)
+{
+    PasterRequest copy;
+    memset(&copy, 0, sizeof copy);
+    memcpy(&copy, request, request->size_bytes < sizeof copy ? request->size_bytes : sizeof copy);
+    copy.size_bytes = sizeof copy;
+    return copy;
+}

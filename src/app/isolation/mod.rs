@@ -27,6 +27,7 @@ use crate::body::App;
 use crate::config::{Config, ConfigAddress, PathAccess, Table};
 use crate::context::ProcessAddress;
 use crate::error::{Error, Result};
+use crate::plugin::MIDDLEWARE_PREFIX;
 
 /// The key `isolation` of an `[app.NAME]` table.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -124,7 +125,10 @@ pub fn isolated_spec(
     let Some(options) = read(table)?.filter(|_| is_isolated(table).unwrap_or(false)) else { return Ok(None) };
     let libraries: BTreeMap<_, _> = libraries
         .iter()
-        .filter(|(name, _)| apps.contains(*name))
+        .filter(|(name, _)| match name.strip_prefix(MIDDLEWARE_PREFIX) {
+            Some(middleware) => own.table("middleware", middleware).is_some(),
+            None => apps.contains(*name),
+        })
         .map(|(a, b)| (a.clone(), b.clone()))
         .collect();
     let tables = |section: &str| own.tree().get(section).cloned().unwrap_or(Value::Null);

@@ -34,10 +34,11 @@ pub(super) use self::tornado::entry as tornado;
 pub(super) use self::wsgi::WsgiOptions;
 use super::process::{self, PoolLimits, ProcessLimits, ProcessSpec};
 use super::upstream::{check_variables, duration};
-use super::{AppKind, Builder, PluginLibrary, PluginSource};
+use super::{AppKind, Builder};
 use crate::body::App;
 use crate::config::Table;
 use crate::error::{Error, Errors, Result};
+use crate::plugin::{PluginLibrary, PluginSource};
 use crate::registry::Entry;
 
 /// What the interpreter runs: it loads the library, which does the rest.

@@ -1,4 +1,4 @@
-//! Builds the libraries of plugin apps: front-end steps, cargo, a private copy named by its content.
+//! Builds the libraries of plugins, apps and middleware: front-end steps, cargo, a private copy named by its content.
 //!
 //! A library that is known to be fresh is not built again, without even asking cargo (`stamp`).
 
@@ -17,9 +17,11 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::app::{AppKind, PluginLibrary, PluginSource};
+use crate::app::AppKind;
 use crate::config::{Config, Table};
 use crate::error::{Error, Errors, Origin};
+use crate::middleware::MiddlewareKind;
+use crate::plugin::{MIDDLEWARE_PREFIX, PluginLibrary, PluginSource};
 pub use stamp::files;
 use types::LibrarySource;
 pub use types::{Inputs, Listener, Progress, Speed};
@@ -29,7 +31,7 @@ pub use types::{Inputs, Listener, Progress, Speed};
 pub struct Failure {
     /// Every fault.
     pub faults: Vec<Error>,
-    /// The libraries that are available anyway, by the app's name.
+    /// The libraries that are available anyway, by the app's name, or `middleware.NAME`.
     pub built: BTreeMap<String, PathBuf>,
 }
 
@@ -39,7 +41,22 @@ impl From<Failure> for Errors {
     }
 }
 
-/// Builds the libraries of `config`'s plugin apps and copies them. Without `copies`, returns the original
+/// The tables that may run a library, with the names that [`Context::libraries`](crate::context::Context::libraries) has for
+/// them: that of an app, and `middleware.NAME`.
+fn tables(config: &Config) -> impl Iterator<Item = (String, Table)> {
+    ["app", "middleware"].into_iter().flat_map(move |section| {
+        let prefix = if section == "app" { "" } else { MIDDLEWARE_PREFIX };
+        let table = move |name: &str| Some((format!("{prefix}{name}"), config.table(section, name)?));
+        config.names(section).into_iter().filter_map(table)
+    })
+}
+
+/// Whether a plugin of `config` needs a library.
+pub fn any(config: &Config) -> bool {
+    tables(config).any(|(_, table)| runs_library(&table))
+}
+
+/// Builds the libraries of `config`'s plugins and copies them. Without `copies`, returns the original
 /// paths, for a process that ends soon.
 ///
 /// Also returns the inputs after a failure, as far as they are known, so that a fix is noticed.
@@ -53,8 +70,7 @@ pub async fn libraries(
     let mut faults = Vec::new();
     let mut found = BTreeMap::new();
     let mut done: BTreeMap<LibrarySource, Option<PathBuf>> = BTreeMap::new();
-    for name in config.names("app") {
-        let Some(table) = config.table("app", name) else { continue };
+    for (name, table) in tables(config) {
         let (source, origin) = match source(&table, speed) {
             Ok(Some(found)) => found,
             Ok(None) => continue, // it runs none, or `assemble` reports the table's fault
@@ -64,7 +80,7 @@ pub async fn libraries(
             }
         };
         if let Some(copy) = done.get(&source) {
-            found.extend(copy.clone().map(|copy| (name.to_owned(), copy)));
+            found.extend(copy.clone().map(|copy| (name, copy)));
             continue;
         }
         let library = match &source {
@@ -73,7 +89,7 @@ pub async fn libraries(
                 Ok(path.clone())
             }
             LibrarySource::Crate { manifest, profile } => {
-                let tell = |progress| listener(name, progress);
+                let tell = |progress| listener(&name, progress);
                 let (made_from, library) = build(manifest, profile, speed, &tell).await;
                 inputs.extend(made_from);
                 library
@@ -87,7 +103,7 @@ pub async fn libraries(
         });
         match copy {
             Ok(copy) => {
-                found.insert(name.to_owned(), copy.clone());
+                found.insert(name, copy.clone());
                 done.insert(source, Some(copy));
             }
             Err(wrong) => {
@@ -102,9 +118,9 @@ pub async fn libraries(
 /// What is known about the libraries of a config without building any.
 #[derive(Debug, Default)]
 pub struct Built {
-    /// The libraries that are available, by app.
+    /// The libraries that are available, by the app's name, or `middleware.NAME`.
     pub libraries: BTreeMap<String, PathBuf>,
-    /// The plugin apps whose crate is not built or has changed since.
+    /// The plugins whose crate is not built or has changed since.
     pub missing: Vec<String>,
     /// Notes about crates.
     pub notes: Vec<String>,
@@ -116,8 +132,7 @@ pub struct Built {
 pub fn built(config: &Config) -> Built {
     let mut built = Built::default();
     let mut manifests = BTreeSet::new();
-    for name in config.names("app") {
-        let Some(table) = config.table("app", name) else { continue };
+    for (name, table) in tables(config) {
         if !runs_library(&table) {
             continue;
         }
@@ -139,8 +154,8 @@ pub fn built(config: &Config) -> Built {
             }
         }
         match library {
-            Some(library) => drop(built.libraries.insert(name.to_owned(), library)),
-            None => built.missing.push(name.to_owned()),
+            Some(library) => drop(built.libraries.insert(name, library)),
+            None => built.missing.push(name),
         }
     }
     for manifest in manifests {
@@ -152,12 +167,18 @@ pub fn built(config: &Config) -> Built {
     built
 }
 
-/// Where the library that the app of `table` runs is found or built.
+/// Where the library that the plugin of `table` runs is found or built.
 /// # Errors
 /// A crate or library that does not exist.
 fn source(table: &Table, speed: Speed) -> Result<Option<(LibrarySource, Option<Origin>)>, Error> {
-    let Ok(entry) = AppKind::of(table) else { return Ok(None) };
-    let Some(PluginLibrary { source, profile, origin }) = entry.kind.library(table)? else { return Ok(None) };
+    let library = if is_middleware(table) {
+        let Ok(entry) = MiddlewareKind::of(table) else { return Ok(None) };
+        entry.kind.library(table)?
+    } else {
+        let Ok(entry) = AppKind::of(table) else { return Ok(None) };
+        entry.kind.library(table)?
+    };
+    let Some(PluginLibrary { source, profile, origin }) = library else { return Ok(None) };
     let profile = profile.unwrap_or_else(|| {
         let usual = match speed {
             Speed::Development => "dev",
@@ -175,9 +196,16 @@ fn source(table: &Table, speed: Speed) -> Result<Option<(LibrarySource, Option<O
     Ok(Some((source, origin)))
 }
 
-/// Whether the app of `table` runs code from a dynamic library.
+/// Whether the app or middleware of `table` runs code from a dynamic library.
 pub fn runs_library(table: &Table) -> bool {
-    AppKind::of(table).is_ok_and(|entry| entry.kind.runs_library())
+    match is_middleware(table) {
+        true => MiddlewareKind::of(table).is_ok_and(|entry| entry.kind.runs_library()),
+        false => AppKind::of(table).is_ok_and(|entry| entry.kind.runs_library()),
+    }
+}
+
+fn is_middleware(table: &Table) -> bool {
+    table.path().to_string().starts_with(MIDDLEWARE_PREFIX)
 }
 
 /// Builds the library of the crate at `manifest` unless it is fresh.

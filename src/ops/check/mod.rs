@@ -25,7 +25,7 @@ use crate::ops::sections::process::Process;
 use crate::ops::sections::program;
 use crate::ops::sections::task;
 use crate::ops::serve::check_user;
-use crate::plugin::Library;
+use crate::plugin::{Library, MIDDLEWARE_PREFIX};
 pub use fix::fix;
 pub use ports::TakenAddress;
 
@@ -42,7 +42,7 @@ pub struct Checked {
     pub resources: Vec<String>,
     /// All files that were read.
     pub files: Vec<PathBuf>,
-    /// The plugins that were loaded, by app.
+    /// The plugins that were loaded, by the name of their app, or `middleware.NAME`.
     pub plugins: BTreeMap<String, CheckedPlugin>,
     /// Addresses at which other processes listen.
     pub taken: Vec<TakenAddress>,
@@ -132,6 +132,11 @@ pub fn check(sources: &Sources, online: bool) -> Result<Checked> {
             .missing
             .iter()
             .map(|name| {
+                if name.starts_with(MIDDLEWARE_PREFIX) {
+                    return format!(
+                        "the settings of `[{name}]` are not checked: its plugin is not built yet"
+                    );
+                }
                 let table = config.table("app", name);
                 match table
                     .is_some_and(|table| AppKind::of(&table).is_ok_and(|entry| entry.kind.has_processes()))
@@ -160,6 +165,9 @@ pub fn check(sources: &Sources, online: bool) -> Result<Checked> {
 /// What the libraries of plugins say about themselves.
 fn plugins(config: &Config, libraries: &BTreeMap<String, PathBuf>) -> BTreeMap<String, CheckedPlugin> {
     let is_plugin = |name: &str| {
+        if name.starts_with(MIDDLEWARE_PREFIX) {
+            return true;
+        }
         let table = config.table("app", name);
         table.is_some_and(|table| AppKind::of(&table).is_ok_and(|entry| !entry.kind.has_processes()))
     };

@@ -93,7 +93,7 @@ async fn load(told: IsolatedSettings, threads: &tokio::runtime::Runtime) -> Resu
         let probed = instance.clone();
         let probe = threads.spawn(async move { probed.health().await });
         let health = probe.await.unwrap_or_else(|panic| Err(panic.to_string()));
-        health.map_err(|why| Error::new(format!("app `{}` is not healthy: {why}", instance.name())))?;
+        health.map_err(|why| Error::new(format!("{} is not healthy: {why}", instance.noun())))?;
     }
     Ok((app, instances))
 }

@@ -59,7 +59,11 @@ fn wrap(options: &str, kind: &str, app: App) -> App {
     let folder = folder(&[("server.toml", &format!("[middleware.m]\nuse = \"{kind}\"\n{options}"))]);
     let table = load(folder.path()).unwrap().table("middleware", "m").unwrap();
     let context = &Context::alone(false);
-    let mut builder =
-        MiddlewareBuilder { context, app: "main", resolve: &mut |name, _| panic!("no app `{name}`") };
+    let mut builder = MiddlewareBuilder {
+        context,
+        app: "main",
+        resolve: &mut |name, _| panic!("no app `{name}`"),
+        instances: &std::cell::RefCell::default(),
+    };
     entry.kind.build(&table, &mut builder, app).unwrap()
 }

@@ -89,8 +89,12 @@ fn wrapped(options: &str, db: Option<Arc<dyn Store>>, app: App) -> App {
     let mut stores = Stores::default();
     stores.add("db", db);
     let context = &Context { stores, ..Context::alone(false) };
-    let mut builder =
-        MiddlewareBuilder { context, app: "main", resolve: &mut |name, _| panic!("no app `{name}`") };
+    let mut builder = MiddlewareBuilder {
+        context,
+        app: "main",
+        resolve: &mut |name, _| panic!("no app `{name}`"),
+        instances: &std::cell::RefCell::default(),
+    };
     entry.kind.build(&table, &mut builder, app).unwrap()
 }
 

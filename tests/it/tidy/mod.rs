@@ -42,7 +42,10 @@ fn place(module: &str) -> Option<(usize, usize)> {
 /// Whether one top module may import another.
 fn may_import(from: &str, to: &str) -> bool {
     let (Some(above), Some(below)) = (place(from), place(to)) else { return true };
-    from == to || (from, to) == ("app", "plugin") || below.0 < above.0 || (above.0 < 2 && below < above)
+    from == to
+        || [("app", "plugin"), ("middleware", "plugin")].contains(&(from, to))
+        || below.0 < above.0
+        || (above.0 < 2 && below < above)
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

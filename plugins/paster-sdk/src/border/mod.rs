@@ -2,7 +2,9 @@
 //! here and where foreign objects are wrapped. Used by [`plugin!`](crate::plugin!) and
 //! [`test`](mod@crate::test).
 
+mod body;
 pub(crate) mod exchange;
+pub(crate) mod next;
 pub(crate) mod runtime;
 mod task;
 mod tasks;
@@ -18,11 +20,14 @@ use std::sync::Arc;
 
 use paster_abi as abi;
 use paster_abi::http::{Trust, read_head};
+use paster_abi::target::read_uri;
 
+use self::next::NextHandle;
+use self::sealed::{Sealed, Split};
 use crate::app::{App, Call, Hooks};
 use crate::environ::Environ;
 use crate::host::{Host, Phase};
-use crate::{Body, BoxError, Session, log};
+use crate::{Body, BoxError, Middleware, Session, log};
 
 /// Name and main function of a side process.
 pub type Side = (&'static str, fn(UnixListener) -> i32);
@@ -33,8 +38,64 @@ pub trait Definition: 'static {
     type Settings: serde::de::DeserializeOwned + schemars::JsonSchema + Send + 'static;
     /// The names and main functions of its side processes.
     const SIDES: &'static [Side];
-    /// Creates the application.
-    fn create(settings: Self::Settings, host: Host) -> impl Future<Output = Result<App, BoxError>> + Send;
+    /// What it makes: [`App`] or [`Middleware`].
+    type Made: Part;
+    /// Creates the application or the middleware.
+    fn create(
+        settings: Self::Settings,
+        host: Host,
+    ) -> impl Future<Output = Result<Self::Made, BoxError>> + Send;
+}
+
+/// What a plugin can make.
+pub trait Part: Sealed {
+    #[doc(hidden)]
+    const CALL: Option<CallApp>;
+    #[doc(hidden)]
+    const CALL_MIDDLEWARE: Option<CallMiddleware>;
+}
+
+type CallApp = unsafe extern "C" fn(*mut c_void, *const abi::Request) -> *mut abi::Exchange;
+type CallMiddleware =
+    unsafe extern "C" fn(*mut c_void, *const abi::Request, *mut abi::Next) -> *mut abi::Exchange;
+
+mod sealed {
+    use std::sync::Arc;
+
+    use crate::app::{Call, Hooks};
+
+    /// What handles requests, and the hooks.
+    pub struct Split {
+        pub(crate) call: Arc<dyn Call>,
+        pub(crate) hooks: Hooks,
+    }
+
+    /// What a part consists of.
+    pub trait Sealed {
+        fn split(self) -> Split;
+    }
+}
+
+impl Sealed for App {
+    fn split(self) -> Split {
+        Split { call: self.call, hooks: self.hooks }
+    }
+}
+
+impl Part for App {
+    const CALL: Option<CallApp> = Some(call);
+    const CALL_MIDDLEWARE: Option<CallMiddleware> = None;
+}
+
+impl Sealed for Middleware {
+    fn split(self) -> Split {
+        Split { call: self.call, hooks: self.hooks }
+    }
+}
+
+impl Part for Middleware {
+    const CALL: Option<CallApp> = None;
+    const CALL_MIDDLEWARE: Option<CallMiddleware> = Some(call_middleware);
 }
 
 /// The table to export.
@@ -52,7 +113,7 @@ pub const fn table<D: Definition>(
         side_count: sides.len(),
         settings_schema: Some(settings_schema::<D>),
         create: Some(create::<D>),
-        call: Some(call),
+        call: D::Made::CALL,
         health: Some(health),
         save_state: Some(save_state),
         retire: Some(retire),
@@ -61,10 +122,11 @@ pub const fn table<D: Definition>(
         list_tasks: Some(tasks::list),
         run_task: Some(tasks::run),
         run_side: Some(run_side::<D>),
+        call_middleware: D::Made::CALL_MIDDLEWARE,
     }
 }
 
-/// An application, as the host holds it.
+/// An application or a middleware, as the host holds it.
 pub(crate) struct Instance {
     pub(crate) call: Arc<dyn Call>,
     pub(crate) hooks: Hooks,
@@ -120,7 +182,8 @@ unsafe extern "C" fn create<D: Definition>(
         log::to_host(host);
         let settings = settings::<D::Settings>(json)?;
         let host = Host::new(host, saved);
-        let App { call, hooks } = runtime::start()?.block_on(D::create(settings, host.clone()))?;
+        let made = runtime::start()?.block_on(D::create(settings, host.clone()))?;
+        let Split { call, hooks } = made.split();
         Ok(Box::into_raw(Box::new(Instance { call, hooks, host })))
     }));
     let (status, text) = match made {
@@ -151,6 +214,26 @@ unsafe fn with<T>(app: *mut c_void, f: impl FnOnce(&Instance) -> T) -> Option<T>
 /// # Safety
 /// `app` must be an [`Instance`], and `request` a live request whose body the callee owns.
 pub(crate) unsafe extern "C" fn call(app: *mut c_void, request: *const abi::Request) -> *mut abi::Exchange {
+    // SAFETY: guaranteed by the caller.
+    unsafe { handle(app, request, std::ptr::null_mut()) }
+}
+
+/// # Safety
+/// As [`call`]; `next` must be an object that the callee owns.
+pub(crate) unsafe extern "C" fn call_middleware(
+    app: *mut c_void,
+    request: *const abi::Request,
+    next: *mut abi::Next,
+) -> *mut abi::Exchange {
+    // SAFETY: guaranteed by the caller.
+    unsafe { handle(app, request, next) }
+}
+
+/// Starts to handle a request.
+///
+/// # Safety
+/// As [`call`]; `next` must be null, or an object that the callee owns.
+unsafe fn handle(app: *mut c_void, request: *const abi::Request, next: *mut abi::Next) -> *mut abi::Exchange {
     let mut room = None;
     // SAFETY: the host passes a live request, and we own its body.
     let (raw, body) = unsafe {
@@ -164,8 +247,21 @@ pub(crate) unsafe extern "C" fn call(app: *mut c_void, request: *const abi::Requ
         // SAFETY: the request lives for the call.
         let mut parts = match unsafe { head(raw) } {
             Ok(parts) => parts,
-            Err(fault) => return exchange::failed(fault),
+            Err(fault) => {
+                if !next.is_null() {
+                    // SAFETY: we own the object, and it ends here, once.
+                    unsafe { ((*(*next).table).drop)(next) }
+                }
+                return exchange::failed(fault);
+            }
         };
+        if !next.is_null()
+            && let Some(environ) = parts.extensions.get::<Environ>().cloned()
+        {
+            // SAFETY: the host hands the object over.
+            let handle = unsafe { NextHandle::of(next, environ) };
+            parts.extensions.insert(handle);
+        }
         let mut upgrade = None;
         if raw.flags & abi::REQUEST_UPGRADABLE != 0
             && let Some((prepared, on_upgrade)) = upgrade::Upgrade::prepare()
@@ -202,7 +298,7 @@ unsafe fn head(raw: &abi::Request) -> Result<http::request::Parts, String> {
         let (mut text, headers) = read_head(&texts, raw.headers, raw.header_count, Trust::Values)?;
         let target = text.split_off(text.len() - raw.target.len);
         parts.headers = headers;
-        parts.uri = uri(raw, target).map_err(|error| format!("the request's target: {error}"))?;
+        parts.uri = read_uri(raw, target).map_err(|error| format!("the request's target: {error}"))?;
         parts.extensions.insert(Environ::of(raw, text));
         if raw.session.len > 0 {
             let session =
@@ -215,33 +311,6 @@ unsafe fn head(raw: &abi::Request) -> Result<http::request::Parts, String> {
             parts.extensions.insert(protocol);
         }
         Ok(parts)
-    }
-}
-
-/// Reads the target of a request.
-///
-/// # Safety
-/// Its slices must live for the call.
-unsafe fn uri(raw: &abi::Request, target: bytes::Bytes) -> Result<http::Uri, http::Error> {
-    // SAFETY: guaranteed by the caller, for all slices below.
-    unsafe {
-        let target = match &target[..] {
-            [] => None,
-            [b'/'] => Some(http::uri::PathAndQuery::from_static("/")),
-            _ => Some(http::uri::PathAndQuery::from_maybe_shared(target)?),
-        };
-        if let (0, 0, Some(target)) = (raw.scheme.len, raw.authority.len, &target) {
-            return Ok(target.clone().into());
-        }
-        let mut parts = http::uri::Parts::default();
-        parts.path_and_query = target;
-        if raw.scheme.len > 0 {
-            parts.scheme = Some(http::uri::Scheme::try_from(raw.scheme.bytes())?);
-        }
-        if raw.authority.len > 0 {
-            parts.authority = Some(http::uri::Authority::try_from(raw.authority.bytes())?);
-        }
-        Ok(http::Uri::from_parts(parts)?)
     }
 }
 

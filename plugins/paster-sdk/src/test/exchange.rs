@@ -1,6 +1,6 @@
 //! One request through the border, as a host sends it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 
 use bytes::{Bytes, BytesMut};
@@ -47,7 +47,12 @@ fn upload(data: Bytes) -> *mut abi::Body {
 }
 
 /// Sends a request and reads the whole response.
-pub(super) fn send(instance: &Instance, facts: &Facts, request: Request<Bytes>) -> Result<Answer, String> {
+pub(super) fn send(
+    instance: &Instance,
+    next: Option<&Instance>,
+    facts: &Facts,
+    request: Request<Bytes>,
+) -> Result<Answer, String> {
     let (parts, body) = request.into_parts();
     let text = |text: &str| abi::Slice::new(text.as_bytes());
     let session = facts.session.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -74,10 +79,62 @@ pub(super) fn send(instance: &Instance, facts: &Facts, request: Request<Bytes>) 
         ..abi::Request::EMPTY
     };
     let app = std::ptr::from_ref(instance).cast_mut().cast();
-    // SAFETY: the instance lives for the call and is only shared; everything that the request borrows lives
-    // too.
-    let exchange = Exchange(unsafe { border::call(app, &raw) });
-    exchange.head()
+    let changes = Changes::default();
+    // SAFETY: the instances live until the exchange has ended and are only shared; everything that the request borrows
+    // lives for the call.
+    let exchange = Exchange(unsafe {
+        match next {
+            Some(next) => border::call_middleware(app, &raw, fake_next(next, changes.clone())),
+            None => border::call(app, &raw),
+        }
+    });
+    let mut answer = exchange.head()?;
+    drop(exchange);
+    answer.session = answer.session.or_else(|| lock(&changes).take());
+    Ok(answer)
+}
+
+/// What a middleware has changed in the session before it passed the request on.
+type Changes = Arc<Mutex<Option<serde_json::Value>>>;
+
+fn lock(changes: &Changes) -> MutexGuard<'_, Option<serde_json::Value>> {
+    changes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The rest of a stack: one application.
+#[repr(C)]
+struct FakeNext {
+    base: abi::Next,
+    app: *const Instance,
+    changes: Changes,
+}
+
+static NEXT: abi::NextTable = abi::NextTable {
+    size_bytes: size_of::<abi::NextTable>(),
+    call: call_next,
+    change_session,
+    drop: drop_next,
+};
+
+fn fake_next(app: &Instance, changes: Changes) -> *mut abi::Next {
+    Box::into_raw(Box::new(FakeNext { base: abi::Next { table: &NEXT }, app, changes })).cast()
+}
+
+unsafe extern "C" fn call_next(next: *mut abi::Next, request: *const abi::Request) -> *mut abi::Exchange {
+    // SAFETY: the sdk passes what `fake_next` returned; `send` keeps the instance until the exchange has ended.
+    unsafe { border::call((*next.cast::<FakeNext>()).app.cast_mut().cast(), request) }
+}
+
+unsafe extern "C" fn change_session(next: *mut abi::Next, changes: abi::Slice) -> abi::Status {
+    // SAFETY: the sdk passes what `fake_next` returned, and changes that live for the call.
+    let (this, changes) = unsafe { (&*next.cast::<FakeNext>(), changes.bytes()) };
+    *lock(&this.changes) = serde_json::from_slice(changes).ok();
+    abi::READY
+}
+
+unsafe extern "C" fn drop_next(next: *mut abi::Next) {
+    // SAFETY: `fake_next` made it by `Box::into_raw`; it ends here, once.
+    drop(unsafe { Box::from_raw(next.cast::<FakeNext>()) });
 }
 
 /// Wakes a waiting thread.

@@ -23,10 +23,12 @@
 //!
 //! Requests pass through the plugin border, as they do in a server. So handlers find an
 //! [`Environ`](crate::Environ), and panics become errors. The calls block: use plain `#[test]` functions, not
-//! `#[tokio::test]`. WebSockets are not supported here.
+//! `#[tokio::test]`. WebSockets are not supported here. [`TestMiddleware`] tests a middleware around an application of the
+//! test's choice.
 
 mod exchange;
 mod host;
+mod middleware;
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -39,10 +41,13 @@ use crate::border::{self, Instance};
 use crate::host::Phase;
 use crate::{App, BoxError, Host};
 use host::FakeHost;
+pub use middleware::TestMiddleware;
 
 /// An application under test.
 pub struct TestApp {
     instance: Instance,
+    /// What comes after it, if it is a middleware.
+    next: Option<Instance>,
     host: &'static FakeHost,
 }
 
@@ -195,7 +200,7 @@ impl TestApp {
         let settings = border::settings::<S>(setup.settings.to_string().as_bytes())?;
         let (fake, host) = FakeHost::make(setup);
         let App { call, hooks } = border::runtime::start()?.block_on(create(settings, host.clone()))?;
-        Ok(TestApp { instance: Instance { call, hooks, host }, host: fake })
+        Ok(TestApp { instance: Instance { call, hooks, host }, next: None, host: fake })
     }
 
     /// Sends a GET for `target`, a path that may have a query: `/notes?page=2`.
@@ -226,7 +231,7 @@ impl TestApp {
     /// # Errors
     /// Why there is no complete response. A server would respond with 500 or abort the body.
     pub fn try_send(&self, facts: &Facts, request: Request<impl Into<Bytes>>) -> Result<Answer, String> {
-        exchange::send(&self.instance, facts, request.map(Into::into))
+        exchange::send(&self.instance, self.next.as_ref(), facts, request.map(Into::into))
     }
 
     /// Calls the health probe.

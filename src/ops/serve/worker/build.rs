@@ -91,9 +91,9 @@ pub(super) async fn build(
             return Ok(None);
         }
         tasks::check_plugins(&config, &orders, &instances)?;
-        let names: Vec<_> = instances.iter().map(|instance| format!("`{}`", instance.name())).collect();
+        let names: Vec<_> = instances.iter().map(Instance::noun).collect();
         if !names.is_empty() {
-            host.starting(&format!("probing the health of the apps {}", names.join(", ")));
+            host.starting(&format!("probing the health of {}", names.join(", ")));
         }
         let known = Inspector::new(generation, parts);
         let work = TaskContext { instances: instances.clone(), apps };
@@ -108,7 +108,7 @@ pub(super) async fn build(
             instance
                 .health()
                 .await
-                .map_err(|why| Error::new(format!("app `{}` is not healthy: {why}", instance.name())))
+                .map_err(|why| Error::new(format!("{} is not healthy: {why}", instance.noun())))
         };
         probes.spawn_on(probe, threads);
     }

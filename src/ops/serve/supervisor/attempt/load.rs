@@ -123,9 +123,7 @@ impl Attempt {
 
     /// The directory for private copies of libraries, if there are plugins.
     fn copies(&self, config: &Config) -> Result<Option<&Copies>> {
-        let tables = config.names("app").into_iter().filter_map(|name| config.table("app", name));
-        let any = tables.into_iter().any(|table| build::runs_library(&table));
-        any.then(|| self.shared.folder.copies()).transpose()
+        build::any(config).then(|| self.shared.folder.copies()).transpose()
     }
 
     /// Locks the pid file, unless it is the one that is already locked.
