@@ -138,7 +138,8 @@ use = "timeout"
     let tree: toml::Table = toml::from_str(&shown).unwrap();
     let server = &tree["server"]["main"];
     let explained: serde_json::Value =
-        serde_json::from_str(&run(&["config", "explain", "server.main.idle_timeout_secs", "--json"])).unwrap();
+        serde_json::from_str(&run(&["config", "explain", "server.main.idle_timeout_secs", "--json"]))
+            .unwrap();
     assert_eq!(server["idle_timeout_secs"].as_integer(), explained[0]["default"].as_i64());
     assert_eq!(server["max_in_flight"].as_integer(), Some(7), "{shown}");
     // A value under another name counts.

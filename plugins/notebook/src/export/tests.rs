@@ -157,8 +157,8 @@ fn a_notebook_without_images_is_one_file() {
 #[test]
 fn slides() {
     let kind = |slide_type: &str| json!({"slideshow": {"slide_type": slide_type}});
-    let text = |id: &str, source: &str, metadata: serde_json::Value| json!({"cell_type": "markdown", "id": id, "metadata": metadata, "source": source});
-    let deck = |cells: serde_json::Value| {
+    let text = |id: &str, source: &str, metadata: Value| json!({"cell_type": "markdown", "id": id, "metadata": metadata, "source": source});
+    let deck = |cells: Value| {
         let file = json!({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells});
         let made = export(&format::from_json(file).unwrap(), "deck", Format::Slides, false).unwrap();
         assert_eq!((made.mime, made.extension.as_str()), ("text/html", ".slides.html"));
