@@ -1,5 +1,6 @@
 //! Locations in other locations, as locations beside them: paster's routes are by prefix, and the longest one wins too.
 
+use super::location::is_php;
 use super::parse::Directive;
 use super::server::path_of;
 
@@ -10,7 +11,60 @@ use super::server::path_of;
 pub(super) fn flattened<'a>(locations: impl Iterator<Item = &'a Directive>) -> Vec<Directive> {
     let mut flat = Vec::new();
     locations.for_each(|location| flatten(location, &mut flat));
-    flat
+    // The first expression that matches wins: those after one that serves files forbid only some of a directory.
+    let mut is_open = false;
+    let mut all = Vec::new();
+    for location in flat {
+        match forbidden(&location).filter(|_| !is_open) {
+            Some(directories) => all.extend(directories),
+            None => {
+                is_open |= is_expression(&location) && !is_php(&location) && refusal(&location).is_none();
+                all.push(location);
+            }
+        }
+    }
+    all
+}
+
+fn is_expression(location: &Directive) -> bool {
+    matches!(location.arg(0), "~" | "~*")
+}
+
+/// The status with which a location refuses every request.
+fn refusal(location: &Directive) -> Option<String> {
+    let is_return = |one: &&Directive| one.name == "return" && one.arg(0).starts_with('4');
+    let status = location.block.iter().find(is_return).map(|one| one.arg(0).to_owned());
+    let denies = location.block.iter().any(|one| one.name == "deny" && one.arg(0) == "all")
+        && !location.block.iter().any(|one| one.name == "allow");
+    status.or_else(|| denies.then(|| "403".to_owned()))
+}
+
+/// `location ~ ^/(config|data)/ { deny all; }` as a location for each of the directories.
+fn forbidden(location: &Directive) -> Option<Vec<Directive>> {
+    const ENDS: [&str; 8] = ["", "/", "/.*", "/.*$", "(/|$)", "($|/)", "(?:/|$)", "(?:$|/)"];
+    let status = refusal(location).filter(|_| is_expression(location))?;
+    let (names, end) = location.arg(1).strip_prefix("^/(")?.split_once(')')?;
+    let names: Vec<&str> = names.strip_prefix("?:").unwrap_or(names).split('|').collect();
+    let is_name = |name: &&str| {
+        name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+            && !name.is_empty()
+            && !name.ends_with('_')
+    };
+    if !ENDS.contains(&end) || !names.iter().all(is_name) {
+        return None;
+    }
+    let answer = |status: &str| Directive {
+        name: "return".to_owned(),
+        args: vec![status.to_owned()],
+        line: location.line,
+        block: Vec::new(),
+    };
+    let one = |name: &str| Directive {
+        args: vec![format!("/{name}")],
+        block: vec![answer(&status)],
+        ..location.clone()
+    };
+    Some(names.into_iter().map(one).collect())
 }
 
 fn flatten(location: &Directive, flat: &mut Vec<Directive>) {
