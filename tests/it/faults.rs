@@ -70,7 +70,7 @@ fn every_way_to_fail_leaves_the_old_generation() {
     let small = compile(folder.path(), "small", &table("PASTER_ABI_VERSION", "24"));
     ground.check(&small, "", &["its plugin table has 24 bytes", "rebuild the plugin"]);
     let lacking = compile(folder.path(), "lacking", &table("PASTER_ABI_VERSION", "sizeof(PasterPlugin)"));
-    ground.check(&lacking, "", &["its plugin table lacks `create`, `call`, `destroy`"]);
+    ground.check(&lacking, "", &["its plugin table lacks `create`, `call` or `call_middleware`, `destroy`"]);
     let unresolved =
         compile(folder.path(), "unresolved", "void nowhere(void); void paster(void) { nowhere(); }");
     let named = unresolved.display().to_string();
