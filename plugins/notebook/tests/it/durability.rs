@@ -119,6 +119,7 @@ async fn another_server_takes_over_what_a_killed_one_had_open() {
     let Some(postgres) = Postgres::start() else { return };
     let (one, two) = (Arc::new(Host::start()), Arc::new(Host::start()));
     let database = postgres.database("notebook");
+    std::fs::create_dir_all(one.folder.path().join("data")).unwrap();
     Server::elsewhere(one.clone(), String::new()).write_notebook("n.ipynb", "paster-python", &["a"]);
     let more = json!({"database": database, "address": "http://one.example/"});
     let first = Killable::start_with(&one, 0, &more).await;
