@@ -145,6 +145,10 @@ impl Notebook {
     async fn begin_run(&self, schedule: &Schedule, run: &ScheduledRun) -> Result<(), StoreError> {
         // First: a server that is killed now must not run it twice.
         self.store.start_scheduled_run(&run.id).await?;
+        self.start_run(schedule, run).await
+    }
+
+    async fn start_run(&self, schedule: &Schedule, run: &ScheduledRun) -> Result<(), StoreError> {
         let begun = match (RelativePath::parse(&schedule.path), RelativePath::parse_internal(&run.copy)) {
             (Ok(path), Ok(copy)) => self.start_copy(schedule, &path, &copy).await,
             _ => Err("the notebook was deleted".to_owned()),
@@ -191,6 +195,11 @@ impl Notebook {
         let Ok(copy) = RelativePath::parse_internal(&run.copy) else {
             return self.end_run(schedule, run, "lost", "nothing is known about it", false).await;
         };
+        let is_new = now() - run.started < LATE_MS;
+        if is_new && matches!(self.files.facts(&copy), Err(FileError::NotFound(_))) {
+            // The server ended before the copy was written, so nothing has run.
+            return self.start_run(schedule, run).await;
+        }
         // Its kernel was there when it began: a host without it has ended in between.
         let Ok(kernel) = self.sessions.of_path(copy.as_str()).await else { return Ok(()) };
         let state = match self.documents.run_state(&copy).await {

@@ -90,7 +90,7 @@ async fn a_notebook_runs_with_parameters_and_its_result_is_kept() {
 #[tokio::test]
 async fn what_goes_wrong_is_told_in_the_inbox() {
     let server =
-        start(json!({"limits": {"scheduled_run_secs": 2, "user_schedules": 4, "scheduled_runs": 3}})).await;
+        start(json!({"limits": {"scheduled_run_secs": 20, "user_schedules": 4, "scheduled_runs": 3}})).await;
     let ann = Browser::new(&server, "ann", Role::Admin).await;
     let bob = Browser::new(&server, "bob", Role::User).await;
     write(&server, "bob/fails.ipynb", &["x = 1", "1 / 0", "print('never')"]);

@@ -123,7 +123,8 @@ impl Engine {
         let cell_id = execution.cell_id.clone();
         let status = content["status"].as_str().unwrap_or("ok");
         let status = if status == "abort" { "aborted" } else { status }.to_owned();
-        if let Some(shown) = execution.shown.take().filter(|_| status == "ok") {
+        // It stays: the reply may come before the kernel's other messages about the run.
+        if let Some(shown) = execution.shown.clone().filter(|_| status == "ok") {
             let output = Output::DisplayData { data: shown.data(), metadata: Object::new() };
             self.add_output(model, &cell_id, output, None);
         }
@@ -133,11 +134,12 @@ impl Engine {
         // After the edits: those of a run that has ended are in the log already, and are not made again.
         let failed = status == "error";
         self.effects.push(Effect::Run(RunEvent::Ended { msg_id: parent.msg_id.clone(), status }));
-        self.end_run(model, &parent.msg_id);
+        // Before the end of the run, which would send what is held.
         if failed {
             let effects = self.abort_held(model, None);
             self.effects.extend(effects);
         }
+        self.end_run(model, &parent.msg_id);
     }
 
     fn end_run(&mut self, model: &mut Model, msg_id: &str) {
