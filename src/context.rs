@@ -13,7 +13,7 @@ use crate::body::BoxFuture;
 use crate::caches::{Caches, Purge};
 use crate::error::Error;
 use crate::health::HealthProbes;
-use crate::metrics::{Counts, Parts};
+use crate::metrics::{Counts, StackMetrics};
 use crate::store::Stores;
 
 /// The context in which `build` functions create parts.
@@ -42,7 +42,7 @@ pub struct Context {
     /// Asks the writers of log files to reopen them.
     pub reopen: Reopen,
     /// The counters of the parts of all stacks.
-    pub parts: Arc<Parts>,
+    pub parts: Arc<StackMetrics>,
     /// The health of the apps.
     pub health: Arc<HealthProbes>,
     /// The stores of the config's resources.

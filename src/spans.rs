@@ -1,6 +1,6 @@
 //! The spans of one traced request, which parts of its stack write while the request is in progress.
 //!
-//! The `trace` middleware puts a [`Recorder`] on a sampled request. Every counted part then opens a span
+//! The `trace` middleware puts a [`SpanRecorder`] on a sampled request. Every counted part then opens a span
 //! inside the enclosing one. A request without a recorder costs only one lookup.
 
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub struct Span {
 /// Collects the spans of one request. It is in the request's extensions, with the span that encloses the next
 /// part.
 #[derive(Debug, Clone)]
-pub struct Recorder {
+pub struct SpanRecorder {
     shared: Arc<RecorderState>,
     around: [u8; 8],
 }
@@ -57,10 +57,10 @@ struct Spans {
     done: Vec<Span>,
 }
 
-impl Recorder {
+impl SpanRecorder {
     /// For a request that began at `began` and has the span `around`.
-    pub fn new(began: Instant, around: [u8; 8]) -> Recorder {
-        Recorder { shared: Arc::new(RecorderState { began, spans: Mutex::default() }), around }
+    pub fn new(began: Instant, around: [u8; 8]) -> SpanRecorder {
+        SpanRecorder { shared: Arc::new(RecorderState { began, spans: Mutex::default() }), around }
     }
 
     /// Opens a span for a part; it encloses the spans of inner parts.

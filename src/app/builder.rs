@@ -1,7 +1,7 @@
 //! What the kinds of application share with the assembler.
 
 use crate::body::App;
-pub use crate::config::Link;
+pub use crate::config::AppLink;
 use crate::context::Context;
 use crate::error::Origin;
 use crate::plugin::Instance;

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::app::{Builder, Link};
+use crate::app::{AppLink, Builder};
 use crate::body::{App, Body, Request, Response, text_response};
 use crate::config::{Table, item};
 use crate::error::{BoxError, Errors, Result};
@@ -62,11 +62,11 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
 }
 
 /// The apps that the table names.
-pub(super) fn links(options: &Options) -> Vec<Link> {
+pub(super) fn links(options: &Options) -> Vec<AppLink> {
     let statuses: Vec<_> = options.next_on.iter().map(u16::to_string).collect();
     let link = |(index, app): (usize, &String)| {
         let at = if index == 0 { "first".to_owned() } else { format!("on {}", statuses.join(", ")) };
-        Link { at, app: app.clone(), key: item("apps", index) }
+        AppLink { at, app: app.clone(), key: item("apps", index) }
     };
     options.apps.iter().enumerate().map(link).collect()
 }

@@ -21,9 +21,9 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::upstream::{
-    Address, CgiAnswer, Decoded, Exchange, Gateway, GatewayProtocol, Group, Outgoing, PoolOptions, Program,
-    Protocol, Reason, ResponseHead, Secs, Stop, Stream, Timeouts, UpstreamConnection, UpstreamFailure,
-    UpstreamOptions, UpstreamTarget, check_variables, duration, one_gib, secs,
+    Address, CgiAnswer, Decoded, FailureReason, Gateway, GatewayProtocol, Group, Outgoing, PoolOptions,
+    Program, Protocol, ResponseHead, Secs, Stream, Timeouts, UpstreamConnection, UpstreamExchange,
+    UpstreamFailure, UpstreamOptions, UpstreamStop, UpstreamTarget, check_variables, duration, one_gib, secs,
 };
 use crate::app::Builder;
 use crate::body::{App, Body};
@@ -167,7 +167,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
 }
 
 impl GatewayProtocol for CgiApp {
-    type Protocol = Plain;
+    type Protocol = ProgramResponse;
 
     async fn send(
         &self,
@@ -175,25 +175,26 @@ impl GatewayProtocol for CgiApp {
         _: &Parts,
         variables: Variables,
         body: Body,
-    ) -> Result<(Exchange<Plain>, ResponseHead), UpstreamFailure> {
+    ) -> Result<(UpstreamExchange<ProgramResponse>, ResponseHead), UpstreamFailure> {
         let group = &gateway.group;
         let lease = group.uncounted(&group.members().list[0]);
         let member = lease.member.clone();
         let failed = |reason| UpstreamFailure::Upstream(member.fault(reason));
         let wait =
             tokio::time::timeout(duration(group.timeouts.queue_secs), self.slots.clone().acquire_owned());
-        let Ok(Ok(permit)) = wait.await else { return Err(failed(Reason::Full)) };
+        let Ok(Ok(permit)) = wait.await else { return Err(failed(FailureReason::Full)) };
         let end = Instant::now() + self.time_limit;
         let program = Program::start(self.command(&variables), &self.name, permit, end);
-        let program = program.map_err(|error| failed(Reason::Unreachable(error)))?;
+        let program = program.map_err(|error| failed(FailureReason::Unreachable(error)))?;
         let connection = UpstreamConnection::new(Stream::Program(Box::new(program)));
-        let mut exchange = Exchange::new(group.clone(), lease, connection, body, Some(end), |_, _| {
-            Plain(CgiAnswer::default())
-        });
+        let mut exchange =
+            UpstreamExchange::new(group.clone(), lease, connection, body, Some(end), |_, _| {
+                ProgramResponse(CgiAnswer::default())
+            });
         match exchange.head().await {
             Ok(head) => Ok((exchange, head)),
-            Err(Stop::Client(error)) => Err(UpstreamFailure::Client(error)),
-            Err(Stop::Upstream(reason)) => Err(failed(reason)),
+            Err(UpstreamStop::Client(error)) => Err(UpstreamFailure::Client(error)),
+            Err(UpstreamStop::Upstream(reason)) => Err(failed(reason)),
         }
     }
 }
@@ -211,16 +212,16 @@ impl CgiApp {
 }
 
 /// The response of a program; it ends with the program's output.
-struct Plain(CgiAnswer);
+struct ProgramResponse(CgiAnswer);
 
-impl Protocol for Plain {
+impl Protocol for ProgramResponse {
     fn data(&mut self, data: Bytes, out: &mut Outgoing) {
         out.push(data);
     }
 
     fn end(&mut self, _: Option<HeaderMap>, _: &mut Outgoing) {}
 
-    fn decode(&mut self, input: &mut BytesMut, ended: bool) -> Result<Decoded, Reason> {
+    fn decode(&mut self, input: &mut BytesMut, ended: bool) -> Result<Decoded, FailureReason> {
         self.0.plain(input, ended)
     }
 }

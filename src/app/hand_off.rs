@@ -8,8 +8,8 @@ use http::header::{
 use http::request::Parts;
 use http::{Method, StatusCode, Uri};
 
-use super::target::Target;
-use super::{Builder, Link};
+use super::target::RequestTarget;
+use super::{AppLink, Builder};
 use crate::body::{App, Body, Request, Response, text_response};
 use crate::config::{Table, join};
 use crate::environ::Environ;
@@ -33,7 +33,7 @@ impl HandOff {
         for (prefix, app) in routes {
             let key = join("hand_off", prefix);
             let app = (builder.resolve)(app, table.origin(&key));
-            match Target::parse(prefix.as_bytes()) {
+            match RequestTarget::parse(prefix.as_bytes()) {
                 Ok(target) => found.push((target.path().trim_end_matches('/').to_owned(), app)),
                 Err(reason) => {
                     let error =
@@ -95,7 +95,7 @@ impl HandOff {
     /// # Errors
     /// Why there is no app for it.
     fn find(&self, target: &[u8]) -> Result<(&str, &App, Uri), &'static str> {
-        let target = Target::parse(target)?;
+        let target = RequestTarget::parse(target)?;
         let found =
             self.0.iter().find_map(|(prefix, app)| Some((prefix.as_str(), app, target.below(prefix)?)));
         found.ok_or("no prefix of `hand_off` matches it")
@@ -103,8 +103,8 @@ impl HandOff {
 }
 
 /// The apps that the table names.
-pub(super) fn links(routes: &BTreeMap<String, String>) -> Vec<Link> {
-    let link = |(prefix, app): (&String, &String)| Link {
+pub(super) fn links(routes: &BTreeMap<String, String>) -> Vec<AppLink> {
+    let link = |(prefix, app): (&String, &String)| AppLink {
         at: format!("X-Accel-Redirect {prefix}"),
         app: app.clone(),
         key: join("hand_off", prefix),

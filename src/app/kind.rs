@@ -5,7 +5,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use super::builder::{Builder, Link};
+use super::builder::{AppLink, Builder};
 use super::process::ProcessSpec;
 use crate::body::App;
 use crate::config::{ReadOptions, Table};
@@ -18,8 +18,8 @@ pub struct AppKind {
     build: Box<BuildApp>,
     /// What `--app KIND:VALUE` may stand for, most specific first.
     pub(super) shorthands: Vec<Shorthand>,
-    links: Box<FindLinks>,
-    library: Option<Box<FindLibrary>>,
+    links: Box<FindAppLinks>,
+    library: Option<Box<FindAppLibrary>>,
     processes: Option<Box<FindProcesses>>,
 }
 
@@ -34,9 +34,9 @@ pub(super) struct Shorthand {
 }
 
 type BuildApp = dyn Fn(&Table, &mut Builder<'_>) -> Result<App> + Send + Sync;
-type FindLinks = dyn Fn(&Table) -> Vec<Link> + Send + Sync;
+type FindAppLinks = dyn Fn(&Table) -> Vec<AppLink> + Send + Sync;
 type FindProcesses = dyn Fn(&Table, &Path, bool) -> Result<ProcessSpec> + Send + Sync;
-type FindLibrary = dyn Fn(&Table) -> Result<Option<PluginLibrary>, Error> + Send + Sync;
+type FindAppLibrary = dyn Fn(&Table) -> Result<Option<PluginLibrary>, Error> + Send + Sync;
 
 impl AppKind {
     /// Creates the application of `table`.
@@ -48,7 +48,7 @@ impl AppKind {
 
     /// The apps that the app of `table` passes requests to, read only from its options: `paster routes` builds
     /// nothing. Empty for kinds that pass nothing on, and for tables with invalid options.
-    pub fn links(&self, table: &Table) -> Vec<Link> {
+    pub fn links(&self, table: &Table) -> Vec<AppLink> {
         (self.links)(table)
     }
 
@@ -115,7 +115,7 @@ impl Entry<AppKind> {
     /// The app passes requests to these apps.
     pub(super) fn links<O: DeserializeOwned + JsonSchema + 'static>(
         mut self,
-        links: fn(&O) -> Vec<Link>,
+        links: fn(&O) -> Vec<AppLink>,
     ) -> Self {
         self.kind.links =
             Box::new(move |table| table.options().map_or(Vec::new(), |options| links(&options)));

@@ -23,7 +23,7 @@ mod target;
 mod upstream;
 
 pub use argument::{config_of, from_argument};
-pub use builder::{Builder, Link};
+pub use builder::{AppLink, Builder};
 pub use kind::AppKind;
 pub use python::{find_interpreter, shell_args};
 pub use upstream::reach;

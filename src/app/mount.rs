@@ -8,7 +8,7 @@ use http::{StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::app::{Builder, Link};
+use crate::app::{AppLink, Builder};
 use crate::body::{App, Request, text_response};
 use crate::codec::host_name::to_ascii;
 use crate::codec::variables::decode_path;
@@ -85,9 +85,9 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
 }
 
 /// The routes in the table.
-pub(super) fn links(options: &Options) -> Vec<Link> {
+pub(super) fn links(options: &Options) -> Vec<AppLink> {
     let link =
-        |(at, app): (&String, &String)| Link { key: join("routes", at), at: at.clone(), app: app.clone() };
+        |(at, app): (&String, &String)| AppLink { key: join("routes", at), at: at.clone(), app: app.clone() };
     options.routes.iter().map(link).collect()
 }
 

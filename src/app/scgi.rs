@@ -14,11 +14,11 @@ use serde::Deserialize;
 
 use super::hand_off;
 use super::upstream::{
-    Address, CgiAnswer, Decoded, Exchange, Gateway, GatewayOptions, GatewayProtocol, Group, Member, Outgoing,
-    Probe, Protocol, Reason, ResponseHead, UpstreamFailure, UpstreamOptions, addresses, check_variables,
-    send_probe, start_probes,
+    Address, CgiAnswer, Decoded, FailureReason, Gateway, GatewayOptions, GatewayProtocol, Group, Member,
+    Outgoing, ProbeUpstreams, Protocol, ResponseHead, UpstreamExchange, UpstreamFailure, UpstreamOptions,
+    addresses, check_variables, send_probe, start_probes,
 };
-use crate::app::{Builder, Link};
+use crate::app::{AppLink, Builder};
 use crate::body::{App, Body};
 use crate::codec::Variables;
 use crate::codec::scgi::encode_head;
@@ -49,7 +49,7 @@ impl Options {
 }
 
 /// The apps that the upstreams may hand requests to.
-pub(super) fn links(options: &Options) -> Vec<Link> {
+pub(super) fn links(options: &Options) -> Vec<AppLink> {
     hand_off::links(&options.upstream.hand_off)
 }
 
@@ -88,7 +88,7 @@ impl GatewayProtocol for ScgiApp {
         parts: &Parts,
         variables: Variables,
         body: Body,
-    ) -> Result<(Exchange<Scgi>, ResponseHead), UpstreamFailure> {
+    ) -> Result<(UpstreamExchange<Scgi>, ResponseHead), UpstreamFailure> {
         let length = body.size_hint().exact().unwrap_or(0);
         let head = head(length, &variables).map_err(UpstreamFailure::Client)?;
         gateway.send(parts, body, |_, out| write(&head, out)).await
@@ -104,7 +104,7 @@ fn write(head: &[u8], out: &mut Outgoing) -> Scgi {
     Scgi(CgiAnswer::default())
 }
 
-impl Probe for ScgiApp {
+impl ProbeUpstreams for ScgiApp {
     fn group(&self) -> &Arc<Group> {
         &self.0.group
     }
@@ -125,7 +125,7 @@ impl Protocol for Scgi {
 
     fn end(&mut self, _: Option<HeaderMap>, _: &mut Outgoing) {}
 
-    fn decode(&mut self, input: &mut BytesMut, ended: bool) -> Result<Decoded, Reason> {
+    fn decode(&mut self, input: &mut BytesMut, ended: bool) -> Result<Decoded, FailureReason> {
         self.0.plain(input, ended)
     }
 }

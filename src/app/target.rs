@@ -37,17 +37,17 @@ pub(super) fn escaped(target: &str) -> String {
 
 /// A path and its query, both in the form that requests have.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub(super) struct RequestTarget {
     path: String,
     query: Option<String>,
 }
 
-impl Target {
+impl RequestTarget {
     /// Parses a path that may be percent-encoded or raw, up to the first `?`, followed by a query. The path
     /// is decoded once, as in nginx, so a file `50%25 off.pdf` needs its `%25` either way.
     /// # Errors
     /// Why a request behind the gate could not have this path.
-    pub(super) fn parse(text: &[u8]) -> Result<Target, &'static str> {
+    pub(super) fn parse(text: &[u8]) -> Result<RequestTarget, &'static str> {
         let (path, query) = match text.iter().position(|byte| *byte == b'?') {
             Some(mark) => (&text[..mark], Some(&text[mark + 1..])),
             None => (text, None),
@@ -65,7 +65,7 @@ impl Target {
         if decoded.split('/').any(|segment| matches!(segment, "." | "..")) {
             return Err("it has a dot segment");
         }
-        Ok(Target {
+        Ok(RequestTarget {
             path: percent_encode(decoded.as_bytes(), PATH).to_string(),
             query: query.map(|query| percent_encode(query, RAW).to_string()),
         })
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn raw_and_encoded_paths_are_the_same() {
         let check = |text: &str, expected: &str| {
-            let uri = Target::parse(text.as_bytes()).unwrap().below("").unwrap();
+            let uri = RequestTarget::parse(text.as_bytes()).unwrap().below("").unwrap();
             assert_eq!(uri.to_string(), expected, "{text}");
         };
         check("/a b.pdf", "/a%20b.pdf");

@@ -27,7 +27,7 @@ trait Call: Send + Sync {
         None
     }
 
-    fn followed(&self) -> Option<&Followed> {
+    fn followed(&self) -> Option<&ObservedApp> {
         None
     }
 
@@ -109,7 +109,7 @@ pub trait ObservedCall: Watch {
 }
 
 /// An app, and the observer of its calls.
-struct Followed {
+struct ObservedApp {
     app: App,
     follow: Arc<dyn Observer>,
 }
@@ -117,7 +117,7 @@ struct Followed {
 /// Bodies of up to this length, in bytes, are observed only up to the hand-over: they fit a socket's buffer.
 const AT_ONCE: u64 = 64 * 1024;
 
-impl Call for Followed {
+impl Call for ObservedApp {
     fn call(&self, request: Request) -> BoxFuture<Result<Response, BoxError>> {
         let mut following = self.follow.clone().begin(&request, Instant::now());
         let work = self.app.handle(request);
@@ -135,7 +135,7 @@ impl Call for Followed {
         })
     }
 
-    fn followed(&self) -> Option<&Followed> {
+    fn followed(&self) -> Option<&ObservedApp> {
         Some(self)
     }
 }
@@ -230,7 +230,7 @@ impl App {
     /// The same app; `follow` observes its calls.
     #[must_use]
     pub fn followed(self, follow: Arc<dyn Observer>) -> App {
-        App(Arc::new(Followed { app: self, follow }))
+        App(Arc::new(ObservedApp { app: self, follow }))
     }
 
     /// The observer of its calls, if that is the outermost part.

@@ -27,26 +27,26 @@ const STEP: u64 = 2 * CHUNK;
 
 /// A piece of a body.
 #[derive(Debug)]
-pub enum Piece {
+pub enum BodyPiece {
     /// These bytes.
     Bytes(Bytes),
     /// These bytes of the file.
     File(Range<u64>),
 }
 
-impl Piece {
+impl BodyPiece {
     /// Its length in bytes.
     pub fn length(&self) -> u64 {
         match self {
-            Piece::Bytes(bytes) => bytes.len() as u64,
-            Piece::File(range) => range.end - range.start,
+            BodyPiece::Bytes(bytes) => bytes.len() as u64,
+            BodyPiece::File(range) => range.end - range.start,
         }
     }
 }
 
 /// Bytes of a file that a socket can send without anyone reading them.
 #[derive(Debug)]
-pub struct Part {
+pub struct FilePart {
     /// The file.
     pub file: Arc<File>,
     /// The first byte.
@@ -58,7 +58,7 @@ pub struct Part {
 /// A body made of pieces of one file.
 pub struct FileBody {
     file: Arc<File>,
-    pieces: VecDeque<Piece>,
+    pieces: VecDeque<BodyPiece>,
     left: u64,
     /// A read that would wait for the disk, on a thread that may block.
     reading: Option<JoinHandle<std::io::Result<Vec<u8>>>>,
@@ -66,19 +66,19 @@ pub struct FileBody {
 
 impl FileBody {
     /// A body of these pieces, in this order.
-    pub fn new(file: Arc<File>, pieces: impl IntoIterator<Item = Piece>) -> FileBody {
+    pub fn new(file: Arc<File>, pieces: impl IntoIterator<Item = BodyPiece>) -> FileBody {
         let pieces: VecDeque<_> = pieces.into_iter().filter(|piece| piece.length() > 0).collect();
-        let left = pieces.iter().map(Piece::length).sum();
+        let left = pieces.iter().map(BodyPiece::length).sum();
         FileBody { file, pieces, left, reading: None }
     }
 
     /// Takes the next bytes unread, as many as are in memory. `None`: only `poll_frame` has them, because
     /// they are not from the file or the disk must be waited for.
-    pub(super) fn next_part(&mut self) -> Option<Part> {
+    pub(super) fn next_part(&mut self) -> Option<FilePart> {
         if self.reading.is_some() {
             return None;
         }
-        let Some(Piece::File(range)) = self.pieces.front() else { return None };
+        let Some(BodyPiece::File(range)) = self.pieces.front() else { return None };
         let start = range.start;
         let most = range.end.min(start + LARGEST_PART);
         let mut end = start;
@@ -91,13 +91,13 @@ impl FileBody {
         }
         let length = end - start;
         self.advance(length);
-        (length > 0).then(|| Part { file: self.file.clone(), start, length: length as usize })
+        (length > 0).then(|| FilePart { file: self.file.clone(), start, length: length as usize })
     }
 
     /// Advances by `count` bytes of the file.
     fn advance(&mut self, count: u64) {
         self.left -= count;
-        if let Some(Piece::File(range)) = self.pieces.front_mut() {
+        if let Some(BodyPiece::File(range)) = self.pieces.front_mut() {
             range.start += count;
             if range.is_empty() {
                 self.pieces.pop_front();
@@ -122,13 +122,13 @@ impl HttpBody for FileBody {
         } else {
             match this.pieces.front_mut() {
                 None => return Poll::Ready(None),
-                Some(Piece::Bytes(bytes)) => {
+                Some(BodyPiece::Bytes(bytes)) => {
                     let bytes = std::mem::take(bytes);
                     this.pieces.pop_front();
                     this.left -= bytes.len() as u64;
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
-                Some(Piece::File(range)) => {
+                Some(BodyPiece::File(range)) => {
                     let (offset, length) = (range.start, CHUNK.min(range.end - range.start));
                     if !in_memory(&this.file, offset + length - 1) {
                         let file = this.file.clone();

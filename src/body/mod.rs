@@ -18,7 +18,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use crate::error::BoxError;
 pub use app::{App, Meter, ObservedCall, Observer};
 pub(crate) use app::{ServerParts, Unwrapped};
-use file::{FileBody, Part};
+use file::{FileBody, FilePart};
 pub use refused::{Refused, RefusedHead};
 
 /// A request to an application. Its extensions contain an [`Environ`](crate::environ::Environ).
@@ -37,9 +37,9 @@ pub fn text_response(status: StatusCode, text: impl Into<Body>) -> Response {
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A streamed body of [`Bytes`]: complete, from a file, or any [`http_body::Body`].
-pub struct Body(Kind);
+pub struct Body(BodyKind);
 
-enum Kind {
+enum BodyKind {
     Full(Option<Bytes>),
     Boxed(Pin<Box<dyn HttpBody<Data = Bytes, Error = BoxError> + Send>>),
     File(Box<FileBody>),
@@ -61,7 +61,7 @@ pub trait Watch: Send {
 impl Body {
     /// No bytes at all.
     pub fn empty() -> Self {
-        Body(Kind::Full(None))
+        Body(BodyKind::Full(None))
     }
 
     /// Wraps any body; a `Body` is not wrapped again.
@@ -75,7 +75,7 @@ impl Body {
             return body.take().unwrap_or_else(Body::empty);
         }
         match slot.take() {
-            Some(body) => Body(Kind::Boxed(Box::pin(http_body_util::BodyExt::map_err(body, Into::into)))),
+            Some(body) => Body(BodyKind::Boxed(Box::pin(http_body_util::BodyExt::map_err(body, Into::into)))),
             None => Body::empty(),
         }
     }
@@ -83,29 +83,29 @@ impl Body {
     /// The same body, observed by `watch`. Middleware that only counts should use this: a wrapping body would
     /// cause every file to be read.
     pub fn watched(self, watch: impl Watch + 'static) -> Self {
-        Body(Kind::Watched(Box::new(Watched { body: self, watch })))
+        Body(BodyKind::Watched(Box::new(Watched { body: self, watch })))
     }
 
     /// Whether the whole body is in memory, so that there is nothing to wait for.
     pub(crate) fn is_whole(&self) -> bool {
         match &self.0 {
-            Kind::Full(_) => true,
-            Kind::Watched(watched) => watched.body.is_whole(),
-            Kind::Boxed(_) | Kind::File(_) => false,
+            BodyKind::Full(_) => true,
+            BodyKind::Watched(watched) => watched.body.is_whole(),
+            BodyKind::Boxed(_) | BodyKind::File(_) => false,
         }
     }
 
     /// Takes the next bytes as a part of a file, if they are one that is in memory. Only for servers whose
     /// socket can send files; `None` means that `poll_frame` has what comes next.
-    pub fn next_part(&mut self) -> Option<Part> {
+    pub fn next_part(&mut self) -> Option<FilePart> {
         match &mut self.0 {
-            Kind::File(body) => body.next_part(),
-            Kind::Watched(watched) => {
+            BodyKind::File(body) => body.next_part(),
+            BodyKind::Watched(watched) => {
                 let part = watched.body.next_part()?;
                 watched.watch.taken(part.length as u64);
                 Some(part)
             }
-            Kind::Full(_) | Kind::Boxed(_) => None,
+            BodyKind::Full(_) | BodyKind::Boxed(_) => None,
         }
     }
 }
@@ -124,13 +124,13 @@ impl std::fmt::Debug for Body {
 
 impl From<FileBody> for Body {
     fn from(body: FileBody) -> Self {
-        Body(Kind::File(Box::new(body)))
+        Body(BodyKind::File(Box::new(body)))
     }
 }
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Body(Kind::Full((!bytes.is_empty()).then_some(bytes)))
+        Body(BodyKind::Full((!bytes.is_empty()).then_some(bytes)))
     }
 }
 
@@ -161,10 +161,10 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
-            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Boxed(body) => body.as_mut().poll_frame(cx),
-            Kind::File(body) => Pin::new(&mut **body).poll_frame(cx),
-            Kind::Watched(watched) => {
+            BodyKind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            BodyKind::Boxed(body) => body.as_mut().poll_frame(cx),
+            BodyKind::File(body) => Pin::new(&mut **body).poll_frame(cx),
+            BodyKind::Watched(watched) => {
                 let polled = Pin::new(&mut watched.body).poll_frame(cx);
                 if let Poll::Ready(Some(Ok(frame))) = &polled {
                     watched.watch.taken(frame.data_ref().map_or(0, |data| data.len() as u64));
@@ -176,19 +176,19 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Full(bytes) => bytes.is_none(),
-            Kind::Boxed(body) => body.is_end_stream(),
-            Kind::File(body) => body.is_end_stream(),
-            Kind::Watched(watched) => watched.body.is_end_stream(),
+            BodyKind::Full(bytes) => bytes.is_none(),
+            BodyKind::Boxed(body) => body.is_end_stream(),
+            BodyKind::File(body) => body.is_end_stream(),
+            BodyKind::Watched(watched) => watched.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Kind::Boxed(body) => body.size_hint(),
-            Kind::File(body) => body.size_hint(),
-            Kind::Watched(watched) => watched.body.size_hint(),
+            BodyKind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            BodyKind::Boxed(body) => body.size_hint(),
+            BodyKind::File(body) => body.size_hint(),
+            BodyKind::Watched(watched) => watched.body.size_hint(),
         }
     }
 }

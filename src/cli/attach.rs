@@ -13,7 +13,7 @@ use super::control::ServerArgs;
 use super::output::{failed, note};
 use crate::error::{Error, Result};
 use crate::ops::control::terminal::{encode_keys, encode_size};
-use crate::ops::control::{Ask, ProgramTerminal};
+use crate::ops::control::{ControlCommand, ProgramTerminal};
 
 /// Ctrl-].
 const DETACH: u8 = 0x1d;
@@ -45,7 +45,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let ask = Ask::Attach { app: self.app.clone(), process: self.process };
+        let ask = ControlCommand::Attach { app: self.app.clone(), process: self.process };
         let ProgramTerminal { name, pid } = self.server.connect()?.done(&ask)?;
         let connected =
             SocketAddr::from_abstract_name(&name).and_then(|name| UnixStream::connect_addr(&name));

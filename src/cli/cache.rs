@@ -9,7 +9,7 @@ use super::control::{Columns, ServerArgs, span_secs};
 use super::output::print;
 use crate::caches::{CachedResponse, Purge};
 use crate::error::Result;
-use crate::ops::control::{Ask, Purged};
+use crate::ops::control::{ControlCommand, Purged};
 
 /// Lists or deletes the responses in the caches of a running server.
 #[derive(Debug, clap::Args)]
@@ -28,7 +28,7 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List the stored responses
-    List(ListArgs),
+    List(CacheListArgs),
     /// Delete stored responses
     Purge(PurgeArgs),
 }
@@ -40,7 +40,7 @@ enum Command {
 
 TTL is how long a response is still fresh; `stale` is one that must be validated before it is used.
 Exit codes: 0 printed, 1 no server answers, 2 several servers run: name one.")]
-struct ListArgs {
+struct CacheListArgs {
     #[command(flatten)]
     server: ServerArgs,
 
@@ -100,10 +100,10 @@ impl Args {
     }
 }
 
-impl ListArgs {
+impl CacheListArgs {
     fn run(self) -> Result<ExitCode> {
         let listed: Vec<CachedResponse> =
-            self.server.connect()?.done(&Ask::ListCache { most: self.lines })?;
+            self.server.connect()?.done(&ControlCommand::ListCache { most: self.lines })?;
         if self.json {
             return print(&format!("{:#}\n", json!(listed)));
         }
@@ -135,7 +135,7 @@ impl PurgeArgs {
     fn run(self) -> Result<ExitCode> {
         let WhatArgs { path, tag, .. } = self.what;
         let purge = path.map(Purge::Path).or(tag.map(Purge::Tag)).unwrap_or(Purge::All);
-        let done: Purged = self.server.connect()?.done(&Ask::PurgeCache { purge })?;
+        let done: Purged = self.server.connect()?.done(&ControlCommand::PurgeCache { purge })?;
         match (self.json, done.purged) {
             (true, _) => print(&format!("{:#}\n", json!(done))),
             (false, 1) => print("deleted 1 response\n"),

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::control::ServerArgs;
 use super::output::print;
 use crate::error::Result;
-use crate::ops::control::{Ask, Cancelled};
+use crate::ops::control::{Cancelled, ControlCommand};
 
 /// Cancels a request in flight.
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,8 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let done: Cancelled = self.server.connect()?.done(&Ask::Cancel { request: self.request })?;
+        let done: Cancelled =
+            self.server.connect()?.done(&ControlCommand::Cancel { request: self.request })?;
         match self.json {
             true => print(&format!("{:#}\n", json!(done))),
             false => print(&format!("cancelled {}\n", done.cancelled.join(", "))),

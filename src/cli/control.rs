@@ -6,7 +6,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::source::SourceArgs;
 use crate::error::Result;
-use crate::ops::control::{Connection, Wanted, connect};
+use crate::ops::control::{Connection, WantedServer, connect};
 
 /// Which server to talk to. Flatten it into a command's `Args`.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -24,7 +24,7 @@ impl ServerArgs {
     /// Connects to the server.
     pub(super) fn connect(&self) -> Result<Connection> {
         let sources = self.config.clone().map(SourceArgs::of_server);
-        connect(&Wanted { control: self.control.clone(), sources })
+        connect(&WantedServer { control: self.control.clone(), sources })
     }
 
     /// The same, for a command that has its own arguments for the config.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::output::print;
 use crate::error::{Error, Result};
 use crate::middleware::password::{self, Hash};
-use crate::ops::htpasswd::{Outcome, change, check_name};
+use crate::ops::htpasswd::{HtpasswdOutcome, change, check_name};
 
 /// Maximum length of a line on standard input, in bytes.
 const LINE_LIMIT: u64 = 4096;
@@ -34,11 +34,11 @@ pub(super) struct Args {
     delete: bool,
     /// Hash algorithm for the password
     #[arg(long, value_enum, default_value_t)]
-    algorithm: Algorithm,
+    algorithm: HashChoice,
 }
 
 #[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
-enum Algorithm {
+enum HashChoice {
     /// argon2id
     #[default]
     Argon2,
@@ -51,17 +51,17 @@ impl Args {
         check_name(&self.user)?;
         let hash = if self.delete { None } else { Some(self.hash()?) };
         let outcome = match change(&self.file, &self.user, hash.as_ref())? {
-            Outcome::Added => "added",
-            Outcome::Changed => "changed the password of",
-            Outcome::Deleted => "deleted",
+            HtpasswdOutcome::Added => "added",
+            HtpasswdOutcome::Changed => "changed the password of",
+            HtpasswdOutcome::Deleted => "deleted",
         };
         print(&format!("{outcome} user `{}` in {}\n", self.user, self.file.display()))
     }
 
     fn hash(&self) -> Result<Hash> {
         let algorithm = match self.algorithm {
-            Algorithm::Argon2 => password::Algorithm::Argon2,
-            Algorithm::Bcrypt => password::Algorithm::Bcrypt,
+            HashChoice::Argon2 => password::Algorithm::Argon2,
+            HashChoice::Bcrypt => password::Algorithm::Bcrypt,
         };
         let password = match self.stdin {
             true => first_line()?,

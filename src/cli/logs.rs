@@ -8,7 +8,7 @@ use serde_json::json;
 use super::control::{ServerArgs, plain, time};
 use super::output::{is_read, print};
 use crate::error::{Errors, Result};
-use crate::ops::control::{Ask, LogLine, LoggedId, Reply};
+use crate::ops::control::{ControlCommand, LogLine, LoggedId, Reply};
 
 /// Shows the last lines of a running server's log.
 #[derive(Debug, clap::Args)]
@@ -53,11 +53,11 @@ impl Args {
         let mut server = self.server.connect()?;
         let colour = super::report::coloured(&std::io::stdout());
         if let Some(id) = self.request.map(LoggedId::Request).or(self.trace.map(LoggedId::Trace)) {
-            let found: Vec<LogLine> = server.done(&Ask::FindLogs { id })?;
+            let found: Vec<LogLine> = server.done(&ControlCommand::FindLogs { id })?;
             let line = |line: &LogLine| if self.json { json!(line).to_string() } else { shown(line, colour) };
             return print(&found.iter().map(|found| line(found) + "\n").collect::<String>());
         }
-        server.say(&Ask::Logs { lines: self.lines, follow: self.follow })?;
+        server.say(&ControlCommand::Logs { lines: self.lines, follow: self.follow })?;
         while let Some(reply) = server.reply()? {
             let line = match reply {
                 Reply::Line(line) if self.json => json!(line).to_string(),

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::control::{Columns, ServerArgs, bytes, span, span_secs, time};
 use super::output::print;
 use crate::error::Result;
-use crate::ops::control::{Ask, Ps, TaskInfo};
+use crate::ops::control::{ControlCommand, Ps, TaskInfo};
 
 /// Shows the processes and the tasks of a running server.
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let ps: Ps = self.server.connect()?.done(&Ask::Ps)?;
+        let ps: Ps = self.server.connect()?.done(&ControlCommand::Ps)?;
         match self.json {
             true => print(&format!("{:#}\n", json!(ps))),
             false => print(&text(&ps)),

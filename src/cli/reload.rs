@@ -8,7 +8,7 @@ use super::control::{ServerArgs, span};
 use super::output::print;
 use super::report;
 use crate::error::{Result, exit_code};
-use crate::ops::control::{Answer, Ask, Switched};
+use crate::ops::control::{ControlCommand, ControlReply, Switched};
 
 /// Starts a new generation of a running server, from its files.
 #[derive(Debug, clap::Args)]
@@ -84,36 +84,36 @@ pub(super) struct RestartArgs {
 
 impl RestartArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        ask(&self.server, &Ask::Restart { app: self.app, wait: self.wait }, self.json)
+        ask(&self.server, &ControlCommand::Restart { app: self.app, wait: self.wait }, self.json)
     }
 }
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        ask(&self.server, &Ask::Reload { wait: self.wait }, self.json)
+        ask(&self.server, &ControlCommand::Reload { wait: self.wait }, self.json)
     }
 }
 
 impl RollbackArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        ask(&self.server, &Ask::Rollback { wait: self.wait }, self.json)
+        ask(&self.server, &ControlCommand::Rollback { wait: self.wait }, self.json)
     }
 }
 
-fn ask(server: &ServerArgs, ask: &Ask, json: bool) -> Result<ExitCode> {
+fn ask(server: &ServerArgs, ask: &ControlCommand, json: bool) -> Result<ExitCode> {
     match server.connect()?.ask::<Switched>(ask)? {
-        Answer::Done(done) if json => print(&format!("{:#}\n", json!(done))),
-        Answer::Done(Switched { generation, ms: Some(ms) }) => {
+        ControlReply::Done(done) if json => print(&format!("{:#}\n", json!(done))),
+        ControlReply::Done(Switched { generation, ms: Some(ms) }) => {
             print(&format!("generation {generation} is serving after {}\n", span(ms)))
         }
-        Answer::Done(Switched { generation, ms: None }) => {
+        ControlReply::Done(Switched { generation, ms: None }) => {
             print(&format!("started; generation {generation} serves until the new one is ready\n"))
         }
-        Answer::Failed(faults) if json => {
+        ControlReply::Failed(faults) if json => {
             print(&format!("{:#}\n", json!({ "errors": faults })))?;
             Ok(ExitCode::from(exit_code(&faults)))
         }
-        Answer::Failed(faults) => {
+        ControlReply::Failed(faults) => {
             report::errors(&faults);
             Ok(ExitCode::from(exit_code(&faults)))
         }

@@ -17,8 +17,8 @@ use super::source::SourceArgs;
 use crate::body::Response;
 use crate::error::{Error, Result};
 use crate::escape;
-use crate::ops::request::{Asked, Done, Part, request};
-use crate::ops::trace::Step;
+use crate::ops::request::{AppRequest, Done, ReceivedPart, request};
+use crate::ops::trace::TraceStep;
 use crate::server::console::encode_head;
 
 /// Sends one request to an application in this process and prints the response.
@@ -80,7 +80,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let asked = Asked {
+        let asked = AppRequest {
             sources: self.source.sources()?,
             app: self.app.clone(),
             method: self.method.clone(),
@@ -94,7 +94,7 @@ impl Args {
         let mut whole = None;
         let done = request(&asked, &|text| note(&format!("{text}\n")), &mut |part| {
             match part {
-                Part::Head(response) => {
+                ReceivedPart::Head(response) => {
                     status = response.status();
                     if self.json {
                         whole = Some((describe(response), Vec::new()));
@@ -102,7 +102,7 @@ impl Args {
                         write(&encode_head(response))?;
                     }
                 }
-                Part::Data(data) => match &mut whole {
+                ReceivedPart::Data(data) => match &mut whole {
                     Some((_, body)) => body.extend_from_slice(data),
                     None => write(data)?,
                 },
@@ -161,7 +161,7 @@ fn micros(time: Duration) -> u64 {
 /// The trace as a table: own time, total time, one part per line, indented by depth, and a bar that shows
 /// when it ran; below it what a middleware changed in the request (`→`) and the response (`←`).
 pub(super) fn table(done: &Done) -> String {
-    let label = |step: &Step| {
+    let label = |step: &TraceStep| {
         let name = match &step.middleware {
             Some(middleware) => middleware.clone(),
             None => format!("app {}", step.app),

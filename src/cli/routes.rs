@@ -10,7 +10,7 @@ use super::output::print;
 use super::source::SourceArgs;
 use crate::config::Config;
 use crate::error::Result;
-use crate::ops::control::Ask;
+use crate::ops::control::ControlCommand;
 use crate::ops::order;
 use crate::ops::routes::{Routes, routes};
 
@@ -49,7 +49,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let routes: Routes = if self.running || self.control.is_some() {
-            ServerArgs::new(self.source.config, self.control).connect()?.done(&Ask::Routes)?
+            ServerArgs::new(self.source.config, self.control).connect()?.done(&ControlCommand::Routes)?
         } else {
             routes(&Config::load(&self.source.sources()?)?)?
         };

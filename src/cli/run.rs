@@ -7,7 +7,7 @@ use super::control::ServerArgs;
 use super::output::print;
 use super::source::SourceArgs;
 use crate::error::{Error, Result};
-use crate::ops::control::Ask;
+use crate::ops::control::ControlCommand;
 use crate::ops::environment;
 
 /// Runs a program in the environment of a Python application, or a command of a plugin.
@@ -53,7 +53,7 @@ impl Args {
         })?;
         let text: String = ServerArgs::new(self.source.config, None)
             .connect()?
-            .done(&Ask::RunCommand { app: self.app, words })?;
+            .done(&ControlCommand::RunCommand { app: self.app, words })?;
         let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
         print(&format!("{text}{end}"))
     }

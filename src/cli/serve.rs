@@ -197,7 +197,7 @@ impl Args {
             },
             json: self.json,
         };
-        let listener: serve::Listener = if self.json {
+        let listener: serve::EventListener = if self.json {
             Box::new(screen::print_json)
         } else {
             let screen = Screen::new(self.open);

@@ -31,9 +31,9 @@ enum Command {
     /// Creates a small skeleton to start from
     New(New),
     /// Finds the faults of a skeleton
-    Check(Check),
+    Check(CheckArgs),
     /// Runs the tests of a skeleton
-    Test(Test),
+    Test(TestArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -48,7 +48,7 @@ struct New {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 no fault, 1 faults, or findings with --strict.")]
-struct Check {
+struct CheckArgs {
     /// The skeleton, as for `paster create --template`
     #[arg(default_value = ".")]
     skeleton: String,
@@ -61,7 +61,7 @@ struct Check {
 }
 
 #[derive(Debug, clap::Args)]
-struct Test {
+struct TestArgs {
     /// The skeleton, as for `paster create --template`
     #[arg(default_value = ".")]
     skeleton: String,
@@ -93,7 +93,7 @@ impl New {
     }
 }
 
-impl Check {
+impl CheckArgs {
     fn run(self) -> Result<ExitCode> {
         // A name may be that of a built-in skeleton for `paster add`.
         let address = match addition_names().any(|name| name == self.skeleton) {
@@ -118,7 +118,7 @@ impl Check {
     }
 }
 
-impl Test {
+impl TestArgs {
     fn run(self) -> Result<ExitCode> {
         let count = skeleton::test::run(&self.skeleton, &mut |number, project| {
             note(&format!("test {number} ({project}): ok\n"));

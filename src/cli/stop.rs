@@ -7,7 +7,7 @@ use serde_json::json;
 use super::control::ServerArgs;
 use super::output::print;
 use crate::error::Result;
-use crate::ops::control::{Ask, Hello};
+use crate::ops::control::{ControlCommand, Hello};
 
 /// Stops a running server.
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let mut server = self.server.connect()?;
-        let hello: Hello = server.done(&Ask::Stop { fast: self.fast })?;
+        let hello: Hello = server.done(&ControlCommand::Stop { fast: self.fast })?;
         if self.wait {
             // The connection closes when the process ends; an error means the same.
             while let Ok(Some(_)) = server.reply() {}

@@ -9,7 +9,7 @@ use super::control::{ServerArgs, span};
 use super::output::{note, print};
 use super::ps;
 use crate::error::Result;
-use crate::ops::control::{Ask, TaskInfo, TaskRun};
+use crate::ops::control::{ControlCommand, TaskInfo, TaskRun};
 
 /// Lists a running server's scheduled tasks, or runs one now.
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List the tasks with their next and last runs
-    List(ListArgs),
+    List(TaskListArgs),
     /// Run a task now, regardless of its schedule
     Run(RunArgs),
 }
@@ -40,7 +40,7 @@ enum Command {
 #[command(after_help = "Examples:
   paster task list
   paster task list site/server.toml --json")]
-struct ListArgs {
+struct TaskListArgs {
     #[command(flatten)]
     server: ServerArgs,
 
@@ -80,8 +80,8 @@ impl Args {
     }
 }
 
-fn list(args: &ListArgs) -> Result<ExitCode> {
-    let tasks: Vec<TaskInfo> = args.server.connect()?.done(&Ask::Tasks)?;
+fn list(args: &TaskListArgs) -> Result<ExitCode> {
+    let tasks: Vec<TaskInfo> = args.server.connect()?.done(&ControlCommand::Tasks)?;
     match args.json {
         true => print(&format!("{:#}\n", json!(tasks))),
         false if tasks.is_empty() => print("the server has no tasks\n"),
@@ -90,7 +90,8 @@ fn list(args: &ListArgs) -> Result<ExitCode> {
 }
 
 fn run(args: RunArgs) -> Result<ExitCode> {
-    let run: TaskRun = args.server.connect()?.done(&Ask::RunTask { name: args.name, wait: args.wait })?;
+    let run: TaskRun =
+        args.server.connect()?.done(&ControlCommand::RunTask { name: args.name, wait: args.wait })?;
     if args.json {
         print(&format!("{:#}\n", json!(run)))?;
     } else {

@@ -16,11 +16,11 @@ use crate::ops::trust::{DEBIAN, authority, install, uninstall};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
-    action: Action,
+    action: TlsAction,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Action {
+enum TlsAction {
     Trust(TrustArgs),
 }
 
@@ -48,7 +48,7 @@ struct TrustArgs {
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         match self.action {
-            Action::Trust(args) => args.run(),
+            TlsAction::Trust(args) => args.run(),
         }
     }
 }

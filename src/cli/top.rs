@@ -17,7 +17,7 @@ use super::control::{Columns, ServerArgs, span};
 use super::output::print;
 use super::{ps, stacks};
 use crate::error::{Error, Result};
-use crate::ops::control::{Ask, Connection, Counts, InFlight, ProcessStacks, Ps};
+use crate::ops::control::{Connection, ControlCommand, ProcessStacks, Ps, RequestInFlight, WorkerLoad};
 
 /// How many samples the graph of rates shows.
 const HISTORY: usize = 240;
@@ -60,17 +60,17 @@ fn every(text: &str) -> Result<f64, String> {
 
 /// One sample.
 #[derive(Debug)]
-struct Look {
+struct Sample {
     at: Instant,
     ps: Ps,
-    requests: Vec<InFlight>,
+    requests: Vec<RequestInFlight>,
 }
 
-impl Look {
-    fn take(server: &mut Connection) -> Result<Look> {
-        let ps = server.done(&Ask::Ps)?;
-        let requests = server.done(&Ask::Requests)?;
-        Ok(Look { at: Instant::now(), ps, requests })
+impl Sample {
+    fn take(server: &mut Connection) -> Result<Sample> {
+        let ps = server.done(&ControlCommand::Ps)?;
+        let requests = server.done(&ControlCommand::Requests)?;
+        Ok(Sample { at: Instant::now(), ps, requests })
     }
 }
 
@@ -79,16 +79,16 @@ impl Args {
         let mut server = self.server.connect()?;
         if let Some(app) = self.stacks {
             return stacks::print_stacks(
-                &server.done::<Vec<ProcessStacks>>(&Ask::Stacks { app })?,
+                &server.done::<Vec<ProcessStacks>>(&ControlCommand::Stacks { app })?,
                 self.json,
             );
         }
         if self.json {
-            let look = Look::take(&mut server)?;
+            let look = Sample::take(&mut server)?;
             return print(&format!("{:#}\n", json!({ "ps": look.ps, "requests": look.requests })));
         }
         if self.once || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
-            let look = Look::take(&mut server)?;
+            let look = Sample::take(&mut server)?;
             let mut text = format!("{}\n\n{}", ps::headline(&look.ps), ps::workers(&look.ps).text());
             for table in [ps::side_processes(&look.ps), ps::upstreams(&look.ps)] {
                 if !table.is_empty() {
@@ -101,7 +101,7 @@ impl Args {
             return print(&text);
         }
         let failed = |cause: std::io::Error| Error::new("cannot use the terminal").because(cause);
-        let mut view = View::new(Look::take(&mut server)?);
+        let mut view = View::new(Sample::take(&mut server)?);
         let mut terminal = ratatui::try_init().map_err(failed)?;
         let ended = watch(&mut terminal, &mut server, &mut view, Duration::from_secs_f64(self.every));
         ratatui::try_restore().map_err(failed)?;
@@ -134,14 +134,14 @@ fn watch(
             }
             continue;
         }
-        view.add(Look::take(server)?);
+        view.add(Sample::take(server)?);
     }
 }
 
 /// The state of the screen.
 #[derive(Debug)]
 struct View {
-    look: Look,
+    look: Sample,
     /// Requests per second between the last two samples.
     rate: f64,
     failing: f64,
@@ -150,20 +150,20 @@ struct View {
     scroll: usize,
 }
 
-fn counts(ps: &Ps) -> BTreeMap<u32, Counts> {
+fn counts(ps: &Ps) -> BTreeMap<u32, WorkerLoad> {
     ps.workers.iter().filter_map(|worker| Some((worker.pid, worker.load?))).collect()
 }
 
 impl View {
-    fn new(look: Look) -> View {
+    fn new(look: Sample) -> View {
         View { look, rate: 0.0, failing: 0.0, rates: VecDeque::new(), scroll: 0 }
     }
 
     /// Adds the next sample. A worker that is new in it counts from its start.
-    fn add(&mut self, look: Look) {
+    fn add(&mut self, look: Sample) {
         let (before, now) = (counts(&self.look.ps), counts(&look.ps));
         let secs = look.at.duration_since(self.look.at).as_secs_f64().max(1e-3);
-        let mut new = Counts::default();
+        let mut new = WorkerLoad::default();
         for (pid, count) in now {
             let old = before.get(&pid).copied().unwrap_or_default();
             new.requests += count.requests.saturating_sub(old.requests);
@@ -198,7 +198,7 @@ impl View {
             Constraint::Length(1),
         ];
         let [head, graph, middle, beside, below, rest, foot] = Layout::vertical(parts).areas(frame.area());
-        let mut total = Counts::default();
+        let mut total = WorkerLoad::default();
         counts(&self.look.ps).into_values().for_each(|one| total += one);
         let numbers = format!(
             "{:.0} requests/s, {:.0} failed/s, {} in flight, {} connections",
@@ -231,7 +231,7 @@ fn show(frame: &mut Frame<'_>, area: Rect, table: &Columns, skip: usize) {
 }
 
 /// The requests in flight.
-fn requests(requests: &[InFlight]) -> Columns {
+fn requests(requests: &[RequestInFlight]) -> Columns {
     let mut table =
         Columns::new(&["REQUEST", "AGE", "PHASE", "METHOD", "PATH", "APP", "IN", "CLIENT", "WORKER"]);
     for one in requests {
@@ -259,10 +259,10 @@ mod tests {
     use crate::inflight::RequestPhase;
     use crate::ops::control::{SideInfo, WorkerInfo};
 
-    fn look(at: Instant, requests: u64) -> Look {
-        let load = Counts { connections: 3, in_flight: 1, requests, ..Counts::default() };
+    fn look(at: Instant, requests: u64) -> Sample {
+        let load = WorkerLoad { connections: 3, in_flight: 1, requests, ..WorkerLoad::default() };
         let worker = WorkerInfo { pid: 4711, generation: 2, load: Some(load), ..WorkerInfo::default() };
-        let one = InFlight {
+        let one = RequestInFlight {
             id: "4711.96".into(),
             request_id: None,
             age_ms: 1500,
@@ -286,7 +286,7 @@ mod tests {
             socket: "/run/shop".into(),
         };
         let ps = Ps { workers: vec![worker], side_processes: vec![side], ..Ps::default() };
-        Look { at, ps, requests: vec![one] }
+        Sample { at, ps, requests: vec![one] }
     }
 
     #[test]

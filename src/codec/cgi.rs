@@ -7,11 +7,11 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, LOCATION, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::{Fault, malformed};
+use super::{PairsError, malformed};
 
 /// The meaning of a head.
 #[derive(Debug, Clone)]
-pub enum Answer {
+pub enum CgiResponse {
     /// A document, or a redirect for the client: status and fields; the body follows.
     Document {
         /// 200 by default; 302 if there is only a `Location`.
@@ -35,15 +35,15 @@ pub fn parse_head(
     input: &[u8],
     limit_bytes: usize,
     limit_fields: usize,
-) -> Result<Option<(Answer, usize)>, Fault> {
+) -> Result<Option<(CgiResponse, usize)>, PairsError> {
     if input.starts_with(b"HTTP/") {
         return malformed("an HTTP status line: programs that write their own (nph) are not supported");
     }
     let Some((end, consumed)) = find_end(input) else {
-        return if input.len() > limit_bytes { Err(Fault::TooLong) } else { Ok(None) };
+        return if input.len() > limit_bytes { Err(PairsError::TooLong) } else { Ok(None) };
     };
     if consumed > limit_bytes {
-        return Err(Fault::TooLong);
+        return Err(PairsError::TooLong);
     }
     let (status, mut headers) = parse_fields(&input[..end], limit_fields)?;
     // Hop-by-hop fields belong to the server.
@@ -54,16 +54,16 @@ pub fn parse_head(
     // Many programs write raw UTF-8.
     let answer = match location.map(|location| std::str::from_utf8(location.as_bytes())) {
         Some(Ok(path)) if path.starts_with('/') && !path.starts_with("//") => {
-            Answer::LocalRedirect(path.to_owned())
+            CgiResponse::LocalRedirect(path.to_owned())
         }
-        Some(_) => Answer::Document { status: StatusCode::FOUND, headers },
-        None => Answer::Document { status: status.unwrap_or(StatusCode::OK), headers },
+        Some(_) => CgiResponse::Document { status: StatusCode::FOUND, headers },
+        None => CgiResponse::Document { status: status.unwrap_or(StatusCode::OK), headers },
     };
     Ok(Some((answer, consumed)))
 }
 
 /// The value of `Status`, and the other fields.
-fn parse_fields(lines: &[u8], limit: usize) -> Result<(Option<StatusCode>, HeaderMap), Fault> {
+fn parse_fields(lines: &[u8], limit: usize) -> Result<(Option<StatusCode>, HeaderMap), PairsError> {
     let mut status = None;
     let mut headers = HeaderMap::new();
     let mut count = 0;
@@ -74,7 +74,7 @@ fn parse_fields(lines: &[u8], limit: usize) -> Result<(Option<StatusCode>, Heade
         }
         count += 1;
         if count > limit {
-            return Err(Fault::TooLong);
+            return Err(PairsError::TooLong);
         }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
             return malformed("a line of the head is not a field");
@@ -114,7 +114,7 @@ fn find_end(input: &[u8]) -> Option<(usize, usize)> {
 }
 
 /// `200 OK`: three digits, and an optional reason.
-fn parse_status(value: &[u8]) -> Result<StatusCode, Fault> {
+fn parse_status(value: &[u8]) -> Result<StatusCode, PairsError> {
     let digits = value.split(|byte| *byte == b' ').next().unwrap_or_default();
     match StatusCode::from_bytes(digits) {
         Ok(status) if (200..600).contains(&status.as_u16()) => Ok(status),

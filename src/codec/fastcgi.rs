@@ -5,7 +5,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{Fault, Variables, malformed};
+use super::{PairsError, Variables, malformed};
 
 /// The only version.
 pub const VERSION: u8 = 1;
@@ -80,7 +80,7 @@ impl Header {
     /// Parses a header.
     /// # Errors
     /// [`Fault::Malformed`] for another version.
-    pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Header, Fault> {
+    pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Header, PairsError> {
         let [version, kind, id_high, id_low, length_high, length_low, padding_length, _] = *bytes;
         if version != VERSION {
             return malformed("a record with a version other than 1");
@@ -108,7 +108,7 @@ impl Header {
 
 /// A record, or a part of one that belongs to a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct RecordPart {
     /// The record's header; an empty content ends a stream.
     pub header: Header,
     /// The content, or the part of it that has arrived.
@@ -117,14 +117,14 @@ pub struct Part {
 
 /// Takes records off a buffer as they arrive.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub struct RecordReader {
     /// Header of an incomplete record, and bytes of its content that are still to come.
     open: Option<(Header, usize)>,
     /// Bytes of padding that are still to come.
     padding: usize,
 }
 
-impl Reader {
+impl RecordReader {
     /// Whether it is between two records.
     pub fn is_between(&self) -> bool {
         self.open.is_none() && self.padding == 0
@@ -134,7 +134,7 @@ impl Reader {
     /// several parts, each with the same header; every other record is returned complete.
     /// # Errors
     /// [`Fault::Malformed`] for another version: nothing more can be parsed.
-    pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Part>, Fault> {
+    pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<RecordPart>, PairsError> {
         let skip = self.padding.min(buffer.len());
         buffer.advance(skip);
         self.padding -= skip;
@@ -169,7 +169,7 @@ impl Reader {
             self.open = None;
             self.padding = header.padding_length.into();
         }
-        Ok(Some(Part { header, content }))
+        Ok(Some(RecordPart { header, content }))
     }
 }
 
@@ -203,7 +203,7 @@ impl Begin {
     /// Parses it.
     /// # Errors
     /// [`Fault::Malformed`] if it is not eight bytes long.
-    pub fn parse(content: &[u8]) -> Result<Begin, Fault> {
+    pub fn parse(content: &[u8]) -> Result<Begin, PairsError> {
         match *content {
             [high, low, flags, _, _, _, _, _] => {
                 Ok(Begin { role: u16::from_be_bytes([high, low]), keep: flags & 1 != 0 })
@@ -221,18 +221,18 @@ impl Begin {
 
 /// The content of `END_REQUEST`, section 5.5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct End {
+pub struct EndRequest {
     /// Exit status, 0 for success.
     pub app_status: u32,
     /// How it ended; `None` for a number that the specification does not define.
     pub ending: Option<Ending>,
 }
 
-impl End {
+impl EndRequest {
     /// Parses it.
     /// # Errors
     /// [`Fault::Malformed`] if it is not eight bytes long.
-    pub fn parse(content: &[u8]) -> Result<End, Fault> {
+    pub fn parse(content: &[u8]) -> Result<EndRequest, PairsError> {
         let [a, b, c, d, ending, _, _, _] = *content else {
             return malformed("END_REQUEST is not eight bytes long");
         };
@@ -243,7 +243,7 @@ impl End {
             3 => Some(Ending::UnknownRole),
             _ => None,
         };
-        Ok(End { app_status: u32::from_be_bytes([a, b, c, d]), ending })
+        Ok(EndRequest { app_status: u32::from_be_bytes([a, b, c, d]), ending })
     }
 }
 
@@ -262,7 +262,7 @@ pub fn put_unknown_type(out: &mut Vec<u8>, unknown: u8) {
 /// # Errors
 /// [`Fault::Malformed`] if a pair is truncated. No length can overflow: each is checked against the available
 /// bytes.
-pub fn parse_pairs(mut bytes: &[u8]) -> Result<Variables, Fault> {
+pub fn parse_pairs(mut bytes: &[u8]) -> Result<Variables, PairsError> {
     let mut variables = Variables::new();
     while !bytes.is_empty() {
         let (Some(name), Some(value)) = (take_length(&mut bytes), take_length(&mut bytes)) else {
@@ -293,7 +293,7 @@ fn take_length(bytes: &mut &[u8]) -> Option<usize> {
 /// Encodes the pairs of `variables`, each length in as few bytes as possible.
 /// # Errors
 /// [`Fault::TooLong`] for a name or value of 2 GiB or more.
-pub fn encode_pairs(variables: &Variables) -> Result<Vec<u8>, Fault> {
+pub fn encode_pairs(variables: &Variables) -> Result<Vec<u8>, PairsError> {
     let mut out = Vec::new();
     for (name, value) in variables.iter() {
         for length in [name.len(), value.len()] {
@@ -301,7 +301,7 @@ pub fn encode_pairs(variables: &Variables) -> Result<Vec<u8>, Fault> {
                 Ok(short @ 0..=127) => out.push(short),
                 _ => match u32::try_from(length) {
                     Ok(long @ 0..=0x7fff_ffff) => out.extend_from_slice(&(long | 0x8000_0000).to_be_bytes()),
-                    _ => return Err(Fault::TooLong),
+                    _ => return Err(PairsError::TooLong),
                 },
             }
         }

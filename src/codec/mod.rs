@@ -13,5 +13,5 @@ pub mod range;
 pub mod scgi;
 pub mod variables;
 
-pub use pairs::{Fault, Variables};
+pub use pairs::{PairsError, Variables};
 use pairs::{malformed, parse_length};

@@ -4,27 +4,27 @@ use std::fmt;
 
 /// Why bytes cannot be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum PairsError {
     /// Longer than the limit allows.
     TooLong,
     /// Not what the specification says; the broken rule, in a few words.
     Malformed(&'static str),
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for PairsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Fault::TooLong => "longer than the limit",
-            Fault::Malformed(rule) => rule,
+            PairsError::TooLong => "longer than the limit",
+            PairsError::Malformed(rule) => rule,
         })
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for PairsError {}
 
 /// Shorthand for a broken rule.
-pub(super) const fn malformed<T>(rule: &'static str) -> Result<T, Fault> {
-    Err(Fault::Malformed(rule))
+pub(super) const fn malformed<T>(rule: &'static str) -> Result<T, PairsError> {
+    Err(PairsError::Malformed(rule))
 }
 
 /// Names with values in the order of arrival; names may repeat. One buffer holds them all.
@@ -112,7 +112,7 @@ impl fmt::Debug for Variables {
 }
 
 /// Parses a `CONTENT_LENGTH`: only digits, and no overflow.
-pub(super) fn parse_length(value: &[u8]) -> Result<u64, Fault> {
+pub(super) fn parse_length(value: &[u8]) -> Result<u64, PairsError> {
     let text = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     match text.map(str::parse) {
         Some(Ok(length)) => Ok(length),

@@ -7,7 +7,7 @@ const MOST: usize = 16;
 
 /// How to answer a `Range` field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Parts {
+pub enum RangeResponse {
     /// The whole content: the field is not useful, and a server may ignore it.
     Whole,
     /// One or more parts, as byte offsets, in the requested order. None is empty.
@@ -22,28 +22,28 @@ pub enum Parts {
 /// ranges add up to more than the content (they overlap), because it would cost more than the whole.
 /// # Source
 /// RFC 9110, sections 14.1.1, 14.1.2 and 14.2.
-pub fn parse(value: &str, size: u64) -> Parts {
-    let Some((unit, set)) = value.split_once('=') else { return Parts::Whole };
+pub fn parse(value: &str, size: u64) -> RangeResponse {
+    let Some((unit, set)) = value.split_once('=') else { return RangeResponse::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
-        return Parts::Whole;
+        return RangeResponse::Whole;
     }
     let mut parts = Vec::new();
     for (index, spec) in set.split(',').enumerate() {
         if index >= MOST {
-            return Parts::Whole;
+            return RangeResponse::Whole;
         }
         match one(spec.trim_matches([' ', '\t']), size) {
             Some(range) if range.is_empty() => {}
             Some(range) => parts.push(range),
-            None => return Parts::Whole,
+            None => return RangeResponse::Whole,
         }
     }
     let mut lengths = parts.iter().map(|part| part.end - part.start);
     let sum = lengths.try_fold(0, u64::checked_add);
     match parts.len() {
-        0 => Parts::Unsatisfiable,
-        2.. if sum.is_none_or(|sum| sum > size) => Parts::Whole,
-        _ => Parts::Some(parts),
+        0 => RangeResponse::Unsatisfiable,
+        2.. if sum.is_none_or(|sum| sum > size) => RangeResponse::Whole,
+        _ => RangeResponse::Some(parts),
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     fn ranges_of_ten_bytes() {
         let check = |value: &str, expected: &[(u64, u64)]| {
             let expected = expected.iter().map(|(start, end)| *start..*end).collect();
-            assert_eq!(parse(value, 10), Parts::Some(expected), "{value}");
+            assert_eq!(parse(value, 10), RangeResponse::Some(expected), "{value}");
         };
         check("bytes=0-0", &[(0, 1)]);
         check("Bytes = 2-4".replace(" = ", "=").as_str(), &[(2, 5)]);
@@ -90,9 +90,9 @@ mod tests {
         check("bytes=0-1, 4-5 ,-1", &[(0, 2), (4, 6), (9, 10)]);
         check("bytes=0-1,50-60", &[(0, 2)]);
         // The sum of these overflows.
-        assert_eq!(parse("bytes=0-,0-", u64::MAX), Parts::Whole);
+        assert_eq!(parse("bytes=0-,0-", u64::MAX), RangeResponse::Whole);
         for value in ["bytes=10-", "bytes=50-60", "bytes=-0", "bytes=99999999999999999999-"] {
-            assert_eq!(parse(value, 10), Parts::Unsatisfiable, "{value}");
+            assert_eq!(parse(value, 10), RangeResponse::Unsatisfiable, "{value}");
         }
         let many = format!("bytes={}", vec!["0-0"; 17].join(","));
         for value in [
@@ -106,8 +106,8 @@ mod tests {
             "bytes=0-9,0-9",
             &many,
         ] {
-            assert_eq!(parse(value, 10), Parts::Whole, "{value}");
+            assert_eq!(parse(value, 10), RangeResponse::Whole, "{value}");
         }
-        assert_eq!(parse("bytes=0-", 0), Parts::Unsatisfiable);
+        assert_eq!(parse("bytes=0-", 0), RangeResponse::Unsatisfiable);
     }
 }

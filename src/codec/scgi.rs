@@ -4,11 +4,11 @@
 //! # Source
 //! SCGI, 2008-06-23, section 3: <https://python.ca/scgi/protocol.txt>; netstrings: <https://cr.yp.to/proto/netstrings.txt>.
 
-use super::{Fault, Variables, malformed, parse_length};
+use super::{PairsError, Variables, malformed, parse_length};
 
 /// A request's head.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct ScgiHead {
     /// All headers in order of arrival, including `CONTENT_LENGTH` and `SCGI`.
     pub variables: Variables,
     /// Bytes of the body that follows the head.
@@ -27,7 +27,7 @@ pub struct Head {
 /// first.
 /// # Errors
 /// [`Fault::TooLong`] as soon as the netstring claims more than `limit_bytes`; [`Fault::Malformed`].
-pub fn parse_head(input: &[u8], limit_bytes: usize) -> Result<Option<(Head, usize)>, Fault> {
+pub fn parse_head(input: &[u8], limit_bytes: usize) -> Result<Option<(ScgiHead, usize)>, PairsError> {
     let digits = input.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if digits > 1 && input[0] == b'0' {
         return malformed("the netstring's length begins with a zero");
@@ -36,7 +36,7 @@ pub fn parse_head(input: &[u8], limit_bytes: usize) -> Result<Option<(Head, usiz
     for digit in &input[..digits] {
         length = length.saturating_mul(10).saturating_add((digit - b'0').into());
         if length > limit_bytes {
-            return Err(Fault::TooLong);
+            return Err(PairsError::TooLong);
         }
     }
     match input.get(digits) {
@@ -53,7 +53,7 @@ pub fn parse_head(input: &[u8], limit_bytes: usize) -> Result<Option<(Head, usiz
     Ok(Some((read_headers(&input[start..end])?, end + 1)))
 }
 
-fn read_headers(bytes: &[u8]) -> Result<Head, Fault> {
+fn read_headers(bytes: &[u8]) -> Result<ScgiHead, PairsError> {
     let Some(bytes) = bytes.strip_suffix(b"\0") else {
         return malformed("the headers do not end with a NUL");
     };
@@ -80,7 +80,7 @@ fn read_headers(bytes: &[u8]) -> Result<Head, Fault> {
         variables.push(name, value);
     }
     match (content_length, version) {
-        (Some(content_length), Some(())) => Ok(Head { variables, content_length }),
+        (Some(content_length), Some(())) => Ok(ScgiHead { variables, content_length }),
         (None, _) => malformed("no CONTENT_LENGTH"),
         (_, None) => malformed("no SCGI header"),
     }
@@ -89,7 +89,7 @@ fn read_headers(bytes: &[u8]) -> Result<Head, Fault> {
 /// Encodes a head: `CONTENT_LENGTH` first, `SCGI` next, then `variables` except for those two.
 /// # Errors
 /// [`Fault::Malformed`] if a name is empty, or a name or a value contains a NUL.
-pub fn encode_head(content_length: u64, variables: &Variables) -> Result<Vec<u8>, Fault> {
+pub fn encode_head(content_length: u64, variables: &Variables) -> Result<Vec<u8>, PairsError> {
     let mut headers = format!("CONTENT_LENGTH\0{content_length}\0SCGI\x001\0").into_bytes();
     for (name, value) in variables.iter().filter(|(name, _)| !matches!(*name, b"CONTENT_LENGTH" | b"SCGI")) {
         if name.is_empty() || name.contains(&0) || value.contains(&0) {

@@ -10,7 +10,7 @@ use http::header::{
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, request};
 
-use super::{Fault, Variables, client_certificate, malformed, parse_length};
+use super::{PairsError, Variables, client_certificate, malformed, parse_length};
 use crate::environ::{ClientCertificate, Environ, RemoteUser};
 
 /// The value of `SERVER_SOFTWARE`.
@@ -159,7 +159,7 @@ pub enum Split {
 /// [`Fault::Malformed`] without a method or path, and for values that no request can have.
 /// # Source
 /// RFC 3875 section 4.1.
-pub fn to_request(variables: &Variables, split: Split) -> Result<Passed, Fault> {
+pub fn to_request(variables: &Variables, split: Split) -> Result<Passed, PairsError> {
     let (mut request, content_length) = method_and_fields(variables)?;
     *request.version_mut() = match variables.get("SERVER_PROTOCOL") {
         Some(b"HTTP/1.0") => Version::HTTP_10,
@@ -196,7 +196,7 @@ pub fn to_request(variables: &Variables, split: Split) -> Result<Passed, Fault> 
 }
 
 /// A request with the method and the fields, and the length of its body.
-fn method_and_fields(variables: &Variables) -> Result<(Request<()>, Option<u64>), Fault> {
+fn method_and_fields(variables: &Variables) -> Result<(Request<()>, Option<u64>), PairsError> {
     let mut request = Request::new(());
     let mut content_length = None;
     let mut method = None;
@@ -235,7 +235,7 @@ fn method_and_fields(variables: &Variables) -> Result<(Request<()>, Option<u64>)
 }
 
 /// Adds the field of `HTTP_name`, unless it concerns the connection between the web server and its client.
-fn append_field(headers: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<(), Fault> {
+fn append_field(headers: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<(), PairsError> {
     // Apache passes `-` and `_` as `_`, so a name with `_` cannot be told from the same name with `-`: all
     // become `-`.
     let lower = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
@@ -259,7 +259,7 @@ fn append_field(headers: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<()
 }
 
 /// The target as the application gets it, and the prefix before it.
-fn target(variables: &Variables, split: Split) -> Result<(Uri, String), Fault> {
+fn target(variables: &Variables, split: Split) -> Result<(Uri, String), PairsError> {
     let asked = match variables.text("REQUEST_URI").filter(|text| !text.is_empty()) {
         Some(text) => match text.parse::<Uri>() {
             Ok(uri) => Some(uri),
@@ -322,7 +322,7 @@ fn find_split(encoded: &str, prefix: &[u8], path: &[u8]) -> Option<usize> {
 }
 
 /// Joins a path and a query into a target; an empty path is `/`.
-fn join(path: &[u8], query: &[u8]) -> Result<PathAndQuery, Fault> {
+fn join(path: &[u8], query: &[u8]) -> Result<PathAndQuery, PairsError> {
     let slash: &[u8] = if path.first() == Some(&b'/') { b"" } else { b"/" };
     let mark: &[u8] = if query.is_empty() { b"" } else { b"?" };
     let target = [slash, path, mark, query].concat();

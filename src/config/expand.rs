@@ -20,7 +20,7 @@ const DEPTH_LIMIT: usize = 64;
 const TEXT_LIMIT_BYTES: usize = 1 << 20;
 
 /// The value of a reference or a string.
-struct Piece {
+struct ExpandedPiece {
     data: Data,
     secret: bool,
 }
@@ -35,7 +35,7 @@ enum Variable {
 }
 
 /// `None`: already reported.
-type Fault = Option<Error>;
+type ExpandError = Option<Error>;
 
 /// Replaces references and remembers the variables that it has resolved.
 pub(super) struct Expander<'a> {
@@ -91,7 +91,7 @@ impl<'a> Expander<'a> {
     /// Every error in it.
     pub(super) fn text(mut self, text: &str, place: &Occurrence) -> Result<String, Vec<Error>> {
         match self.whole(text, place, 0) {
-            Ok(Piece { data: Data::Value(value), .. }) => Ok(plain(&value)),
+            Ok(ExpandedPiece { data: Data::Value(value), .. }) => Ok(plain(&value)),
             Ok(_) => Err(vec![Error::config("expected a string, not a list").at(place.origin.clone())]),
             Err(fault) => {
                 self.errors.extend(fault);
@@ -152,7 +152,7 @@ impl<'a> Expander<'a> {
 
     /// Replaces the references in one string. A string that is a single reference takes the type of its
     /// value.
-    fn whole(&mut self, text: &str, place: &Occurrence, depth: usize) -> Result<Piece, Fault> {
+    fn whole(&mut self, text: &str, place: &Occurrence, depth: usize) -> Result<ExpandedPiece, ExpandError> {
         let fault = |message: String| Error::config(message).at(place.origin.clone());
         if depth > DEPTH_LIMIT {
             return Err(Some(fault(format!("references are nested more than {DEPTH_LIMIT} levels deep"))));
@@ -181,7 +181,7 @@ impl<'a> Expander<'a> {
             }
             out += &rest[..at];
             match piece {
-                Ok(Piece { data: Data::Value(value), secret }) => {
+                Ok(ExpandedPiece { data: Data::Value(value), secret }) => {
                     out += &plain(&value);
                     hidden |= secret;
                 }
@@ -211,18 +211,23 @@ impl<'a> Expander<'a> {
         if broken {
             return Err(None);
         }
-        Ok(Piece { data: Data::Value(out.into()), secret: hidden })
+        Ok(ExpandedPiece { data: Data::Value(out.into()), secret: hidden })
     }
 
     /// The value of `${inner}`.
-    fn reference(&mut self, inner: &str, place: &Occurrence, depth: usize) -> Result<Piece, Fault> {
+    fn reference(
+        &mut self,
+        inner: &str,
+        place: &Occurrence,
+        depth: usize,
+    ) -> Result<ExpandedPiece, ExpandError> {
         let (name, default) = match inner.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (inner, None),
         };
         let origin = || narrowed(Some(place.origin.clone()), &format!("${{{inner}}}"));
         let fault = |message: String| Error::config(message).at(origin());
-        let text = |text: String, secret| Ok(Piece { data: Data::Value(text.into()), secret });
+        let text = |text: String, secret| Ok(ExpandedPiece { data: Data::Value(text.into()), secret });
         let folder = match &place.origin.source {
             Source::File(path) => path.parent().unwrap_or(Path::new("/")).to_owned(),
             _ => self.folder.to_owned(),
@@ -306,7 +311,7 @@ impl<'a> Expander<'a> {
         }
         self.variable(name);
         match self.states.get(name) {
-            Some(Variable::Done(data, secret)) => Ok(Piece { data: data.clone(), secret: *secret }),
+            Some(Variable::Done(data, secret)) => Ok(ExpandedPiece { data: data.clone(), secret: *secret }),
             _ => Err(None),
         }
     }

@@ -26,13 +26,13 @@ pub(super) fn apply(tree: &mut Node, errors: &mut Vec<Error>) {
     }
 }
 
-type Parts = indexmap::IndexMap<String, Node>;
+type InheritedTables = indexmap::IndexMap<String, Node>;
 
 /// The merged table; `None` if an error in its chain was reported: then it stays as written.
 fn resolve(
     section: &str,
     name: &str,
-    parts: &Parts,
+    parts: &InheritedTables,
     done: &mut BTreeMap<String, Option<Node>>,
     errors: &mut Vec<Error>,
 ) -> Option<Node> {
@@ -93,7 +93,7 @@ fn resolve(
 fn parent_of(
     section: &str,
     name: &str,
-    parts: &Parts,
+    parts: &InheritedTables,
     errors: &mut Vec<Error>,
 ) -> Option<Result<String, ()>> {
     let node = parts.get(name)?.get("use")?;

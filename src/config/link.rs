@@ -4,7 +4,7 @@ use super::KeyPath;
 
 /// One link to an app, from another app or from a middleware.
 #[derive(Debug, Clone)]
-pub struct Link {
+pub struct AppLink {
     /// Which requests follow it: `/files`, `admin.example.org/`, `on 404`.
     pub at: String,
     /// Name of the app.

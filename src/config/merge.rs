@@ -8,12 +8,12 @@ use indexmap::IndexSet;
 use serde_json::Value;
 
 use super::node::{Data, Node, Occurrence};
-use super::provider::{SourceValues, Stage, profile_named};
+use super::provider::{MergeStage, SourceValues, profile_named};
 
 /// What one source sets for one value in one stage.
 #[derive(Clone, Copy)]
-struct Part<'s> {
-    stage: Stage<'s>,
+struct SourcePart<'s> {
+    stage: MergeStage<'s>,
     /// The source's position among all.
     source: usize,
     node: &'s Node,
@@ -35,13 +35,13 @@ pub(super) fn merge(sources: &[SourceValues], profile: Option<&str>) -> Node {
 fn parts<'s>(
     sources: &'s [SourceValues],
     profile: Option<&'s str>,
-) -> impl DoubleEndedIterator<Item = Part<'s>> {
-    let stages = [Some(Stage::Files), profile.map(Stage::Profile), Some(Stage::Single)];
+) -> impl DoubleEndedIterator<Item = SourcePart<'s>> {
+    let stages = [Some(MergeStage::Files), profile.map(MergeStage::Profile), Some(MergeStage::Single)];
     stages.into_iter().flatten().flat_map(move |stage| {
         sources
             .iter()
             .enumerate()
-            .filter_map(move |(source, values)| Some(Part { stage, source, node: values.part(stage)? }))
+            .filter_map(move |(source, values)| Some(SourcePart { stage, source, node: values.part(stage)? }))
     })
 }
 
@@ -68,7 +68,7 @@ struct Places<'s> {
 
 impl<'s> Places<'s> {
     /// A merged value with its places. `parts` are what the sources set for it, strongest first.
-    fn node(&mut self, value: FigmentValue, parts: &[Part<'s>], depth: usize) -> Node {
+    fn node(&mut self, value: FigmentValue, parts: &[SourcePart<'s>], depth: usize) -> Node {
         let places = self.places(&value, parts, depth);
         let data = match value {
             FigmentValue::Dict(_, mut dict) => {
@@ -77,7 +77,8 @@ impl<'s> Places<'s> {
                 let keys: IndexSet<&String> = tables().flat_map(|table| table.keys()).collect();
                 let entries = keys.into_iter().filter_map(|key| {
                     let value = dict.remove(key)?;
-                    let below = |part: &Part<'s>| Some(Part { node: part.node.get(key)?, ..*part });
+                    let below =
+                        |part: &SourcePart<'s>| Some(SourcePart { node: part.node.get(key)?, ..*part });
                     let below: Vec<_> = parts.iter().filter_map(below).collect();
                     Some((key.clone(), self.node(value, &below, depth + 1)))
                 });
@@ -86,8 +87,8 @@ impl<'s> Places<'s> {
             FigmentValue::Array(tag, items) => {
                 let winner = self.winner(tag, parts).map(|at| parts[at]);
                 let items = items.into_iter().enumerate().map(|(index, item)| {
-                    let part =
-                        winner.and_then(|part| Some(Part { node: part.node.list()?.get(index)?, ..part }));
+                    let part = winner
+                        .and_then(|part| Some(SourcePart { node: part.node.list()?.get(index)?, ..part }));
                     self.node(item, part.as_slice(), depth + 1)
                 });
                 Data::List(items.collect())
@@ -98,11 +99,11 @@ impl<'s> Places<'s> {
     }
 
     /// The places of a value `depth` keys deep: first in the source that has won, then in each other one.
-    fn places(&mut self, value: &FigmentValue, parts: &[Part<'s>], depth: usize) -> Vec<Occurrence> {
+    fn places(&mut self, value: &FigmentValue, parts: &[SourcePart<'s>], depth: usize) -> Vec<Occurrence> {
         let winner = self.winner(value.tag(), parts);
         let order = winner.into_iter().chain((0..parts.len()).filter(|at| Some(*at) != winner));
         let only_names = |at: usize| depth < self.sources[parts[at].source].named_tables;
-        let is_table = |part: &Part<'_>| part.node.table().is_some();
+        let is_table = |part: &SourcePart<'_>| part.node.table().is_some();
         let parts = order
             .filter(|at| !(only_names(*at) && parts.get(at + 1).is_some_and(is_table)))
             .map(|at| parts[at]);
@@ -110,25 +111,25 @@ impl<'s> Places<'s> {
     }
 
     /// The part that a value's tag leads to.
-    fn winner(&mut self, tag: Tag, parts: &[Part<'s>]) -> Option<usize> {
+    fn winner(&mut self, tag: Tag, parts: &[SourcePart<'s>]) -> Option<usize> {
         let source = *self.winners.entry(tag).or_insert_with(|| {
             // One source is one entry, in the order of merging.
             let metadata = self.figment.get_metadata(tag)?;
             self.figment.metadata().position(|other| std::ptr::eq(other, metadata))
         });
         let stage = match tag.profile() {
-            Some(profile) if profile == Profile::Default => Stage::Files,
-            Some(_) => Stage::Single,
-            None => Stage::Profile(self.profile?),
+            Some(profile) if profile == Profile::Default => MergeStage::Files,
+            Some(_) => MergeStage::Single,
+            None => MergeStage::Profile(self.profile?),
         };
         parts.iter().position(|part| Some(part.source) == source && part.stage == stage)
     }
 }
 
 /// `place`, with how its value got into the config.
-fn placed(stage: Stage<'_>, place: &Occurrence) -> Occurrence {
+fn placed(stage: MergeStage<'_>, place: &Occurrence) -> Occurrence {
     let via = match stage {
-        Stage::Profile(name) => Some(format!("profile `{name}`")),
+        MergeStage::Profile(name) => Some(format!("profile `{name}`")),
         _ => None,
     };
     Occurrence { via, ..place.clone() }

@@ -47,7 +47,7 @@ pub use explain::Explained;
 pub use files::{Files, Opener, Purpose, help_for_denied, without_bom};
 pub use format::formatted;
 pub use key_path::{KeyPath, item, join};
-pub use link::Link;
+pub use link::AppLink;
 pub use networks::{Clients, Network};
 pub use node::Occurrence;
 pub use paths::{

@@ -29,20 +29,20 @@ impl SourceValues {
     }
 
     /// What it sets in one of figment's profiles.
-    pub(super) fn part(&self, stage: Stage<'_>) -> Option<&Node> {
+    pub(super) fn part(&self, stage: MergeStage<'_>) -> Option<&Node> {
         match stage {
-            Stage::Files => (self.named_tables == 0).then_some(&self.tree),
-            Stage::Profile(name) => {
+            MergeStage::Files => (self.named_tables == 0).then_some(&self.tree),
+            MergeStage::Profile(name) => {
                 self.tree.get("profile")?.get(name).filter(|profile| profile.table().is_some())
             }
-            Stage::Single => (self.named_tables > 0).then_some(&self.tree),
+            MergeStage::Single => (self.named_tables > 0).then_some(&self.tree),
         }
     }
 }
 
 /// The steps in which figment merges, weakest first: its default profile, the selected one, and its global one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage<'a> {
+pub(super) enum MergeStage<'a> {
     /// Files, and arguments that stand for one.
     Files,
     /// The profile of this name, in files.

@@ -3,7 +3,7 @@
 //! A server adds a request after its gate has admitted it, and removes it when the response has ended.
 //! Threads do not share a lock for that: the table has a shard for each thread. Another thread takes a
 //! shard's lock only if a request ends on a different thread than it began, or when the table is listed.
-//! While a request is in progress, parts write into its own [`Progress`] without a lock.
+//! While a request is in progress, parts write into its own [`RequestProgress`] without a lock.
 
 mod progress;
 mod shares;
@@ -19,7 +19,7 @@ use http::Method;
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
-pub use self::progress::{CapturedLines, LoggedIds, Progress, RequestHandle, TraceIds, current};
+pub use self::progress::{CapturedLines, LoggedIds, RequestHandle, RequestProgress, TraceIds, current};
 pub use self::shares::Shares;
 
 /// If there are more threads than this, some share a shard.
@@ -37,10 +37,10 @@ pub enum RequestPhase {
     Sending,
 }
 
-/// A request's entry in the table: return it with [`Table::end`].
+/// A request's entry in the table: return it with [`RequestTable::end`].
 #[derive(Debug)]
 pub struct RequestEntry {
-    progress: Arc<Progress>,
+    progress: Arc<RequestProgress>,
     shard: u32,
     index: u32,
 }
@@ -83,7 +83,7 @@ impl RequestEntry {
 
 /// All requests in flight of one server; `T` counts those that have ended.
 #[derive(Debug)]
-pub struct Table<T>(Box<[Shard<T>]>);
+pub struct RequestTable<T>(Box<[Shard<T>]>);
 
 #[derive(Debug, Default)]
 #[repr(align(128))] // a cache line of its own
@@ -106,7 +106,7 @@ struct RequestSlot {
     method: Method,
     path: Path,
     client: Option<IpAddr>,
-    progress: Arc<Progress>,
+    progress: Arc<RequestProgress>,
 }
 
 /// The beginning of a path, stored in place.
@@ -133,7 +133,7 @@ impl Path {
 
 /// One request, as listed.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct ListedRequest {
     /// Its number among the table's requests, never used again.
     pub number: u64,
     /// When it began.
@@ -160,9 +160,9 @@ thread_local! {
     };
 }
 
-impl<T: Default> Default for Table<T> {
+impl<T: Default> Default for RequestTable<T> {
     fn default() -> Self {
-        Table((0..SHARDS).map(|_| Shard::default()).collect())
+        RequestTable((0..SHARDS).map(|_| Shard::default()).collect())
     }
 }
 
@@ -172,7 +172,7 @@ impl<T> Shard<T> {
     }
 }
 
-impl<T> Table<T> {
+impl<T> RequestTable<T> {
     /// Adds a request that began at `began`.
     pub fn begin(&self, began: Instant, method: &Method, path: &str, client: Option<IpAddr>) -> RequestEntry {
         let shard = HOME.with(Cell::get);
@@ -248,7 +248,7 @@ impl<T> Table<T> {
     }
 
     /// All requests, oldest first.
-    pub fn list(&self) -> Vec<Seen> {
+    pub fn list(&self) -> Vec<ListedRequest> {
         let mut all = Vec::new();
         for shard in &self.0 {
             all.extend(shard.lock().slots.iter().filter(|slot| slot.number > 0).map(RequestSlot::seen));
@@ -274,8 +274,8 @@ impl<T> Table<T> {
 }
 
 impl RequestSlot {
-    fn seen(&self) -> Seen {
-        Seen {
+    fn seen(&self) -> ListedRequest {
+        ListedRequest {
             number: self.number,
             began: self.began,
             method: self.method.clone(),
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn requests_come_and_go_and_slots_are_used_again() {
-        let table = Table::<usize>::default();
+        let table = RequestTable::<usize>::default();
         let long = "/é".repeat(80);
         let first = table.begin(Instant::now(), &Method::GET, "/one", None);
         let second = table.begin(Instant::now(), &Method::POST, &long, Some([127, 0, 0, 1].into()));
@@ -338,7 +338,7 @@ mod tests {
         impl std::task::Wake for Task {
             fn wake(self: Arc<Self>) {}
         }
-        let (table, task) = (Table::<()>::default(), Arc::new(Task));
+        let (table, task) = (RequestTable::<()>::default(), Arc::new(Task));
         let entry = table.begin(Instant::now(), &Method::GET, "/", None);
         entry.wake(&task.clone().into());
         assert_eq!(Arc::strong_count(&task), 2);

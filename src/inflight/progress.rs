@@ -15,7 +15,7 @@ const MOST_LINES: usize = 200;
 
 /// The state of one request. It is reused for later requests.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct RequestProgress {
     pub(super) part: AtomicU32,
     pub(super) sending: AtomicU8,
     pub(super) cancelled: AtomicBool,
@@ -61,7 +61,7 @@ pub type CapturedLines = VecDeque<String>;
 
 thread_local! {
     /// The request that this thread works on.
-    static CURRENT: RefCell<Option<Arc<Progress>>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Arc<RequestProgress>>> = const { RefCell::new(None) };
 }
 
 /// The request that this thread works on; empty if it works on none.
@@ -69,12 +69,12 @@ pub fn current() -> RequestHandle {
     RequestHandle(CURRENT.try_with(|current| current.borrow().clone()).ok().flatten())
 }
 
-/// A request's handle to its [`Progress`], in its environ; empty if there is no table.
+/// A request's handle to its [`RequestProgress`], in its environ; empty if there is no table.
 #[derive(Debug, Clone, Default)]
-pub struct RequestHandle(Option<Arc<Progress>>);
+pub struct RequestHandle(Option<Arc<RequestProgress>>);
 
 impl RequestHandle {
-    pub(super) fn of(progress: Arc<Progress>) -> RequestHandle {
+    pub(super) fn of(progress: Arc<RequestProgress>) -> RequestHandle {
         RequestHandle(Some(progress))
     }
 
@@ -155,7 +155,7 @@ impl RequestHandle {
 /// Restores the thread's request, also after a panic.
 struct MoveBack<'a> {
     handle: &'a mut RequestHandle,
-    before: Option<Arc<Progress>>,
+    before: Option<Arc<RequestProgress>>,
 }
 
 impl Drop for MoveBack<'_> {
@@ -164,7 +164,7 @@ impl Drop for MoveBack<'_> {
     }
 }
 
-impl Progress {
+impl RequestProgress {
     pub(super) fn id(&self) -> Option<Arc<str>> {
         self.logged.lock().request.clone()
     }

@@ -1,6 +1,6 @@
 //! What processes count, as values that can be added up, and what parts of a stack count while they serve.
 //!
-//! A worker counts with plain atomics ([`Part`], the servers' `Load`) and turns them into [`Counts`] on
+//! A worker counts with plain atomics ([`PartMetrics`], the servers' `Load`) and turns them into [`Counts`] on
 //! request. The supervisor adds up the counts of all workers and keeps those of ended workers, so that no sum
 //! decreases over a reload or a crash. [`prometheus`] writes them out. No sockets or processes here.
 
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 pub use families::{MetricFamily, MetricKind, MetricUnit};
-pub use parts::{CLASSES, Counted, Part, Parts, Place, class_of};
+pub use parts::{CLASSES, CountedPartBody, PartMetrics, PartPosition, StackMetrics, class_of};
 use serde::{Deserialize, Serialize};
 
 /// Upper bounds of a histogram's buckets, in seconds; there is one more above the last.

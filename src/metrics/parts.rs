@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::{Counts, Value, families};
 use crate::body::{App, BoxFuture, Meter, Response};
 use crate::error::BoxError;
-use crate::spans::{OpenSpan, Recorder};
+use crate::spans::{OpenSpan, SpanRecorder};
 
 /// The classes of responses, by status.
 pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -25,7 +25,7 @@ pub fn class_of(status: http::StatusCode) -> usize {
 
 /// Which part of an app's stack a part is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum PartPosition {
     /// The app with its whole stack.
     Whole,
     /// One middleware, with everything inside it.
@@ -36,33 +36,33 @@ pub enum Place {
 
 /// The counters of one part of a stack.
 #[derive(Debug)]
-pub struct Part {
+pub struct PartMetrics {
     app: Arc<str>,
-    place: Place,
+    place: PartPosition,
     classes: [AtomicU64; CLASSES.len()],
     errors: AtomicU64,
     nanos: AtomicU64,
 }
 
 /// Something else that an app counts by itself.
-pub trait Counted: Send + Sync {
+pub trait CountedPartBody: Send + Sync {
     /// Adds its current values to `counts`.
     fn count(&self, counts: &mut Counts);
 }
 
 /// The parts of a generation.
 #[derive(Default)]
-pub struct Parts {
-    list: Mutex<Vec<Arc<Part>>>,
-    others: Mutex<Vec<Weak<dyn Counted>>>,
+pub struct StackMetrics {
+    list: Mutex<Vec<Arc<PartMetrics>>>,
+    others: Mutex<Vec<Weak<dyn CountedPartBody>>>,
 }
 
-impl Parts {
+impl StackMetrics {
     /// Wraps a part of the app `app` so that its calls are counted, and are recorded as spans if a request is
     /// traced.
-    pub fn watch(&self, inner: App, app: &str, place: Place) -> App {
-        let whole = place == Place::Whole;
-        let part = Arc::new(Part {
+    pub fn watch(&self, inner: App, app: &str, place: PartPosition) -> App {
+        let whole = place == PartPosition::Whole;
+        let part = Arc::new(PartMetrics {
             app: app.into(),
             place,
             classes: Default::default(),
@@ -74,7 +74,7 @@ impl Parts {
             return inner.metered(part);
         }
         App::from_call(move |mut request| {
-            let recorder = request.extensions_mut().get_mut::<Recorder>();
+            let recorder = request.extensions_mut().get_mut::<SpanRecorder>();
             let span = recorder.map(|recorder| recorder.open(&part.app, part.middleware()));
             let part = part.clone();
             let began = Instant::now();
@@ -84,7 +84,7 @@ impl Parts {
     }
 
     /// Also counts what `other` does, as long as it exists.
-    pub fn add(&self, other: Weak<dyn Counted>) {
+    pub fn add(&self, other: Weak<dyn CountedPartBody>) {
         self.others.lock().push(other);
     }
 
@@ -98,16 +98,16 @@ impl Parts {
         }
     }
 
-    fn list(&self) -> MutexGuard<'_, Vec<Arc<Part>>> {
+    fn list(&self) -> MutexGuard<'_, Vec<Arc<PartMetrics>>> {
         self.list.lock()
     }
 }
 
-impl Part {
+impl PartMetrics {
     fn middleware(&self) -> Option<&Arc<str>> {
         match &self.place {
-            Place::Middleware(name) => Some(name),
-            Place::Whole | Place::Inner => None,
+            PartPosition::Middleware(name) => Some(name),
+            PartPosition::Whole | PartPosition::Inner => None,
         }
     }
 
@@ -117,7 +117,7 @@ impl Part {
         let times = Value::Times { count: calls, nanos: read(&self.nanos), buckets: Vec::new() };
         let app = ("app", &*self.app);
         match &self.place {
-            Place::Whole => {
+            PartPosition::Whole => {
                 for (class, count) in CLASSES.iter().zip(&self.classes) {
                     let labels = [app, ("class", class)];
                     counts.put(&families::APP_REQUESTS, &labels, Value::Count(read(count)));
@@ -125,18 +125,18 @@ impl Part {
                 counts.put(&families::APP_ERRORS, &[app], Value::Count(read(&self.errors)));
                 counts.put(&families::APP_DURATION_SECONDS, &[app], times);
             }
-            Place::Middleware(name) => {
+            PartPosition::Middleware(name) => {
                 let labels = [app, ("middleware", &**name)];
                 let failed = read(&self.errors) + read(&self.classes[CLASSES.len() - 1]);
                 counts.put(&families::MIDDLEWARE_ERRORS, &labels, Value::Count(failed));
                 counts.put(&families::MIDDLEWARE_DURATION_SECONDS, &labels, times);
             }
-            Place::Inner => counts.put(&families::APP_INNER_DURATION_SECONDS, &[app], times),
+            PartPosition::Inner => counts.put(&families::APP_INNER_DURATION_SECONDS, &[app], times),
         }
     }
 }
 
-impl Meter for Part {
+impl Meter for PartMetrics {
     fn ended(&self, took: Duration, result: &Result<Response, BoxError>) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.nanos.fetch_add(nanos, Relaxed);
@@ -150,7 +150,7 @@ impl Meter for Part {
 /// The future of a counted call. If the client leaves, it is dropped and not counted.
 struct Timed {
     work: BoxFuture<Result<Response, BoxError>>,
-    part: Arc<Part>,
+    part: Arc<PartMetrics>,
     began: Instant,
     span: Option<OpenSpan>,
 }

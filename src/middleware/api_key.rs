@@ -10,7 +10,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::followed::{Followed, lines};
+use super::followed::{FollowedFile, lines};
 use super::identity::{pass_as, unauthorized, unhex};
 use super::options::{header, value};
 use super::refusal::at_once;
@@ -53,7 +53,7 @@ type Hashed = (Vec<u8>, Arc<str>);
 
 struct ApiKeys {
     hashes: Vec<Hashed>,
-    file: Option<Followed<Vec<Hashed>>>,
+    file: Option<FollowedFile<Vec<Hashed>>>,
     header: HeaderName,
     bearer: bool,
 }
@@ -76,7 +76,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
     let file = options.file.as_ref().and_then(|path| {
         let what = ("file of keys", "write lines such as `robot:sha256:…`");
         let parse = |text: &str, path: &Path| lines((text, path), HELP, parse_line);
-        let opened = Followed::open(path, table, "file", what, parse);
+        let opened = FollowedFile::open(path, table, "file", what, parse);
         opened.map_err(|found| errors.extend(found)).ok()
     });
     if options.hashes.is_empty() && options.file.is_none() {
@@ -115,7 +115,7 @@ impl ApiKeys {
             None => bearer(request.headers().get(AUTHORIZATION).filter(|_| self.bearer)?.as_bytes())?,
         };
         let hash = Sha256::digest(key);
-        let file = self.file.as_ref().map(Followed::get);
+        let file = self.file.as_ref().map(FollowedFile::get);
         let all = self.hashes.iter().chain(file.iter().flat_map(|file| file.iter()));
         // Every hash is compared, so that the time tells nothing.
         let mut found = None;

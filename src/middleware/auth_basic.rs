@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
-use super::followed::{Followed, lines};
+use super::followed::{FollowedFile, lines};
 use super::identity::{basic_credentials, pass_as, quoted, unauthorized};
 use crate::body::App;
 use crate::config::{FollowedPath, Table};
@@ -80,7 +80,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
 
 /// The content of the file: hashes by name.
 #[derive(Debug)]
-struct Users {
+struct UserHashes {
     hashes: HashMap<String, Hash>,
     /// The hash that unknown names are checked against: the slowest one in the file.
     nobody: Option<Hash>,
@@ -88,7 +88,7 @@ struct Users {
 
 /// The passwords of a file.
 pub(super) struct Passwords {
-    users: Followed<Users>,
+    users: FollowedFile<UserHashes>,
     right: Mutex<RightPasswords>,
     slots: Arc<Semaphore>,
     salt: [u8; 16],
@@ -96,7 +96,7 @@ pub(super) struct Passwords {
 
 /// Digests of the last correct passwords by name, for this content of the file.
 struct RightPasswords {
-    users: Arc<Users>,
+    users: Arc<UserHashes>,
     digests: HashMap<Arc<str>, [u8; 32]>,
 }
 
@@ -106,10 +106,10 @@ impl Passwords {
     /// A file that cannot be read, and wrong lines in it.
     pub(super) fn open(htpasswd: &Path, table: &Table) -> Result<Passwords, Vec<Error>> {
         let what = ("password file", "make one with `paster htpasswd FILE NAME`");
-        Followed::open(htpasswd, table, "htpasswd", what, read).map(Passwords::new)
+        FollowedFile::open(htpasswd, table, "htpasswd", what, read).map(Passwords::new)
     }
 
-    fn new(users: Followed<Users>) -> Passwords {
+    fn new(users: FollowedFile<UserHashes>) -> Passwords {
         let right = RightPasswords { users: users.get(), digests: HashMap::new() };
         Passwords {
             users,
@@ -175,7 +175,7 @@ impl Passwords {
 }
 
 /// Parses an htpasswd file.
-fn read(text: &str, path: &Path) -> Result<Users, Vec<Error>> {
+fn read(text: &str, path: &Path) -> Result<UserHashes, Vec<Error>> {
     let help = "write the entry with `paster htpasswd FILE NAME`";
     let entries = lines((text, path), help, |line| {
         let (name, hash) = line.split_once(':').ok_or("no `name:hash`")?;
@@ -183,7 +183,7 @@ fn read(text: &str, path: &Path) -> Result<Users, Vec<Error>> {
     })?;
     let hashes: HashMap<String, Hash> = entries.into_iter().collect();
     let longest = hashes.values().max_by_key(|hash| hash.work()).cloned();
-    Ok(Users { nobody: longest.or_else(|| Hash::parse(NOBODY).ok()), hashes })
+    Ok(UserHashes { nobody: longest.or_else(|| Hash::parse(NOBODY).ok()), hashes })
 }
 
 #[cfg(test)]
@@ -195,7 +195,7 @@ mod tests {
     #[tokio::test]
     async fn a_check_keeps_its_slot_when_its_request_is_given_up() {
         let nobody = Hash::parse(NOBODY).ok();
-        let auth = Passwords::new(Followed::fixed(Users { hashes: HashMap::new(), nobody }));
+        let auth = Passwords::new(FollowedFile::fixed(UserHashes { hashes: HashMap::new(), nobody }));
         let mut given_up = Box::pin(auth.check("eve".to_owned(), b"guess".to_vec()));
         assert!(
             std::future::poll_fn(|cx| std::task::Poll::Ready(given_up.as_mut().poll(cx))).await.is_pending()

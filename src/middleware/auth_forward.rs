@@ -17,7 +17,7 @@ use super::identity::pass_as;
 use super::options::{entries, header, path, value};
 use super::refusal::refusal;
 use crate::body::{App, Body, Request, Response};
-use crate::config::{Link, Table};
+use crate::config::{AppLink, Table};
 use crate::environ::{Environ, RemoteUser};
 use crate::error::{BoxError, Errors, Result};
 
@@ -98,8 +98,8 @@ pub(super) fn build(
 }
 
 /// The app that decides.
-pub(super) fn links(options: &Options) -> Vec<Link> {
-    vec![Link { at: format!("asks {}", options.path), app: options.app.clone(), key: "app".into() }]
+pub(super) fn links(options: &Options) -> Vec<AppLink> {
+    vec![AppLink { at: format!("asks {}", options.path), app: options.app.clone(), key: "app".into() }]
 }
 
 impl ForwardAuth {

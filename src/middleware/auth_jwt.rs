@@ -18,11 +18,11 @@ use serde_json::Value;
 use super::MiddlewareBuilder;
 use super::api_key::bearer;
 use super::canary::cookie;
-use super::followed::Followed;
+use super::followed::FollowedFile;
 use super::identity::{names, pass_as, plain, unauthorized};
 use super::options::{Wrong, entries, header, path, value};
 use crate::body::{App, Body, Request, Response};
-use crate::config::{FollowedPath, Link, Table, join};
+use crate::config::{AppLink, FollowedPath, Table, join};
 use crate::environ::RemoteUser;
 use crate::error::{BoxError, Error, Errors, Result};
 
@@ -104,7 +104,7 @@ type KnownKey = (Option<String>, Option<Algorithm>, DecodingKey);
 
 enum Keys {
     Fixed(Vec<KnownKey>),
-    File(Followed<Vec<KnownKey>>),
+    File(FollowedFile<Vec<KnownKey>>),
     App(KeyApp),
 }
 
@@ -169,8 +169,8 @@ pub(super) fn build(
 }
 
 /// The app with the keys.
-pub(super) fn links(options: &Options) -> Vec<Link> {
-    let link = |app: &String| Link {
+pub(super) fn links(options: &Options) -> Vec<AppLink> {
+    let link = |app: &String| AppLink {
         at: format!("keys from {}", options.jwks_path),
         app: app.clone(),
         key: "jwks_app".into(),
@@ -201,7 +201,7 @@ fn keys(
         }
         (None, Some(file), None) => {
             let what = ("key set", "save the provider's key set there");
-            let opened = Followed::open(file, table, "jwks", what, |text, path| {
+            let opened = FollowedFile::open(file, table, "jwks", what, |text, path| {
                 key_set(text.as_bytes()).map_err(|cause| {
                     let message = format!("`{}` is not a JSON Web Key Set", path.display());
                     vec![Error::config(message).because(cause)]

@@ -62,14 +62,14 @@ impl Default for Options {
 
 struct Bans {
     options: Options,
-    clients: Mutex<HashMap<IpAddr, Record>>,
+    clients: Mutex<HashMap<IpAddr, ClientRecord>>,
     /// When the records that are over were last removed: that takes time.
     swept: Mutex<Option<Instant>>,
     shared: Option<SharedBans>,
 }
 
 /// What is known about a client.
-struct Record {
+struct ClientRecord {
     /// Start of the period, or of the ban.
     since: Instant,
     strikes: u32,
@@ -160,9 +160,9 @@ impl Bans {
                 return;
             }
         }
-        let record = clients.entry(client).or_insert(Record { since: now, strikes: 0, banned: false });
+        let record = clients.entry(client).or_insert(ClientRecord { since: now, strikes: 0, banned: false });
         if now.saturating_duration_since(record.since) >= self.period(record.banned) {
-            *record = Record { since: now, strikes: 0, banned: false };
+            *record = ClientRecord { since: now, strikes: 0, banned: false };
         }
         record.strikes += 1;
         if !record.banned && record.strikes >= self.options.after.get() {

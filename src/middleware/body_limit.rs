@@ -66,7 +66,7 @@ pub(crate) fn within(limit: u64, request: Request, next: &App) -> BoxFuture<Resu
     let exceeded = Arc::new(AtomicBool::new(false));
     let flag = exceeded.clone();
     let future =
-        next.handle(request.map(|body| Body::new(Limited { body, left: limit, limit, exceeded: flag })));
+        next.handle(request.map(|body| Body::new(CappedBody { body, left: limit, limit, exceeded: flag })));
     Box::pin(async move {
         let result = future.await;
         if exceeded.load(Ordering::Relaxed) { Ok(too_long(limit)) } else { result }
@@ -83,14 +83,14 @@ fn too_long(limit: u64) -> Response {
 #[error("the request's body is longer than {0} bytes")]
 pub(crate) struct TooLong(u64);
 
-struct Limited {
+struct CappedBody {
     body: Body,
     left: u64,
     limit: u64,
     exceeded: Arc<AtomicBool>,
 }
 
-impl HttpBody for Limited {
+impl HttpBody for CappedBody {
     type Data = Bytes;
     type Error = BoxError;
 

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::refusal::refusal;
-use crate::body::file::{FileBody, Piece};
+use crate::body::file::{BodyPiece, FileBody};
 use crate::body::{App, Body, Request, Response};
 use crate::config::{OutputPath, Table};
 use crate::context::Context;
@@ -207,7 +207,7 @@ impl Spool {
 
     fn body(self) -> Body {
         match self.file {
-            Some(file) => FileBody::new(file, [Piece::File(0..self.length)]).into(),
+            Some(file) => FileBody::new(file, [BodyPiece::File(0..self.length)]).into(),
             None => self.memory.freeze().into(),
         }
     }

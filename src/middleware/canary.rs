@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::MiddlewareBuilder;
 use super::options::{header, value};
 use crate::body::{App, Request};
-use crate::config::{Link, Table};
+use crate::config::{AppLink, Table};
 use crate::environ::Environ;
 use crate::error::{Errors, Result};
 
@@ -96,8 +96,8 @@ pub(super) fn build(
 }
 
 /// The other app.
-pub(super) fn links(options: &Options) -> Vec<Link> {
-    vec![Link {
+pub(super) fn links(options: &Options) -> Vec<AppLink> {
+    vec![AppLink {
         at: format!("{} % of clients", options.percent),
         app: options.app.clone(),
         key: "app".into(),

@@ -56,10 +56,10 @@ impl Default for Options {
 
 struct CircuitBreaker {
     options: Options,
-    state: Mutex<State>,
+    state: Mutex<CircuitState>,
 }
 
-enum State {
+enum CircuitState {
     /// Requests pass; failures are counted.
     Closed(Window),
     /// Requests are refused until this time.
@@ -71,19 +71,19 @@ enum State {
 /// The requests of the current period and of the one before it.
 struct Window {
     began: Instant,
-    now: Counted,
-    before: Counted,
+    now: CircuitBody,
+    before: CircuitBody,
 }
 
 #[derive(Default, Clone, Copy)]
-struct Counted {
+struct CircuitBody {
     all: u32,
     failed: u32,
 }
 
 /// A request that was passed on. If it ends without a result, because its client left, the next request tries
 /// the app.
-struct Attempt {
+struct CircuitCall {
     breaker: Arc<CircuitBreaker>,
     trial: bool,
     began: Instant,
@@ -98,11 +98,11 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
         errors.push(error.help("use numbers from 400 to 599"));
     }
     Errors::check(errors)?;
-    let state = Mutex::new(State::Closed(Window::new(Instant::now())));
+    let state = Mutex::new(CircuitState::Closed(Window::new(Instant::now())));
     let breaker = Arc::new(CircuitBreaker { options, state });
     Ok(App::from_call(move |request| {
         let mut attempt = match breaker.admit() {
-            Ok(trial) => Attempt { breaker: breaker.clone(), trial, began: Instant::now(), ended: false },
+            Ok(trial) => CircuitCall { breaker: breaker.clone(), trial, began: Instant::now(), ended: false },
             Err(wait) => return at_once(refused(wait)),
         };
         let response = next.handle(request);
@@ -131,11 +131,11 @@ impl CircuitBreaker {
     fn admit(&self) -> Result<bool, Duration> {
         let mut state = self.state.lock();
         match &*state {
-            State::Closed(_) => Ok(false),
-            State::HalfOpen => Err(Duration::ZERO),
-            State::Open(until) => match until.saturating_duration_since(Instant::now()) {
+            CircuitState::Closed(_) => Ok(false),
+            CircuitState::HalfOpen => Err(Duration::ZERO),
+            CircuitState::Open(until) => match until.saturating_duration_since(Instant::now()) {
                 Duration::ZERO => {
-                    *state = State::HalfOpen;
+                    *state = CircuitState::HalfOpen;
                     Ok(true)
                 }
                 left => Err(left),
@@ -154,10 +154,10 @@ impl CircuitBreaker {
         let mut state = self.state.lock();
         let opens = match &mut *state {
             // The result of an earlier request says nothing new.
-            State::HalfOpen if !trial => return,
-            State::Open(_) => return,
-            State::HalfOpen => failed,
-            State::Closed(window) => {
+            CircuitState::HalfOpen if !trial => return,
+            CircuitState::Open(_) => return,
+            CircuitState::HalfOpen => failed,
+            CircuitState::Closed(window) => {
                 let period = Duration::from_secs(self.options.window_secs.get().into());
                 window.count(failed, period, now);
                 let (all, failures) = window.sum();
@@ -167,33 +167,33 @@ impl CircuitBreaker {
             }
         };
         if opens {
-            *state = State::Open(now + Duration::from_secs(self.options.open_secs.get().into()));
+            *state = CircuitState::Open(now + Duration::from_secs(self.options.open_secs.get().into()));
             tracing::warn!(secs = self.options.open_secs.get(), "the circuit breaker opens: the app fails");
         } else if trial {
-            *state = State::Closed(Window::new(now));
+            *state = CircuitState::Closed(Window::new(now));
             tracing::info!("the circuit breaker closes: the app works again");
         }
     }
 }
 
-impl Drop for Attempt {
+impl Drop for CircuitCall {
     fn drop(&mut self) {
         if self.trial && !self.ended {
-            *self.breaker.state.lock() = State::Open(Instant::now());
+            *self.breaker.state.lock() = CircuitState::Open(Instant::now());
         }
     }
 }
 
 impl Window {
     fn new(began: Instant) -> Window {
-        Window { began, now: Counted::default(), before: Counted::default() }
+        Window { began, now: CircuitBody::default(), before: CircuitBody::default() }
     }
 
     fn count(&mut self, failed: bool, period: Duration, now: Instant) {
         let since = now.saturating_duration_since(self.began);
         if since >= period {
-            self.before = if since < 2 * period { self.now } else { Counted::default() };
-            self.now = Counted::default();
+            self.before = if since < 2 * period { self.now } else { CircuitBody::default() };
+            self.now = CircuitBody::default();
             self.began = now;
         }
         self.now.all = self.now.all.saturating_add(1);

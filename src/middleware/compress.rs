@@ -26,19 +26,19 @@ use crate::error::Result;
 pub(super) struct Options {
     /// Content codings to offer.
     #[serde(default = "all")]
-    algorithms: Vec<Algorithm>,
+    algorithms: Vec<ContentCoding>,
     /// Do not compress responses shorter than this many bytes.
     #[serde(default = "one_kib")]
     min_bytes: u64,
     /// The compression level.
     #[serde(default)]
-    level: Level,
+    level: CompressPreference,
 }
 
 /// A content coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Algorithm {
+enum ContentCoding {
     Zstd,
     Br,
     Gzip,
@@ -47,7 +47,7 @@ enum Algorithm {
 /// Speed versus size.
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Level {
+enum CompressPreference {
     /// Fastest.
     Fastest,
     /// The usual level of each coding for dynamic responses.
@@ -57,8 +57,8 @@ enum Level {
     Best,
 }
 
-fn all() -> Vec<Algorithm> {
-    vec![Algorithm::Zstd, Algorithm::Br, Algorithm::Gzip]
+fn all() -> Vec<ContentCoding> {
+    vec![ContentCoding::Zstd, ContentCoding::Br, ContentCoding::Gzip]
 }
 
 fn one_kib() -> u64 {
@@ -72,15 +72,15 @@ fn one_kib() -> u64 {
 pub(super) fn build(options: Options, _: &Table, _: &Context, next: App) -> Result<App> {
     let offers = |algorithm| options.algorithms.contains(&algorithm);
     let level = match options.level {
-        Level::Fastest => CompressionLevel::Fastest,
+        CompressPreference::Fastest => CompressionLevel::Fastest,
         // The library's default for br is its highest level, which is meant for precompressed files.
-        Level::Balanced => CompressionLevel::Precise(4),
-        Level::Best => CompressionLevel::Best,
+        CompressPreference::Balanced => CompressionLevel::Precise(4),
+        CompressPreference::Best => CompressionLevel::Best,
     };
     let layer = CompressionLayer::new()
-        .gzip(offers(Algorithm::Gzip))
-        .br(offers(Algorithm::Br))
-        .zstd(offers(Algorithm::Zstd))
+        .gzip(offers(ContentCoding::Gzip))
+        .br(offers(ContentCoding::Br))
+        .zstd(offers(ContentCoding::Zstd))
         .quality(level)
         .compress_when(Worth { min_bytes: options.min_bytes });
     let marked = App::from_call({
@@ -91,10 +91,10 @@ pub(super) fn build(options: Options, _: &Table, _: &Context, next: App) -> Resu
             Box::pin(async move {
                 let mut response = response.await?;
                 if head {
-                    response.extensions_mut().insert(Head);
+                    response.extensions_mut().insert(HeadResponse);
                 }
                 if !response.headers().contains_key(CONTENT_ENCODING) {
-                    response.extensions_mut().insert(Plain);
+                    response.extensions_mut().insert(Uncompressed);
                 }
                 if response.headers().contains_key(CONTENT_ENCODING)
                     || !(Worth { min_bytes: options.min_bytes }).should_compress(&response)
@@ -115,7 +115,7 @@ pub(super) fn build(options: Options, _: &Table, _: &Context, next: App) -> Resu
             return Box::pin(async move {
                 let mut response = response.await?;
                 if head {
-                    response.extensions_mut().insert(Head);
+                    response.extensions_mut().insert(HeadResponse);
                 }
                 let worth = Worth { min_bytes };
                 let varies = worth.should_compress(&response) || worth.is_doubtful(&response);
@@ -149,7 +149,7 @@ struct Aside(Arc<Mutex<Body>>);
 
 /// Marks a response to HEAD.
 #[derive(Debug, Clone, Copy)]
-struct Head;
+struct HeadResponse;
 
 fn add_vary(headers: &mut HeaderMap) {
     headers.append(VARY, HeaderValue::from_static("accept-encoding"));
@@ -157,13 +157,13 @@ fn add_vary(headers: &mut HeaderMap) {
 
 /// Marks a response that left the app uncompressed.
 #[derive(Debug, Clone, Copy)]
-struct Plain;
+struct Uncompressed;
 
 /// Two codings of the same content are different bytes, so they must not share a strong tag (RFC 9110,
 /// section 8.8.1). `doubtful`: GET's response may be compressed.
 fn weaken_etag(response: &mut Response, doubtful: bool) {
-    let compressed_here =
-        response.extensions().get::<Plain>().is_some() && response.headers().contains_key(CONTENT_ENCODING);
+    let compressed_here = response.extensions().get::<Uncompressed>().is_some()
+        && response.headers().contains_key(CONTENT_ENCODING);
     let weakens = compressed_here || doubtful;
     let Some(etag) = response.headers().get(ETAG).filter(|_| weakens) else { return };
     if etag.as_bytes().starts_with(b"\"") {
@@ -193,7 +193,7 @@ impl Worth {
 
     /// Whether this is a response to HEAD that does not tell the length of GET's.
     fn is_doubtful<B: http_body::Body>(self, response: &http::Response<B>) -> bool {
-        response.extensions().get::<Head>().is_some()
+        response.extensions().get::<HeadResponse>().is_some()
             && length(response).is_none()
             && Worth::may_compress(response)
     }
@@ -204,14 +204,16 @@ fn length<B: http_body::Body>(response: &http::Response<B>) -> Option<u64> {
     let announced = || response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
     let exact = response.body().size_hint().exact();
     // The empty body of a response to HEAD tells nothing.
-    exact.filter(|exact| *exact > 0 || response.extensions().get::<Head>().is_none()).or_else(announced)
+    exact
+        .filter(|exact| *exact > 0 || response.extensions().get::<HeadResponse>().is_none())
+        .or_else(announced)
 }
 
 impl Predicate for Worth {
     fn should_compress<B: http_body::Body>(&self, response: &http::Response<B>) -> bool {
         let long = match length(response) {
             Some(length) => length >= self.min_bytes,
-            None => response.extensions().get::<Head>().is_none() || !response.body().is_end_stream(),
+            None => response.extensions().get::<HeadResponse>().is_none() || !response.body().is_end_stream(),
         };
         long && Worth::may_compress(response)
     }

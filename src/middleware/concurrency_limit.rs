@@ -58,30 +58,30 @@ struct ConcurrencyLimit {
     queue_time: Duration,
     key: RequestKey,
     state: RandomState,
-    groups: Mutex<Groups>,
+    groups: Mutex<KeyGroups>,
 }
 
 /// The groups with requests in flight.
 #[derive(Default)]
-struct Groups {
-    known: HashMap<u64, Weak<Group>>,
+struct KeyGroups {
+    known: HashMap<u64, Weak<KeyGroup>>,
     /// Remove groups without requests when there are this many.
     sweep_at: usize,
 }
 
 /// The requests of one key.
-struct Group {
+struct KeyGroup {
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
 
 /// A request in flight; its group exists as long as it has one.
-struct InFlight {
+struct GroupRequest {
     _permit: OwnedSemaphorePermit,
-    _group: Arc<Group>,
+    _group: Arc<KeyGroup>,
 }
 
-impl Watch for InFlight {
+impl Watch for GroupRequest {
     fn taken(&mut self, _: u64) {}
 }
 
@@ -101,16 +101,16 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
     Ok(App::from_call(move |request| {
         let group = limit.group(limit.key.of(&request, &limit.state));
         if let Ok(permit) = group.places.clone().try_acquire_owned() {
-            return held(next.handle(request), InFlight { _permit: permit, _group: group });
+            return held(next.handle(request), GroupRequest { _permit: permit, _group: group });
         }
-        let Some(waiting) = Waiting::enter(&group, limit.queue) else { return at_once(full()) };
+        let Some(waiting) = QueuedRequest::enter(&group, limit.queue) else { return at_once(full()) };
         let (next, queue_time) = (next.clone(), limit.queue_time);
         Box::pin(async move {
             let permit = tokio::time::timeout(queue_time, group.places.clone().acquire_owned()).await;
             drop(waiting);
             match permit {
                 Ok(Ok(permit)) => {
-                    held(next.handle(request), InFlight { _permit: permit, _group: group }).await
+                    held(next.handle(request), GroupRequest { _permit: permit, _group: group }).await
                 }
                 _ => Ok(full()),
             }
@@ -121,7 +121,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
 /// The response, which counts until its body has been sent.
 fn held(
     response: BoxFuture<Result<Response, BoxError>>,
-    in_flight: InFlight,
+    in_flight: GroupRequest,
 ) -> BoxFuture<Result<Response, BoxError>> {
     Box::pin(async move { Ok(response.await?.map(|body| body.watched(in_flight))) })
 }
@@ -132,7 +132,7 @@ fn full() -> Response {
 }
 
 impl ConcurrencyLimit {
-    fn group(&self, key: u64) -> Arc<Group> {
+    fn group(&self, key: u64) -> Arc<KeyGroup> {
         let mut groups = self.groups.lock();
         if let Some(group) = groups.known.get(&key).and_then(Weak::upgrade) {
             return group;
@@ -142,25 +142,25 @@ impl ConcurrencyLimit {
             groups.sweep_at = (2 * groups.known.len()).max(1024);
         }
         let places = Arc::new(Semaphore::new(self.max_in_flight));
-        let group = Arc::new(Group { places, waiting: AtomicUsize::new(0) });
+        let group = Arc::new(KeyGroup { places, waiting: AtomicUsize::new(0) });
         groups.known.insert(key, Arc::downgrade(&group));
         group
     }
 }
 
 /// A request in the queue of its group.
-struct Waiting(Arc<Group>);
+struct QueuedRequest(Arc<KeyGroup>);
 
-impl Waiting {
+impl QueuedRequest {
     /// A place in the queue, if it is not full.
-    fn enter(group: &Arc<Group>, limit: usize) -> Option<Waiting> {
-        let waiting = Waiting(group.clone());
+    fn enter(group: &Arc<KeyGroup>, limit: usize) -> Option<QueuedRequest> {
+        let waiting = QueuedRequest(group.clone());
         let free = group.waiting.fetch_add(1, Relaxed) < limit;
         free.then_some(waiting) // dropping it leaves the queue
     }
 }
 
-impl Drop for Waiting {
+impl Drop for QueuedRequest {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Relaxed);
     }

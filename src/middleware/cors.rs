@@ -55,7 +55,7 @@ fn ten_minutes() -> u32 {
 }
 
 /// An origin in the config.
-enum Origin {
+enum AllowedOrigin {
     Any,
     /// Exactly this `Origin` field.
     One(String),
@@ -107,9 +107,9 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
 }
 
 /// An origin as browsers send it: scheme, host in lower case, and port unless it is the default.
-fn origin(text: &str) -> Result<Origin, Wrong> {
+fn origin(text: &str) -> Result<AllowedOrigin, Wrong> {
     if text == "*" {
-        return Ok(Origin::Any);
+        return Ok(AllowedOrigin::Any);
     }
     let wrong = || {
         let help = "write `https://example.org` or `https://*.example.org`, without a path or a default port";
@@ -129,21 +129,21 @@ fn origin(text: &str) -> Result<Origin, Wrong> {
         return wrong();
     }
     match text.split_once("://*.") {
-        Some((scheme, host)) => Ok(Origin::Below(format!("{scheme}://"), format!(".{host}"))),
-        None => Ok(Origin::One(text.to_owned())),
+        Some((scheme, host)) => Ok(AllowedOrigin::Below(format!("{scheme}://"), format!(".{host}"))),
+        None => Ok(AllowedOrigin::One(text.to_owned())),
     }
 }
 
-fn allow_origin(origins: Vec<Origin>) -> AllowOrigin {
-    if origins.iter().any(|origin| matches!(origin, Origin::Any)) {
+fn allow_origin(origins: Vec<AllowedOrigin>) -> AllowOrigin {
+    if origins.iter().any(|origin| matches!(origin, AllowedOrigin::Any)) {
         return AllowOrigin::any();
     }
     AllowOrigin::predicate(move |given: &HeaderValue, _| {
         let given = given.to_str().unwrap_or_default();
         origins.iter().any(|origin| match origin {
-            Origin::Any => true,
-            Origin::One(one) => one == given,
-            Origin::Below(scheme, host) => given
+            AllowedOrigin::Any => true,
+            AllowedOrigin::One(one) => one == given,
+            AllowedOrigin::Below(scheme, host) => given
                 .strip_prefix(scheme.as_str())
                 .and_then(|rest| rest.strip_suffix(host.as_str()))
                 .is_some_and(|name| !name.is_empty() && !name.contains(['/', '@', ':'])),

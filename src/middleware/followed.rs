@@ -15,25 +15,25 @@ const TRUST: Duration = Duration::from_secs(1);
 
 /// Distinguishes versions of a file: inode, length and both times, because a replacement may have the same
 /// length and modification time.
-type Version = [i64; 6];
+type FileVersion = [i64; 6];
 
 type Parse<T> = dyn Fn(&str, &Path) -> Result<T, Vec<Error>> + Send + Sync;
 
 /// The parsed content of a file.
-pub(super) struct Followed<T> {
+pub(super) struct FollowedFile<T> {
     path: PathBuf,
     files: Files,
     parse: Box<Parse<T>>,
-    state: Mutex<State<T>>,
+    state: Mutex<FollowedState<T>>,
 }
 
-struct State<T> {
+struct FollowedState<T> {
     content: Arc<T>,
-    version: Option<Version>,
+    version: Option<FileVersion>,
     looked: Instant,
 }
 
-impl<T> Followed<T> {
+impl<T> FollowedFile<T> {
     /// Reads the file that the option `key` names, and parses its text; `what` is the word for it in errors.
     /// # Errors
     /// If it cannot be read, with `help` for a missing one, and the faults that `parse` finds.
@@ -43,23 +43,23 @@ impl<T> Followed<T> {
         key: &str,
         (what, help): (&'static str, &'static str),
         parse: impl Fn(&str, &Path) -> Result<T, Vec<Error>> + Send + Sync + 'static,
-    ) -> Result<Followed<T>, Vec<Error>> {
+    ) -> Result<FollowedFile<T>, Vec<Error>> {
         let files = table.files().clone();
         let version = version(path, &files);
         let content = read(path, &files, (what, help), &parse).map_err(|errors| {
             errors.into_iter().map(|error| error.at(table.origin(key))).collect::<Vec<_>>()
         })?;
-        let state = State { content: Arc::new(content), version, looked: Instant::now() };
-        Ok(Followed { path: path.to_owned(), files, parse: Box::new(parse), state: Mutex::new(state) })
+        let state = FollowedState { content: Arc::new(content), version, looked: Instant::now() };
+        Ok(FollowedFile { path: path.to_owned(), files, parse: Box::new(parse), state: Mutex::new(state) })
     }
 
     /// Content that is never read again.
     #[cfg(test)]
-    pub(super) fn fixed(content: T) -> Followed<T> {
+    pub(super) fn fixed(content: T) -> FollowedFile<T> {
         let looked = Instant::now() + Duration::from_secs(3600);
-        let state = State { content: Arc::new(content), version: None, looked };
+        let state = FollowedState { content: Arc::new(content), version: None, looked };
         let parse = Box::new(|_: &str, _: &Path| Err(Vec::new()));
-        Followed { path: PathBuf::new(), files: Files::default(), parse, state: Mutex::new(state) }
+        FollowedFile { path: PathBuf::new(), files: Files::default(), parse, state: Mutex::new(state) }
     }
 
     /// The current content. If the file can no longer be read, the old content stays in use and the error is
@@ -92,7 +92,7 @@ impl<T> Followed<T> {
     }
 }
 
-fn version(path: &Path, files: &Files) -> Option<Version> {
+fn version(path: &Path, files: &Files) -> Option<FileVersion> {
     let found = files.metadata(path).ok()?;
     let (inode, length) = (found.ino().cast_signed(), found.len().cast_signed());
     Some([inode, length, found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()])

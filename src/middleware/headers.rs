@@ -18,16 +18,16 @@ use crate::error::{Error, Errors, Result};
 pub(super) struct Options {
     /// What to do to each request before the app sees it.
     #[serde(default)]
-    request: Changes,
+    request: FieldChanges,
     /// What to do to each response.
     #[serde(default)]
-    response: Changes,
+    response: FieldChanges,
 }
 
 /// Changes to header fields: `remove` first, then `set`, then `append`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Changes {
+pub(super) struct FieldChanges {
     /// Names of fields to remove.
     remove: Vec<String>,
     /// Fields to set, replacing existing ones.
@@ -42,14 +42,14 @@ pub(super) struct Changes {
 const RESERVED: [&str; 6] = ["connection", "content-length", "host", "te", "transfer-encoding", "upgrade"];
 
 #[derive(Debug, Clone, Copy)]
-enum Action {
+enum FieldAction {
     Remove,
     Set,
     SetMissing,
     Append,
 }
 
-type Steps = Arc<[(Action, HeaderName, HeaderValue)]>;
+type Steps = Arc<[(FieldAction, HeaderName, HeaderValue)]>;
 
 /// Wraps `next`.
 pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> Result<App> {
@@ -75,16 +75,16 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
 fn apply(steps: &Steps, headers: &mut HeaderMap) {
     for (action, name, value) in steps.iter() {
         match action {
-            Action::Remove => {
+            FieldAction::Remove => {
                 headers.remove(name);
             }
-            Action::Set => {
+            FieldAction::Set => {
                 headers.insert(name, value.clone());
             }
-            Action::SetMissing => {
+            FieldAction::SetMissing => {
                 headers.entry(name).or_insert_with(|| value.clone());
             }
-            Action::Append => {
+            FieldAction::Append => {
                 headers.append(name, value.clone());
             }
         }
@@ -92,20 +92,19 @@ fn apply(steps: &Steps, headers: &mut HeaderMap) {
 }
 
 /// The changes as an ordered list of steps; faults go to `errors`.
-fn steps(table: &Table, key: &str, changes: Changes, errors: &mut Vec<Error>) -> Steps {
-    let removals = changes
-        .remove
-        .into_iter()
-        .enumerate()
-        .map(|(index, name)| (Action::Remove, item(join(key, "remove"), index), name, String::new()));
+fn steps(table: &Table, key: &str, changes: FieldChanges, errors: &mut Vec<Error>) -> Steps {
+    let removals =
+        changes.remove.into_iter().enumerate().map(|(index, name)| {
+            (FieldAction::Remove, item(join(key, "remove"), index), name, String::new())
+        });
     let valued = |action, word: &str, fields: BTreeMap<String, String>| {
         let place = join(key, word);
         fields.into_iter().map(move |(name, value)| (action, join(&place, &name), name, value))
     };
     let all = removals
-        .chain(valued(Action::Set, "set", changes.set))
-        .chain(valued(Action::SetMissing, "set_missing", changes.set_missing))
-        .chain(valued(Action::Append, "append", changes.append));
+        .chain(valued(FieldAction::Set, "set", changes.set))
+        .chain(valued(FieldAction::SetMissing, "set_missing", changes.set_missing))
+        .chain(valued(FieldAction::Append, "append", changes.append));
     let mut steps = Vec::new();
     for (action, place, name, value) in all {
         match step(table, &place, &name, &value) {

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::{MIDDLEWARE, StackPlace};
 use crate::body::App;
-use crate::config::{Link, ReadOptions, Table};
+use crate::config::{AppLink, ReadOptions, Table};
 use crate::context::Context;
 use crate::error::{Error, Errors, Origin, Result};
 use crate::plugin::{Instance, PluginLibrary};
@@ -16,8 +16,8 @@ use crate::registry::Entry;
 /// What a kind of middleware is, apart from its name.
 pub struct MiddlewareKind {
     build: Box<BuildMiddleware>,
-    links: Box<FindLinks>,
-    library: Option<Box<FindLibrary>>,
+    links: Box<FindMiddlewareLinks>,
+    library: Option<Box<FindMiddlewareLibrary>>,
     /// Whether it reports the times of the other parts. Each timed call costs an allocation, so the parts are
     /// timed only if a stack has such a middleware.
     pub needs_times: bool,
@@ -43,8 +43,8 @@ pub struct MiddlewareBuilder<'a> {
 }
 
 type BuildMiddleware = dyn Fn(&Table, &mut MiddlewareBuilder<'_>, App) -> Result<App> + Send + Sync;
-type FindLinks = dyn Fn(&Table) -> Vec<Link> + Send + Sync;
-type FindLibrary = dyn Fn(&Table) -> Result<Option<PluginLibrary>, Error> + Send + Sync;
+type FindMiddlewareLinks = dyn Fn(&Table) -> Vec<AppLink> + Send + Sync;
+type FindMiddlewareLibrary = dyn Fn(&Table) -> Result<Option<PluginLibrary>, Error> + Send + Sync;
 
 impl MiddlewareKind {
     /// Wraps `next`, with the options in `table`.
@@ -56,7 +56,7 @@ impl MiddlewareKind {
 
     /// The apps that the middleware of `table` passes requests to, apart from the next part; read only from its
     /// options. Empty for tables with invalid options.
-    pub fn links(&self, table: &Table) -> Vec<Link> {
+    pub fn links(&self, table: &Table) -> Vec<AppLink> {
         (self.links)(table)
     }
 
@@ -126,7 +126,7 @@ impl Entry<MiddlewareKind> {
         name: &'static str,
         summary: &'static str,
         build: fn(O, &Table, &mut MiddlewareBuilder<'_>, App) -> Result<App>,
-        links: fn(&O) -> Vec<Link>,
+        links: fn(&O) -> Vec<AppLink>,
     ) -> Self {
         let mut entry = Entry::with_builder(name, summary, build);
         entry.kind.links =

@@ -14,7 +14,7 @@ use crate::context::{Context, Host};
 use crate::environ::Environ;
 use crate::error::{Errors, Result};
 use crate::metrics::prometheus::{Format, encode};
-use crate::metrics::{Counts, Parts};
+use crate::metrics::{Counts, StackMetrics};
 
 /// Options of a `[middleware.NAME]` table with `use = "metrics"`.
 ///
@@ -41,7 +41,7 @@ struct Metrics {
     path: String,
     allow: Peers,
     host: Arc<dyn Host>,
-    parts: Arc<Parts>,
+    parts: Arc<StackMetrics>,
 }
 
 /// Wraps `next`.

@@ -20,13 +20,13 @@ pub struct Selection(Arc<Compiled>);
 
 #[derive(Debug)]
 struct Compiled {
-    only: Option<Requests>,
-    except: Option<Requests>,
+    only: Option<RequestFilter>,
+    except: Option<RequestFilter>,
 }
 
 /// Requests with one of the values of each key; an empty list allows any value.
 #[derive(Debug, Default)]
-struct Requests {
+struct RequestFilter {
     paths: Vec<PathPattern>,
     methods: Vec<Method>,
     hosts: Vec<HostPattern>,
@@ -35,7 +35,7 @@ struct Requests {
 /// The table as written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Written {
+struct OnlyTable {
     path: Vec<String>,
     method: Vec<String>,
     host: Vec<String>,
@@ -61,7 +61,7 @@ impl Selection {
     /// Every fault of the two tables.
     pub fn read(table: &Table) -> Result<Option<Selection>> {
         let mut errors = Vec::new();
-        let mut read = |key: &str| match Requests::read(table, key) {
+        let mut read = |key: &str| match RequestFilter::read(table, key) {
             Ok(requests) => requests,
             Err(found) => {
                 errors.extend(found);
@@ -95,7 +95,7 @@ impl fmt::Display for Selection {
     }
 }
 
-impl fmt::Display for Requests {
+impl fmt::Display for RequestFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let methods: Vec<_> = self.methods.iter().map(Method::to_string).collect();
         let dot = |below| if below { "*." } else { "" };
@@ -108,14 +108,14 @@ impl fmt::Display for Requests {
     }
 }
 
-impl Requests {
-    fn read(table: &Table, key: &str) -> Result<Option<Requests>> {
+impl RequestFilter {
+    fn read(table: &Table, key: &str) -> Result<Option<RequestFilter>> {
         if table.value().get(key).is_none() {
             return Ok(None);
         }
         let schema = common_keys("middleware").into_iter().find(|(name, _)| *name == key);
         let schema = schema.map(|(_, schema)| schema).unwrap_or_default();
-        let written: Written = serde_json::from_value(table.resolve(&schema, key)?)
+        let written: OnlyTable = serde_json::from_value(table.resolve(&schema, key)?)
             .map_err(|cause| table.error(key, format!("`{key}` cannot be read")).because(cause))?;
         let mut errors = Vec::new();
         if written.path.is_empty() && written.method.is_empty() && written.host.is_empty() {
@@ -126,7 +126,7 @@ impl Requests {
         let methods = entries(table, join(key, "method"), &written.method, &mut errors, method);
         let hosts = entries(table, join(key, "host"), &written.host, &mut errors, HostPattern::parse);
         Errors::check(errors)?;
-        Ok(Some(Requests { paths, methods, hosts }))
+        Ok(Some(RequestFilter { paths, methods, hosts }))
     }
 
     fn contain(&self, request: &Request) -> bool {

@@ -127,8 +127,10 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
         let id = uploads.id(&request).filter(|_| !request.body().is_end_stream());
         let Some(id) = id else { return next.handle(request) };
         let size = request.body().size_hint().exact();
-        let Some(progress) = Progress::begin(uploads.clone(), id, size) else { return next.handle(request) };
-        next.handle(request.map(|body| Body::new(Followed { body, progress })))
+        let Some(progress) = UploadsInProgress::begin(uploads.clone(), id, size) else {
+            return next.handle(request);
+        };
+        next.handle(request.map(|body| Body::new(CountedUpload { body, progress })))
     }))
 }
 
@@ -187,16 +189,16 @@ impl Uploads {
 }
 
 /// An upload in progress.
-struct Progress {
+struct UploadsInProgress {
     uploads: Arc<Uploads>,
     id: String,
     upload: Upload,
     shared: Instant,
 }
 
-impl Progress {
+impl UploadsInProgress {
     /// `None` if there are too many, or the id is in use.
-    fn begin(uploads: Arc<Uploads>, id: String, size: Option<u64>) -> Option<Progress> {
+    fn begin(uploads: Arc<Uploads>, id: String, size: Option<u64>) -> Option<UploadsInProgress> {
         let now = Instant::now();
         let upload = Upload { state: UploadState::Uploading, received: 0, size, changed: now };
         {
@@ -208,7 +210,7 @@ impl Progress {
             known.insert(id.clone(), upload.clone());
         }
         uploads.share(&id, &upload);
-        Some(Progress { uploads, id, upload, shared: now })
+        Some(UploadsInProgress { uploads, id, upload, shared: now })
     }
 
     fn add(&mut self, bytes: u64) {
@@ -235,12 +237,12 @@ impl Progress {
 }
 
 /// The body of an upload.
-struct Followed {
+struct CountedUpload {
     body: Body,
-    progress: Progress,
+    progress: UploadsInProgress,
 }
 
-impl HttpBody for Followed {
+impl HttpBody for CountedUpload {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -273,7 +275,7 @@ impl HttpBody for Followed {
 }
 
 /// An app that stops reading, or a client that leaves, ends the upload.
-impl Drop for Followed {
+impl Drop for CountedUpload {
     fn drop(&mut self) {
         self.progress.end(UploadState::Error);
     }

@@ -57,11 +57,11 @@ struct ProxyHeaders {
     prefix: String,
     prefix_header: Option<HeaderName>,
     scheme: Option<Scheme>,
-    host: Option<Host>,
+    host: Option<ForwardedHost>,
 }
 
 /// The host for `Host`, and its parts for the environ.
-struct Host {
+struct ForwardedHost {
     field: HeaderValue,
     name: Arc<str>,
     port: Option<u16>,
@@ -123,12 +123,12 @@ fn prefix(text: &str) -> Option<&str> {
     (prefix.starts_with('/') && valid && segments()).then_some(prefix)
 }
 
-fn host(text: &str) -> Option<Host> {
+fn host(text: &str) -> Option<ForwardedHost> {
     let ascii = to_ascii(text)?.to_ascii_lowercase();
     let authority: http::uri::Authority = ascii.parse().ok().filter(|_| !ascii.contains('@'))?;
     let port = match authority.as_str().strip_prefix(authority.host())? {
         "" => None,
         _ => Some(authority.port_u16()?),
     };
-    Some(Host { field: HeaderValue::try_from(&ascii).ok()?, name: authority.host().into(), port })
+    Some(ForwardedHost { field: HeaderValue::try_from(&ascii).ok()?, name: authority.host().into(), port })
 }

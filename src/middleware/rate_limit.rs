@@ -103,10 +103,10 @@ const GROUPS: usize = 1024;
 /// The shortest time between two searches for clients that need not be remembered any more: each takes time.
 const SWEEP: Duration = Duration::from_secs(1);
 
-type Limiter = RateLimiter<u64, HashMapStateStore<u64>, DefaultClock, StateInformationMiddleware>;
+type KeyLimiter = RateLimiter<u64, HashMapStateStore<u64>, DefaultClock, StateInformationMiddleware>;
 
 struct RateLimit {
-    limiter: Limiter,
+    limiter: KeyLimiter,
     clock: DefaultClock,
     key: RequestKey,
     state: RandomState,

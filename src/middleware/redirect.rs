@@ -44,7 +44,7 @@ pub(super) struct Options {
     /// Add a slash to the end of paths whose last segment has no dot, or remove it.
     trailing_slash: TrailingSlash,
     /// Rules, of which the first one that matches is applied.
-    rules: Vec<Rule>,
+    rules: Vec<RedirectRule>,
     /// The status: 301 and 308 are permanent, 302 and 307 temporary. 307 and 308 keep the method.
     status: u16,
 }
@@ -86,7 +86,7 @@ enum TrailingSlash {
 /// One rule.
 #[derive(Debug, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Rule {
+struct RedirectRule {
     /// A regular expression for the path, decoded and below the app's mount: `^/old/(.*)$`.
     r#match: String,
     /// Where to redirect: a URL or a path below the app's mount. `$1` and `$name` are groups of the
@@ -140,7 +140,12 @@ fn status(table: &Table, key: KeyPath, status: u16, errors: &mut Vec<Error>) -> 
     StatusCode::from_u16(status).unwrap_or(StatusCode::PERMANENT_REDIRECT)
 }
 
-fn compiled(rules: &[Rule], table: &Table, common: StatusCode, errors: &mut Vec<Error>) -> Vec<CompiledRule> {
+fn compiled(
+    rules: &[RedirectRule],
+    table: &Table,
+    common: StatusCode,
+    errors: &mut Vec<Error>,
+) -> Vec<CompiledRule> {
     let mut all = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
         let place = |key| join(item("rules", index), key);

@@ -37,13 +37,13 @@ pub(super) struct Options {
     /// A prefix to put before the path. The app does not see that it was added.
     add_prefix: String,
     /// Rules, of which the first one that matches is applied.
-    rules: Vec<Rule>,
+    rules: Vec<RewriteRule>,
 }
 
 /// One rule.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Rule {
+struct RewriteRule {
     /// A regular expression for the path, decoded and below the app's mount: `^/old/(.*)$`.
     r#match: String,
     /// The new path: `/new/$1`. `$1` and `$name` are groups of the expression, `$$` is a dollar. With a `?`

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::MiddlewareBuilder;
 use crate::body::{App, Body, Request};
-use crate::config::{Link, Table};
+use crate::config::{AppLink, Table};
 use crate::error::Result;
 
 /// Options of a `[middleware.NAME]` table with `use = "static_overlay"`.
@@ -61,6 +61,6 @@ pub(super) fn build(
 }
 
 /// The app with the files.
-pub(super) fn links(options: &Options) -> Vec<Link> {
-    vec![Link { at: "first".into(), app: options.app.clone(), key: "app".into() }]
+pub(super) fn links(options: &Options) -> Vec<AppLink> {
+    vec![AppLink { at: "first".into(), app: options.app.clone(), key: "app".into() }]
 }

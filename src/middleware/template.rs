@@ -9,11 +9,11 @@ use crate::codec::variables::encode_path;
 /// A text with references to groups: `/new/$1`, `/$name.html`; `$$` is a dollar.
 #[derive(Debug)]
 pub(super) struct Template {
-    pieces: Vec<Piece>,
+    pieces: Vec<TemplatePiece>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Piece {
+enum TemplatePiece {
     Text(String),
     /// The group with this number; `query`: it follows a `?`.
     Group {
@@ -62,7 +62,7 @@ impl Template {
                     "write `$1` or `$name` for a group of the regular expression, and `$$` for a dollar";
                 return Err((format!("`{text}` refers to a group that there is not"), help));
             };
-            template.pieces.push(Piece::Group { number, query });
+            template.pieces.push(TemplatePiece::Group { number, query });
             rest = after;
         }
         template.push(rest);
@@ -71,8 +71,8 @@ impl Template {
 
     fn push(&mut self, text: &str) {
         match self.pieces.last_mut() {
-            Some(Piece::Text(last)) => last.push_str(text),
-            _ => self.pieces.push(Piece::Text(text.to_owned())),
+            Some(TemplatePiece::Text(last)) => last.push_str(text),
+            _ => self.pieces.push(TemplatePiece::Text(text.to_owned())),
         }
     }
 
@@ -80,9 +80,9 @@ impl Template {
     pub(super) fn expand(&self, found: &Captures<'_>) -> String {
         let group = |number: usize| found.get(number).map_or("", |group| group.as_str()).as_bytes();
         let pieces = self.pieces.iter().map(|piece| match piece {
-            Piece::Text(text) => text.clone(),
-            Piece::Group { number, query: false } => encode_path(group(*number)),
-            Piece::Group { number, query: true } => {
+            TemplatePiece::Text(text) => text.clone(),
+            TemplatePiece::Group { number, query: false } => encode_path(group(*number)),
+            TemplatePiece::Group { number, query: true } => {
                 percent_encode(group(*number), NON_ALPHANUMERIC).to_string()
             }
         });

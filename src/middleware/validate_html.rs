@@ -93,36 +93,36 @@ fn errors(page: &str) -> Vec<(u64, String)> {
 
 /// Collects errors and builds no tree.
 struct ErrorSink {
-    document: Rc<Node>,
+    document: Rc<HtmlNode>,
     line: Cell<u64>,
     errors: RefCell<Vec<(u64, String)>>,
 }
 
 /// A node, of which the parser asks only for its name.
-struct Node {
+struct HtmlNode {
     name: QualName,
     /// The contents of a `template`.
-    contents: Option<Rc<Node>>,
+    contents: Option<Rc<HtmlNode>>,
 }
 
-impl Node {
-    fn new(name: QualName, contents: Option<Rc<Node>>) -> Rc<Node> {
-        Rc::new(Node { name, contents })
+impl HtmlNode {
+    fn new(name: QualName, contents: Option<Rc<HtmlNode>>) -> Rc<HtmlNode> {
+        Rc::new(HtmlNode { name, contents })
     }
 
-    fn nameless() -> Rc<Node> {
-        Node::new(QualName::new(None, "".into(), "".into()), None)
+    fn nameless() -> Rc<HtmlNode> {
+        HtmlNode::new(QualName::new(None, "".into(), "".into()), None)
     }
 }
 
 impl Default for ErrorSink {
     fn default() -> Self {
-        ErrorSink { document: Node::nameless(), line: Cell::new(1), errors: RefCell::default() }
+        ErrorSink { document: HtmlNode::nameless(), line: Cell::new(1), errors: RefCell::default() }
     }
 }
 
 impl TreeSink for ErrorSink {
-    type Handle = Rc<Node>;
+    type Handle = Rc<HtmlNode>;
     type Output = Vec<(u64, String)>;
     type ElemName<'a> = ExpandedName<'a>;
 
@@ -138,40 +138,40 @@ impl TreeSink for ErrorSink {
         self.line.set(line);
     }
 
-    fn get_document(&self) -> Rc<Node> {
+    fn get_document(&self) -> Rc<HtmlNode> {
         self.document.clone()
     }
 
-    fn elem_name<'a>(&'a self, target: &'a Rc<Node>) -> ExpandedName<'a> {
+    fn elem_name<'a>(&'a self, target: &'a Rc<HtmlNode>) -> ExpandedName<'a> {
         target.name.expanded()
     }
 
-    fn create_element(&self, name: QualName, _: Vec<Attribute>, flags: ElementFlags) -> Rc<Node> {
-        Node::new(name, flags.template.then(Node::nameless))
+    fn create_element(&self, name: QualName, _: Vec<Attribute>, flags: ElementFlags) -> Rc<HtmlNode> {
+        HtmlNode::new(name, flags.template.then(HtmlNode::nameless))
     }
 
-    fn create_comment(&self, _: StrTendril) -> Rc<Node> {
-        Node::nameless()
+    fn create_comment(&self, _: StrTendril) -> Rc<HtmlNode> {
+        HtmlNode::nameless()
     }
 
-    fn create_pi(&self, _: StrTendril, _: StrTendril) -> Rc<Node> {
-        Node::nameless()
+    fn create_pi(&self, _: StrTendril, _: StrTendril) -> Rc<HtmlNode> {
+        HtmlNode::nameless()
     }
 
-    fn get_template_contents(&self, target: &Rc<Node>) -> Rc<Node> {
+    fn get_template_contents(&self, target: &Rc<HtmlNode>) -> Rc<HtmlNode> {
         target.contents.clone().unwrap_or_else(|| target.clone())
     }
 
-    fn same_node(&self, one: &Rc<Node>, other: &Rc<Node>) -> bool {
+    fn same_node(&self, one: &Rc<HtmlNode>, other: &Rc<HtmlNode>) -> bool {
         Rc::ptr_eq(one, other)
     }
 
-    fn append(&self, _: &Rc<Node>, _: NodeOrText<Rc<Node>>) {}
-    fn append_before_sibling(&self, _: &Rc<Node>, _: NodeOrText<Rc<Node>>) {}
-    fn append_based_on_parent_node(&self, _: &Rc<Node>, _: &Rc<Node>, _: NodeOrText<Rc<Node>>) {}
+    fn append(&self, _: &Rc<HtmlNode>, _: NodeOrText<Rc<HtmlNode>>) {}
+    fn append_before_sibling(&self, _: &Rc<HtmlNode>, _: NodeOrText<Rc<HtmlNode>>) {}
+    fn append_based_on_parent_node(&self, _: &Rc<HtmlNode>, _: &Rc<HtmlNode>, _: NodeOrText<Rc<HtmlNode>>) {}
     fn append_doctype_to_document(&self, _: StrTendril, _: StrTendril, _: StrTendril) {}
     fn set_quirks_mode(&self, _: QuirksMode) {}
-    fn add_attrs_if_missing(&self, _: &Rc<Node>, _: Vec<Attribute>) {}
-    fn remove_from_parent(&self, _: &Rc<Node>) {}
-    fn reparent_children(&self, _: &Rc<Node>, _: &Rc<Node>) {}
+    fn add_attrs_if_missing(&self, _: &Rc<HtmlNode>, _: Vec<Attribute>) {}
+    fn remove_from_parent(&self, _: &Rc<HtmlNode>) {}
+    fn reparent_children(&self, _: &Rc<HtmlNode>, _: &Rc<HtmlNode>) {}
 }

@@ -53,7 +53,7 @@ pub(super) fn wrap(app: App, limit: AppLimit, log: Option<Arc<dyn Observer>>) ->
         AppLimit::Fixed(limit) => {
             let count = Arc::new(AtomicUsize::new(0));
             App::from_call(move |request| {
-                let Some(place) = Place::take(&count, limit) else {
+                let Some(place) = LimitPermit::take(&count, limit) else {
                     return refuse("the app has too many requests in flight", &request, log.as_deref());
                 };
                 if let Some(environ) = request.extensions().get::<Environ>() {
@@ -87,22 +87,22 @@ fn refuse(
 }
 
 /// One request in an app's count, until its response's body has ended.
-struct Place(Arc<AtomicUsize>);
+struct LimitPermit(Arc<AtomicUsize>);
 
-impl Place {
-    fn take(count: &Arc<AtomicUsize>, limit: usize) -> Option<Place> {
-        let place = Place(count.clone());
+impl LimitPermit {
+    fn take(count: &Arc<AtomicUsize>, limit: usize) -> Option<LimitPermit> {
+        let place = LimitPermit(count.clone());
         let free = count.fetch_add(1, Relaxed) < limit;
         free.then_some(place) // dropping it decrements the count
     }
 }
 
-impl Drop for Place {
+impl Drop for LimitPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
 }
 
-impl Watch for Place {
+impl Watch for LimitPermit {
     fn taken(&mut self, _: u64) {}
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use super::app_limit::{self, AppLimit};
 use super::resources;
-use super::stack::{self, Layer, stack};
+use super::stack::{self, StackLayer, stack};
 use crate::app::isolation::{build_isolated, is_isolated};
 use crate::app::{AppKind, Builder};
 use crate::body::{App, Observer, ServerParts};
@@ -28,7 +28,7 @@ use crate::context::Context;
 use crate::environ::Environ;
 use crate::error::{Error, Errors, Origin, Result};
 use crate::inflight::Shares;
-use crate::metrics::Place;
+use crate::metrics::PartPosition;
 use crate::middleware::only::Selection;
 use crate::middleware::{MiddlewareBuilder, MiddlewareKind, body_limit};
 use crate::ops::trace::Trace;
@@ -46,12 +46,12 @@ pub struct Assembly {
     pub instances: Vec<Instance>,
     /// The parts of all stacks: the first has number 1 in
     /// [`RequestHandle::enter`](crate::inflight::RequestHandle::enter).
-    pub parts: Vec<Part>,
+    pub parts: Vec<AssembledPart>,
 }
 
 /// A part of a stack, for the table of requests in flight.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct AssembledPart {
     /// Name of the app.
     pub app: String,
     /// Name of the middleware in the app's stack; `None` for the app itself.
@@ -134,7 +134,7 @@ struct Assembler<'a> {
     instances: Vec<Instance>,
     /// The middleware of plugins.
     middleware: Rc<RefCell<Vec<Instance>>>,
-    parts: Vec<Part>,
+    parts: Vec<AssembledPart>,
     /// Middleware tables that were built at least once, so that each fault is reported once.
     built: BTreeSet<String>,
     /// The outermost access log of each app.
@@ -178,7 +178,7 @@ impl<'a> Assembler<'a> {
         }
         for name in self.config.names("middleware") {
             if let Some(table) = self.config.table("middleware", name) {
-                let layer = Layer { name: name.to_owned(), table, origin: None };
+                let layer = StackLayer { name: name.to_owned(), table, origin: None };
                 if !self.built.contains(name) {
                     self.wrap(layer, "", placeholder());
                 }
@@ -268,7 +268,7 @@ impl<'a> Assembler<'a> {
             app = self.wrap(layer, name, app);
         }
         let app = self.limit(app, name, table);
-        self.context.parts.watch(app, name, Place::Whole)
+        self.context.parts.watch(app, name, PartPosition::Whole)
     }
 
     /// Limits the app to its `max_in_flight`, or to its share of the server's.
@@ -286,7 +286,7 @@ impl<'a> Assembler<'a> {
     }
 
     /// Wraps `next`, the stack of `app` so far, with one more layer.
-    fn wrap(&mut self, layer: Layer, app: &str, next: App) -> App {
+    fn wrap(&mut self, layer: StackLayer, app: &str, next: App) -> App {
         let first = self.built.insert(layer.name.clone());
         match self.wrapped(&layer, app, next.clone()) {
             Ok((wrapped, selection)) => {
@@ -314,7 +314,7 @@ impl<'a> Assembler<'a> {
     }
 
     /// The middleware of the layer around `next`, and which requests pass through it.
-    fn wrapped(&mut self, layer: &Layer, app: &str, next: App) -> Result<(App, Option<Selection>)> {
+    fn wrapped(&mut self, layer: &StackLayer, app: &str, next: App) -> Result<(App, Option<Selection>)> {
         let entry = MiddlewareKind::of(&layer.table)?;
         let mut hands_on = false;
         let context = self.context;
@@ -339,7 +339,7 @@ impl<'a> Assembler<'a> {
     /// Records calls of the part in the table of requests in flight. With a trace and in development it also
     /// times them and names failures. Requests with bodies above `limit` do not reach the part.
     fn watch(&mut self, part: App, app: &str, middleware: Option<&str>, limit: Option<u64>) -> App {
-        self.parts.push(Part { app: app.to_owned(), middleware: middleware.map(str::to_owned) });
+        self.parts.push(AssembledPart { app: app.to_owned(), middleware: middleware.map(str::to_owned) });
         let number = u32::try_from(self.parts.len()).unwrap_or(0);
         let part = self.observe(part, app, middleware);
         let app: Arc<str> = app.into();
@@ -361,7 +361,7 @@ impl<'a> Assembler<'a> {
 
     fn observe(&self, part: App, app: &str, middleware: Option<&str>) -> App {
         let part = if self.timed {
-            let place = middleware.map_or(Place::Inner, |name| Place::Middleware(name.into()));
+            let place = middleware.map_or(PartPosition::Inner, |name| PartPosition::Middleware(name.into()));
             self.context.parts.watch(part, app, place)
         } else {
             part

@@ -11,7 +11,7 @@ const NAME_LIMIT: usize = 255;
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum HtpasswdOutcome {
     /// The user is new; the file may be new too.
     Added,
     /// The user had a hash before.
@@ -40,7 +40,7 @@ pub fn check_name(user: &str) -> Result<()> {
 /// existing one keeps its mode and, if allowed, its owner.
 /// # Errors
 /// When the file cannot be read or replaced, or a user to delete is not in it.
-pub fn change(file: &Path, user: &str, hash: Option<&Hash>) -> Result<Outcome> {
+pub fn change(file: &Path, user: &str, hash: Option<&Hash>) -> Result<HtpasswdOutcome> {
     check_name(user)?;
     // Through a symbolic link, replace its target.
     let target = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
@@ -52,9 +52,9 @@ pub fn change(file: &Path, user: &str, hash: Option<&Hash>) -> Result<Outcome> {
     let text = before.as_deref().unwrap_or_default();
     let (text, found) = edit(text.strip_prefix('\u{feff}').unwrap_or(text), user, hash);
     let outcome = match (hash, found) {
-        (Some(_), true) => Outcome::Changed,
-        (Some(_), false) => Outcome::Added,
-        (None, true) => Outcome::Deleted,
+        (Some(_), true) => HtpasswdOutcome::Changed,
+        (Some(_), false) => HtpasswdOutcome::Added,
+        (None, true) => HtpasswdOutcome::Deleted,
         (None, false) => {
             return Err(Error::new(format!("`{}` has no user `{user}`", file.display())).into());
         }

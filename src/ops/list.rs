@@ -27,7 +27,7 @@ pub enum Section {
 
 /// One kind.
 #[derive(Debug, Clone, Serialize)]
-pub struct Kind {
+pub struct ListedKind {
     /// What `use = "…"` names.
     pub name: &'static str,
     /// What it does, in one line.
@@ -81,8 +81,8 @@ impl Section {
     }
 
     /// Every kind, in the registry's order.
-    pub fn kinds(self) -> Vec<Kind> {
-        fn kinds<B>(entries: &[Entry<B>]) -> Vec<Kind> {
+    pub fn kinds(self) -> Vec<ListedKind> {
+        fn kinds<B>(entries: &[Entry<B>]) -> Vec<ListedKind> {
             entries.iter().map(kind).collect()
         }
         match self {
@@ -96,7 +96,7 @@ impl Section {
     /// The kind of this name.
     /// # Errors
     /// An unknown name, with the nearest one.
-    pub fn kind(self, name: &str) -> Result<Kind> {
+    pub fn kind(self, name: &str) -> Result<ListedKind> {
         Ok(match self {
             Section::Servers => kind(registry::find(&SERVERS, "server", name)?),
             Section::Middleware => kind(registry::find(&MIDDLEWARE, "middleware", name)?),
@@ -121,7 +121,7 @@ impl Section {
     }
 
     /// One kind with its options, for people, in lines of up to `columns` characters.
-    pub fn describe(self, kind: &Kind, columns: usize) -> String {
+    pub fn describe(self, kind: &ListedKind, columns: usize) -> String {
         let mut text = format!("{}: {}\n\n", kind.name, kind.summary);
         if let Some(about) = &kind.about {
             text += &prose(about, columns);
@@ -185,12 +185,12 @@ fn wrapped(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-fn kind<B>(entry: &Entry<B>) -> Kind {
+fn kind<B>(entry: &Entry<B>) -> ListedKind {
     let schema = (entry.options)();
     // The first paragraph of an `Options` only names the kind.
     let about = schema.as_value()["description"].as_str().and_then(|text| text.split_once("\n\n"));
     let about = about.map(|(_, about)| about.trim().replace("[`", "`").replace("`]", "`"));
-    Kind { name: entry.name, summary: entry.summary, about, options: option_rows(&schema) }
+    ListedKind { name: entry.name, summary: entry.summary, about, options: option_rows(&schema) }
 }
 
 /// The options in a schema.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use similar::TextDiff;
 
-use super::request::{Asked, Part, Session};
+use super::request::{AppRequest, AppSession, ReceivedPart};
 use crate::config::Sources;
 use crate::error::{Error, Result};
 use crate::middleware::record::{Recorded, RecordedBody, RecordedResponse};
@@ -93,7 +93,7 @@ pub fn replay(
     let shown = replay.file.display();
     let file = std::fs::File::open(&replay.file)
         .map_err(|cause| Error::usage(format!("cannot open the recording `{shown}`")).because(cause))?;
-    let session = Session::open(&replay.sources, replay.app.as_deref(), false, note)?;
+    let session = AppSession::open(&replay.sources, replay.app.as_deref(), false, note)?;
     let mut summary = Summary::default();
     for (index, line) in BufReader::new(file).lines().enumerate() {
         let line =
@@ -128,30 +128,30 @@ fn content(body: &RecordedBody) -> Option<Vec<u8>> {
     }
 }
 
-fn send(session: &Session, recorded: &Recorded, body: Vec<u8>) -> Result<RecordedResponse> {
+fn send(session: &AppSession, recorded: &Recorded, body: Vec<u8>) -> Result<RecordedResponse> {
     let fields = recorded.headers.iter().filter(|(name, _)| *name != "content-length");
     let headers =
         fields.flat_map(|(name, values)| values.iter().map(move |value| format!("{name}: {value}")));
-    let asked = Asked {
+    let asked = AppRequest {
         method: recorded.method.clone(),
         path: recorded.target.clone(),
         headers: headers.collect(),
         body: body.into(),
-        ..Asked::default()
+        ..AppRequest::default()
     };
     let mut response =
         RecordedResponse { status: 0, headers: BTreeMap::new(), body: RecordedBody::default() };
     let mut bytes = Vec::new();
     session.ask(&asked, &mut |part| {
         match part {
-            Part::Head(head) => {
+            ReceivedPart::Head(head) => {
                 response.status = head.status().as_u16();
                 for (name, value) in head.headers() {
                     let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
                     response.headers.entry(name.to_string()).or_default().push(value);
                 }
             }
-            Part::Data(data) => bytes.extend_from_slice(data),
+            ReceivedPart::Data(data) => bytes.extend_from_slice(data),
         }
         Ok(())
     })?;

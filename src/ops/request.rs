@@ -11,9 +11,9 @@ use http_body_util::BodyExt;
 use tokio::runtime::Runtime;
 
 use super::assemble::{Assembly, app_of_server, assemble_apps, unknown_app};
-use super::build::{self, Progress, Speed};
+use super::build::{self, BuildProgress, Speed};
 use super::redirect;
-use super::trace::{Step, Trace};
+use super::trace::{Trace, TraceStep};
 use crate::body::{App, Response};
 use crate::config::{Config, Sources};
 use crate::context::Context;
@@ -30,7 +30,7 @@ const MOST_REDIRECTS: u8 = 10;
 
 /// A request, and the app to send it to.
 #[derive(Debug, Default)]
-pub struct Asked {
+pub struct AppRequest {
     /// Where the config comes from.
     pub sources: Sources,
     /// The app; by default that of the server `main`, or of the only server, otherwise `main`.
@@ -50,7 +50,7 @@ pub struct Asked {
 }
 
 /// A part of the response.
-pub enum Part<'a> {
+pub enum ReceivedPart<'a> {
     /// Status and fields; the body follows.
     Head(&'a Response),
     /// Some bytes of the body.
@@ -60,8 +60,8 @@ pub enum Part<'a> {
 /// Data about a response that has ended.
 #[derive(Debug)]
 pub struct Done {
-    /// Time of each part of the stack, with [`Asked::trace`].
-    pub steps: Vec<Step>,
+    /// Time of each part of the stack, with [`AppRequest::trace`].
+    pub steps: Vec<TraceStep>,
     /// Time to the response's head.
     pub head: Duration,
     /// Time to the end of its body.
@@ -77,16 +77,16 @@ pub struct Done {
 /// # Errors
 /// Faults of the config, of a build and of the request; a body that fails; an error of `show`.
 pub fn request(
-    asked: &Asked,
+    asked: &AppRequest,
     note: &(dyn Fn(&str) + Send + Sync),
-    show: &mut dyn FnMut(Part<'_>) -> io::Result<()>,
+    show: &mut dyn FnMut(ReceivedPart<'_>) -> io::Result<()>,
 ) -> Result<Done> {
     made(asked)?;
-    Session::open(&asked.sources, asked.app.as_deref(), asked.trace, note)?.ask(asked, show)
+    AppSession::open(&asked.sources, asked.app.as_deref(), asked.trace, note)?.ask(asked, show)
 }
 
 /// Builds the request.
-fn made(asked: &Asked) -> Result<crate::body::Request> {
+fn made(asked: &AppRequest) -> Result<crate::body::Request> {
     ask(&asked.method, &asked.path, &asked.headers, asked.body.clone()).map_err(|faults| {
         let errors = faults.into_iter().map(|fault| Error::usage(fault.message).help(fault.help)).collect();
         Errors::check(errors).err().unwrap_or_else(|| Error::usage("invalid request").into())
@@ -94,7 +94,7 @@ fn made(asked: &Asked) -> Result<crate::body::Request> {
 }
 
 /// The apps of a config in this process, for any number of requests.
-pub struct Session {
+pub struct AppSession {
     runtime: Option<Runtime>,
     app: App,
     name: String,
@@ -105,7 +105,7 @@ pub struct Session {
     _copies: tempfile::TempDir,
 }
 
-impl Session {
+impl AppSession {
     /// Builds the apps. With `traced`, each part of a stack is timed.
     /// # Errors
     /// Faults of the config and of a build.
@@ -114,7 +114,7 @@ impl Session {
         app: Option<&str>,
         traced: bool,
         note: &(dyn Fn(&str) + Send + Sync),
-    ) -> Result<Session> {
+    ) -> Result<AppSession> {
         let config = Config::load(sources)?;
         let name = app.map_or_else(|| usual_app(&config), str::to_owned);
         if config.table("app", &name).is_none() {
@@ -136,9 +136,15 @@ impl Session {
             Ok((app, instances))
         });
         match built {
-            Ok((app, instances)) => {
-                Ok(Session { runtime: Some(runtime), app, name, config, instances, trace, _copies: copies })
-            }
+            Ok((app, instances)) => Ok(AppSession {
+                runtime: Some(runtime),
+                app,
+                name,
+                config,
+                instances,
+                trace,
+                _copies: copies,
+            }),
             Err(errors) => {
                 runtime.shutdown_timeout(SHUTDOWN_TIME);
                 Err(errors)
@@ -160,7 +166,11 @@ impl Session {
     /// `asked`.
     /// # Errors
     /// Faults of the request; a body that fails; an error of `show`.
-    pub fn ask(&self, asked: &Asked, show: &mut dyn FnMut(Part<'_>) -> io::Result<()>) -> Result<Done> {
+    pub fn ask(
+        &self,
+        asked: &AppRequest,
+        show: &mut dyn FnMut(ReceivedPart<'_>) -> io::Result<()>,
+    ) -> Result<Done> {
         let Some(runtime) = &self.runtime else { return Err(Error::new("the session has ended").into()) };
         let mut request = made(asked)?;
         let host = request.headers().get(http::header::HOST).cloned();
@@ -188,12 +198,12 @@ impl Session {
                 let about_body =
                     |field: &&String| same || !field.to_ascii_lowercase().starts_with("content-");
                 let headers = asked.headers.iter().filter(about_body).cloned().collect();
-                request = made(&Asked {
+                request = made(&AppRequest {
                     method: method.to_string(),
                     path: target.clone(),
                     headers,
                     body,
-                    ..Asked::default()
+                    ..AppRequest::default()
                 })?;
             }
             Err(Error::new("too many redirects").into())
@@ -201,7 +211,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for AppSession {
     fn drop(&mut self) {
         for instance in &self.instances {
             instance.shutdown();
@@ -217,10 +227,10 @@ async fn libraries(
     folder: &Path,
     note: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<BTreeMap<String, PathBuf>> {
-    let listener = |app: &str, progress: Progress| match progress {
-        Progress::Begin => note(&format!("building {app}")),
-        Progress::Warning(text) => note(&text),
-        Progress::At { .. } | Progress::End { .. } => {}
+    let listener = |app: &str, progress: BuildProgress| match progress {
+        BuildProgress::Begin => note(&format!("building {app}")),
+        BuildProgress::Warning(text) => note(&text),
+        BuildProgress::At { .. } | BuildProgress::End { .. } => {}
     };
     let (_, built) =
         build::libraries(config, Speed::Development, Some(&build::Copies::new(folder.to_owned())), &listener)
@@ -238,15 +248,18 @@ fn usual_app(config: &Config) -> String {
     table.map_or("main".into(), |table| app_of_server(&table).to_owned())
 }
 
-async fn show_all(response: Response, show: &mut dyn FnMut(Part<'_>) -> io::Result<()>) -> Result<()> {
-    if !shown(show(Part::Head(&response)))? {
+async fn show_all(
+    response: Response,
+    show: &mut dyn FnMut(ReceivedPart<'_>) -> io::Result<()>,
+) -> Result<()> {
+    if !shown(show(ReceivedPart::Head(&response)))? {
         return Ok(());
     }
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|cause| Error::new("the response body failed").because(cause))?;
         if let Some(data) = frame.data_ref()
-            && !shown(show(Part::Data(data)))?
+            && !shown(show(ReceivedPart::Data(data)))?
         {
             break;
         }

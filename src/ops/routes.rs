@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::assemble::{app_of_server, unknown_app};
-use super::stack::{Layer, stack};
+use super::stack::{StackLayer, stack};
 use crate::app::AppKind;
 use crate::config::Config;
 use crate::error::{Error, Errors, Origin, Result};
@@ -164,7 +164,7 @@ impl Walk<'_> {
 }
 
 /// One layer; faults go to `faults`.
-fn layer_route(layer: &Layer, faults: &mut Vec<Error>) -> LayerRoute {
+fn layer_route(layer: &StackLayer, faults: &mut Vec<Error>) -> LayerRoute {
     let selection = Selection::read(&layer.table).unwrap_or_else(|errors| {
         faults.extend(errors);
         None

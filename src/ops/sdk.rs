@@ -10,10 +10,10 @@ use toml::{Table, Value};
 use crate::error::{Error, Result};
 
 /// A file of one of the crates: its path (`paster-sdk/src/lib.rs`) and its bytes.
-type Embedded = (&'static str, &'static [u8]);
+type EmbeddedSource = (&'static str, &'static [u8]);
 
 /// Manifests and sources, listed by the build script.
-static FILES: &[Embedded] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
+static FILES: &[EmbeddedSource] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
 
 /// The manifest from which those of the crates inherit.
 const WORKSPACE: &str = include_str!("../../Cargo.toml");
@@ -125,7 +125,7 @@ impl Copy {
 fn stand_alone() -> Vec<(&'static str, Vec<u8>)> {
     let workspace: Table = WORKSPACE.parse().unwrap_or_default();
     let workspace = workspace.get("workspace").and_then(Value::as_table).cloned().unwrap_or_default();
-    let file = |(path, bytes): &Embedded| {
+    let file = |(path, bytes): &EmbeddedSource| {
         let manifest = path.ends_with("Cargo.toml").then(|| std::str::from_utf8(bytes).ok()?.parse().ok());
         let bytes = match manifest.flatten() {
             Some(manifest) => resolve(manifest, &workspace).to_string().into_bytes(),

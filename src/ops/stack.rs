@@ -10,7 +10,7 @@ use crate::middleware::{MIDDLEWARE, MiddlewareKind};
 use crate::registry;
 
 /// One entry of an app's `middleware = […]`.
-pub(crate) struct Layer {
+pub(crate) struct StackLayer {
     /// The entry as written: name of a table or of a kind.
     pub(crate) name: String,
     /// The table, or one that names only the kind.
@@ -19,7 +19,7 @@ pub(crate) struct Layer {
     pub(crate) origin: Option<Origin>,
 }
 
-impl Layer {
+impl StackLayer {
     /// Whether its kind is known and like this.
     pub(super) fn is(&self, fact: impl Fn(&MiddlewareKind) -> bool) -> bool {
         MiddlewareKind::of(&self.table).is_ok_and(|entry| fact(&entry.kind))
@@ -32,7 +32,7 @@ impl Layer {
 }
 
 /// The stack of the app `table`, outermost first; faults go to `errors`.
-pub(crate) fn stack(config: &Config, table: &Table, errors: &mut Vec<Error>) -> Vec<Layer> {
+pub(crate) fn stack(config: &Config, table: &Table, errors: &mut Vec<Error>) -> Vec<StackLayer> {
     let entries = match table.value().get("middleware") {
         None => return Vec::new(),
         Some(serde_json::Value::Array(entries)) => &entries[..],
@@ -51,10 +51,10 @@ pub(crate) fn stack(config: &Config, table: &Table, errors: &mut Vec<Error>) -> 
             continue;
         };
         if let Some(table) = config.table("middleware", name) {
-            layers.push(Layer { name: name.to_owned(), table, origin });
+            layers.push(StackLayer { name: name.to_owned(), table, origin });
         } else if MIDDLEWARE.iter().any(|kind| kind.name == name) {
             let table = Table::of_kind("middleware", name);
-            layers.push(Layer { name: name.to_owned(), table, origin });
+            layers.push(StackLayer { name: name.to_owned(), table, origin });
         } else {
             errors.push(unknown_middleware(config, name).at(origin));
         }

@@ -15,7 +15,7 @@ use crate::body::Body;
 use crate::error::BoxError;
 
 #[repr(C)]
-struct Exported {
+struct ExportedBody {
     base: abi::Body,
     body: Body,
     /// Whether the plugin has begun to read it.
@@ -34,7 +34,7 @@ pub(super) fn export(body: Body) -> *mut abi::Body {
     }
     let runtime = Handle::try_current().ok();
     let base = abi::Body { table: &TABLE };
-    Box::into_raw(Box::new(Exported { base, body, begun: false, trailers: None, runtime })).cast()
+    Box::into_raw(Box::new(ExportedBody { base, body, begun: false, trailers: None, runtime })).cast()
 }
 
 /// A body that a plugin passes on.
@@ -55,7 +55,7 @@ pub(super) unsafe fn import(raw: *mut abi::Body, length: u64) -> PassedBody {
     // SAFETY: the object is live; one with our table was made by `export`, and ends here as such.
     unsafe {
         if std::ptr::eq((*raw).table, &raw const TABLE) {
-            let Exported { body, begun, .. } = *Box::from_raw(raw.cast::<Exported>());
+            let ExportedBody { body, begun, .. } = *Box::from_raw(raw.cast::<ExportedBody>());
             return PassedBody { body, untouched: !begun };
         }
     }
@@ -134,7 +134,7 @@ unsafe extern "C" fn poll_frame(
     out: *mut abi::Frame,
 ) -> abi::Status {
     // SAFETY: the plugin passes what `export` returned, on one thread at a time, and a live waker and frame.
-    let (this, out) = unsafe { (&mut *body.cast::<Exported>(), &mut *out) };
+    let (this, out) = unsafe { (&mut *body.cast::<ExportedBody>(), &mut *out) };
     let _entered = this.runtime.as_ref().map(Handle::enter);
     this.begun = true;
     // SAFETY: the waker lives for the call.
@@ -150,7 +150,7 @@ unsafe extern "C" fn poll_frame(
 
 unsafe extern "C" fn drop_body(body: *mut abi::Body) {
     // SAFETY: `export` made it by `Box::into_raw`; the plugin ends it once.
-    let this = unsafe { Box::from_raw(body.cast::<Exported>()) };
+    let this = unsafe { Box::from_raw(body.cast::<ExportedBody>()) };
     let runtime = this.runtime.clone();
     let _entered = runtime.as_ref().map(Handle::enter);
     drop(this);

@@ -30,7 +30,7 @@ pub struct CallError {
 }
 
 /// Starts to handle a request.
-pub(super) fn answer(shared: &Arc<InstanceShared>, request: Request) -> Answer {
+pub(super) fn answer(shared: &Arc<InstanceShared>, request: Request) -> ResponseFuture {
     let connect = *request.method() == Method::CONNECT;
     let (mut parts, body) = request.into_parts();
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
@@ -38,7 +38,7 @@ pub(super) fn answer(shared: &Arc<InstanceShared>, request: Request) -> Answer {
     recycle(parts.headers);
     let session = parts.extensions.remove();
     let exchange = Some(PluginExchange { raw, shared: shared.clone(), outcome: None });
-    Answer { exchange, on_upgrade, connect, session }
+    ResponseFuture { exchange, on_upgrade, connect, session }
 }
 
 /// Starts to handle a request by a middleware, which may pass it on to `next`.
@@ -60,7 +60,7 @@ pub(super) fn answer_around(
         return passed_on;
     }
     let exchange = Some(PluginExchange { raw, shared: shared.clone(), outcome: Some(outcome) });
-    Box::pin(Answer { exchange, on_upgrade, connect, session })
+    Box::pin(ResponseFuture { exchange, on_upgrade, connect, session })
 }
 
 thread_local! {
@@ -202,14 +202,14 @@ impl PluginExchange {
 }
 
 /// The future of a plugin's response.
-pub(super) struct Answer {
+pub(super) struct ResponseFuture {
     exchange: Option<PluginExchange>,
     on_upgrade: Option<OnUpgrade>,
     connect: bool,
     session: Option<Session>,
 }
 
-impl Future for Answer {
+impl Future for ResponseFuture {
     type Output = Result<Response, BoxError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -236,7 +236,7 @@ impl Future for Answer {
     }
 }
 
-impl Answer {
+impl ResponseFuture {
     /// Reads the head, and connects its body or its upgrade to the exchange.
     ///
     /// # Safety

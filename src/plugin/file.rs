@@ -50,7 +50,7 @@ pub(super) fn check(path: &Path, shown: &Path) -> Result<()> {
     let mut file = File::open(path).map_err(reading)?;
     let metadata = file.metadata().map_err(reading)?;
     if !metadata.is_file() {
-        return Err(Fault::new("it is not a file").into_error(shown).into());
+        return Err(FileError::new("it is not a file").into_error(shown).into());
     }
     verify(&mut file, metadata.len()).map_err(|fault| fault.into_error(shown).into())
 }
@@ -59,14 +59,14 @@ fn cannot(what: &str, path: &Path) -> Error {
     Error::new(format!("cannot {what} `{}`", path.display()))
 }
 
-struct Fault {
+struct FileError {
     reason: String,
     help: Option<&'static str>,
 }
 
-impl Fault {
-    fn new(reason: impl Into<String>) -> Fault {
-        Fault { reason: reason.into(), help: None }
+impl FileError {
+    fn new(reason: impl Into<String>) -> FileError {
+        FileError { reason: reason.into(), help: None }
     }
 
     fn into_error(self, path: &Path) -> Error {
@@ -78,9 +78,9 @@ impl Fault {
     }
 }
 
-impl From<std::io::Error> for Fault {
-    fn from(error: std::io::Error) -> Fault {
-        Fault::new(error.to_string())
+impl From<std::io::Error> for FileError {
+    fn from(error: std::io::Error) -> FileError {
+        FileError::new(error.to_string())
     }
 }
 
@@ -102,14 +102,14 @@ const MACHINES: &[(u16, &str)] = &[
 ///
 /// # Source
 /// System V ABI, "Object Files": ELF header and program header.
-fn verify(file: &mut (impl Read + Seek), len: u64) -> Result<(), Fault> {
+fn verify(file: &mut (impl Read + Seek), len: u64) -> Result<(), FileError> {
     if !cfg!(target_os = "linux") {
         return Ok(()); // the system's loader reports it
     }
     let mut head = [0_u8; 64];
     let count = read_up_to(file, &mut head)?;
     if count < 4 || head[..4] != *b"\x7fELF" {
-        return Err(Fault {
+        return Err(FileError {
             reason: match count {
                 0 => "the file is empty".to_owned(),
                 _ => "it is not a shared library (no ELF header)".to_owned(),
@@ -117,7 +117,7 @@ fn verify(file: &mut (impl Read + Seek), len: u64) -> Result<(), Fault> {
             help: Some("name the library that cargo or cc built: `lib….so`"),
         });
     }
-    let short = || Fault { reason: "the library is truncated".to_owned(), help: Some("build it again") };
+    let short = || FileError { reason: "the library is truncated".to_owned(), help: Some("build it again") };
     if count < head.len() {
         return Err(short());
     }
@@ -137,7 +137,7 @@ fn verify(file: &mut (impl Read + Seek), len: u64) -> Result<(), Fault> {
         return Err(wrong_machine(name));
     }
     if number(16, 2) != 3 {
-        return Err(Fault {
+        return Err(FileError {
             reason: "it is not a shared library (another kind of ELF file)".to_owned(),
             help: Some("in Rust, set `crate-type = [\"cdylib\"]`; in C, link with `-shared`"),
         });
@@ -165,8 +165,8 @@ fn verify(file: &mut (impl Read + Seek), len: u64) -> Result<(), Fault> {
     Ok(())
 }
 
-fn wrong_machine(found: &str) -> Fault {
-    Fault {
+fn wrong_machine(found: &str) -> FileError {
+    FileError {
         reason: format!("the library is for {found}, but this paster runs on {}", std::env::consts::ARCH),
         help: Some("build it for this machine's target"),
     }

@@ -15,7 +15,7 @@ use crate::error::Error;
 
 /// The data behind the host's table of functions. It lives as long as the process, because a plugin's threads
 /// may call at any time. A worker makes one for each app.
-pub(super) struct Services {
+pub(super) struct HostServices {
     app: String,
     library: PathBuf,
     /// The names of the library's side processes.
@@ -25,14 +25,14 @@ pub(super) struct Services {
     counters: Mutex<BTreeMap<String, u64>>,
 }
 
-impl Services {
+impl HostServices {
     /// Creates the services and their table for the app `app`.
     pub(super) fn publish(
         app: &str,
         library: &Library,
         context: &Context,
-    ) -> (&'static Services, &'static abi::Host) {
-        let services: &'static Services = Box::leak(Box::new(Services {
+    ) -> (&'static HostServices, &'static abi::Host) {
+        let services: &'static HostServices = Box::leak(Box::new(HostServices {
             app: app.to_owned(),
             library: library.path().to_owned(),
             side_processes: library.info().side_processes.clone(),
@@ -95,8 +95,8 @@ impl Services {
 /// The services behind `context`.
 ///
 /// # Safety
-/// `context` must come from a table made by [`Services::publish`].
-unsafe fn services(context: *const c_void) -> &'static Services {
+/// `context` must come from a table made by [`HostServices::publish`].
+unsafe fn services(context: *const c_void) -> &'static HostServices {
     // SAFETY: guaranteed by the caller; services are leaked on purpose.
     unsafe { &*context.cast() }
 }

@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use paster_abi as abi;
 
-use super::host::Services;
+use super::host::HostServices;
 use super::library::Library;
 use super::{call, callback};
 use crate::body::App;
@@ -39,7 +39,7 @@ pub struct TaskName {
 pub(super) struct InstanceShared {
     pub(super) table: &'static abi::Plugin,
     pub(super) app: *mut c_void,
-    pub(super) services: &'static Services,
+    pub(super) services: &'static HostServices,
 }
 
 // SAFETY: the ABI guarantees that any number of threads may call the same app at once.
@@ -92,7 +92,7 @@ impl Instance {
             };
             Error::new(format!("the plugin `{plugin}` did not create {what}")).because(reason)
         };
-        let (services, host) = Services::publish(name, library, context);
+        let (services, host) = HostServices::publish(name, library, context);
         let settings = match settings {
             serde_json::Value::Null => "{}".to_owned(),
             settings => settings.to_string(),
@@ -151,7 +151,7 @@ impl Instance {
     pub async fn health(&self) -> Result<(), String> {
         let task = match self.shared.table.health {
             // SAFETY: the app is live.
-            Some(health) => Task(unsafe { health(self.shared.app) }),
+            Some(health) => PluginTask(unsafe { health(self.shared.app) }),
             None => return Ok(()),
         };
         if task.0.is_null() {
@@ -182,9 +182,9 @@ impl Instance {
                 let (name, arguments) =
                     (abi::Slice::new(name.as_bytes()), abi::Slice::new(arguments.as_bytes()));
                 // SAFETY: the app is live, both slices live for the call.
-                Task(unsafe { run(self.shared.app, name, arguments) })
+                PluginTask(unsafe { run(self.shared.app, name, arguments) })
             }
-            None => Task(std::ptr::null_mut()),
+            None => PluginTask(std::ptr::null_mut()),
         };
         if task.0.is_null() {
             return Err(format!("the app `{}` has no task `{name}`", self.name));
@@ -241,14 +241,14 @@ impl std::fmt::Debug for Instance {
 }
 
 /// A task of the plugin; null if there is nothing to wait for.
-struct Task(*mut abi::Task);
+struct PluginTask(*mut abi::Task);
 
 // SAFETY: the ABI guarantees that any thread may use an object, one at a time.
-unsafe impl Send for Task {}
+unsafe impl Send for PluginTask {}
 // SAFETY: a shared reference does nothing: only `poll_fn` above uses the task.
-unsafe impl Sync for Task {}
+unsafe impl Sync for PluginTask {}
 
-impl Task {
+impl PluginTask {
     fn poll(&self, cx: &mut std::task::Context<'_>) -> Poll<(abi::Status, String)> {
         let mut out = abi::Buffer::EMPTY;
         let waker = abi::task::lend(cx.waker());
@@ -262,7 +262,7 @@ impl Task {
     }
 }
 
-impl Drop for Task {
+impl Drop for PluginTask {
     fn drop(&mut self) {
         if !self.0.is_null() {
             // SAFETY: we own the task, and it ends here, once.

@@ -33,17 +33,17 @@ pub(super) struct Outcome {
     /// Whether it takes the connection over.
     switched: AtomicBool,
     /// Why it failed last, with the reason as the plugin knows it.
-    failure: Mutex<Option<(String, Failure)>>,
+    failure: Mutex<Option<(String, NextFailure)>>,
     /// What its last response tells the outer parts.
     extensions: Mutex<Option<Extensions>>,
 }
 
 /// An error, or the payload of a panic.
-type Failure = Result<BoxError, Box<dyn Any + Send>>;
+type NextFailure = Result<BoxError, Box<dyn Any + Send>>;
 
 impl Outcome {
     /// Takes the failure that has this reason.
-    pub(super) fn failure(&self, reason: &str) -> Option<Failure> {
+    pub(super) fn failure(&self, reason: &str) -> Option<NextFailure> {
         self.failure.lock().take_if(|(known, _)| known.as_str() == reason).map(|(_, failure)| failure)
     }
 
@@ -58,7 +58,7 @@ impl Outcome {
     }
 
     /// Keeps a failure, and returns its status and reason for the plugin.
-    fn fail(&self, failure: Failure) -> (abi::Status, String) {
+    fn fail(&self, failure: NextFailure) -> (abi::Status, String) {
         let (status, reason) = match &failure {
             Ok(error) => (abi::FAILED, describe(&**error)),
             Err(panic) => (abi::PANICKED, panic_text(&**panic)),

@@ -38,9 +38,9 @@ pub struct PythonRuntime {
 static INTERPRETER: OnceLock<Result<(), String>> = OnceLock::new();
 
 /// The applications that run in this process.
-static RUNNING: Mutex<Vec<Running>> = Mutex::new(Vec::new());
+static RUNNING: Mutex<Vec<RunningPython>> = Mutex::new(Vec::new());
 
-struct Running {
+struct RunningPython {
     drain: Box<dyn FnOnce() + Send>,
     /// Closed when the thread has ended.
     ended: Receiver<()>,
@@ -71,7 +71,7 @@ pub fn run<E: Endpoint>(
         }
     };
     thread::Builder::new().name("python".into()).stack_size(STACK).spawn(run)?;
-    RUNNING.lock().push(Running { drain: Box::new(drain), ended });
+    RUNNING.lock().push(RunningPython { drain: Box::new(drain), ended });
     Ok(())
 }
 
@@ -81,7 +81,7 @@ pub fn end_applications(time: Duration) {
     let until = Instant::now() + time;
     let ended: Vec<_> = running
         .into_iter()
-        .map(|Running { drain, ended }| {
+        .map(|RunningPython { drain, ended }| {
             drain();
             ended
         })
@@ -93,15 +93,15 @@ pub fn end_applications(time: Duration) {
 }
 
 /// The function of paster's Python library that runs an application.
-type Run = unsafe extern "C" fn(*const u8, usize, Peer);
+type RunFunction = unsafe extern "C" fn(*const u8, usize, Peer);
 
-fn load(library: &Path) -> Result<Run, String> {
+fn load(library: &Path) -> Result<RunFunction, String> {
     // SAFETY: this is paster's own library. It is never unloaded.
     let library = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_LOCAL) }
         .map_err(|error| format!("cannot load paster's Python library: {}", reason(&error)))?;
     let library = std::mem::ManuallyDrop::new(library);
     // SAFETY: the name contains the version of the signature.
-    let run = unsafe { library.get::<Run>(b"paster_python_run_1\0") };
+    let run = unsafe { library.get::<RunFunction>(b"paster_python_run_1\0") };
     run.map(|run| *run).map_err(|_| "paster's Python library has another version than paster".to_owned())
 }
 

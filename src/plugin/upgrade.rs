@@ -10,7 +10,7 @@ use paster_abi as abi;
 use tokio::runtime::Handle;
 
 #[repr(C)]
-struct Exported {
+struct ExportedUpgrade {
     base: abi::Io,
     io: Upgraded,
     runtime: Option<Handle>,
@@ -28,7 +28,7 @@ static TABLE: abi::IoTable = abi::IoTable {
 /// Passes a connection to the plugin.
 pub(super) fn export(io: Upgraded) -> *mut abi::Io {
     let runtime = Handle::try_current().ok();
-    Box::into_raw(Box::new(Exported { base: abi::Io { table: &TABLE }, io, runtime })).cast()
+    Box::into_raw(Box::new(ExportedUpgrade { base: abi::Io { table: &TABLE }, io, runtime })).cast()
 }
 
 /// Polls the connection behind `io`.
@@ -42,7 +42,7 @@ unsafe fn poll<T>(
 ) -> T {
     // SAFETY: guaranteed by the caller.
     unsafe {
-        let this = &mut *io.cast::<Exported>();
+        let this = &mut *io.cast::<ExportedUpgrade>();
         let _entered = this.runtime.as_ref().map(Handle::enter);
         abi::task::with(waker, |cx| f(Pin::new(&mut this.io), cx))
     }
@@ -108,7 +108,7 @@ unsafe extern "C" fn poll_shutdown(io: *mut abi::Io, waker: *const abi::Waker) -
 
 unsafe extern "C" fn drop_io(io: *mut abi::Io) {
     // SAFETY: `export` made it by `Box::into_raw`; the plugin ends it once.
-    let this = unsafe { Box::from_raw(io.cast::<Exported>()) };
+    let this = unsafe { Box::from_raw(io.cast::<ExportedUpgrade>()) };
     let runtime = this.runtime.clone();
     let _entered = runtime.as_ref().map(Handle::enter);
     drop(this);

@@ -38,7 +38,7 @@ struct FolderState {
 }
 
 /// The file of a key.
-struct Place {
+struct KeyFile {
     folder: PathBuf,
     file: PathBuf,
 }
@@ -146,13 +146,13 @@ impl Store for Folder {
 }
 
 impl FolderState {
-    fn place(&self, name: &str) -> Place {
+    fn place(&self, name: &str) -> KeyFile {
         let folder = self.path.join(&name[..2]);
-        Place { file: folder.join(&name[2..]), folder }
+        KeyFile { file: folder.join(&name[2..]), folder }
     }
 }
 
-impl Place {
+impl KeyFile {
     /// Waits for the lock of the subdirectory. It is given back when the file is dropped.
     fn lock(&self) -> io::Result<File> {
         let open = || {
@@ -192,7 +192,7 @@ fn sweep(folder: &Path) -> io::Result<(u64, u64)> {
             left += 1;
             continue;
         }
-        let place = Place { folder: folder.to_owned(), file: path };
+        let place = KeyFile { folder: folder.to_owned(), file: path };
         let _lock = place.lock()?;
         // It may have been written again meanwhile.
         if read(&place.file)?.is_none() && fs::remove_file(&place.file).is_ok() {

@@ -52,7 +52,7 @@ fn store(name: &str, max_values: u64, context: &Context) -> Arc<dyn Store> {
     match folder {
         // A name of a table can be anything.
         Some(folder) => Arc::new(Folder::new(&folder.join(subfolder(name)), max_values, WHAT)),
-        None => Arc::new(Local { values: Arc::default(), max_values }),
+        None => Arc::new(LocalValues { values: Arc::default(), max_values }),
     }
 }
 
@@ -62,12 +62,12 @@ fn subfolder(name: &str) -> String {
 }
 
 /// Values in this process.
-struct Local {
+struct LocalValues {
     values: Arc<Mutex<HashMap<String, Stored>>>,
     max_values: u64,
 }
 
-impl Local {
+impl LocalValues {
     fn run<T: Send + 'static>(
         &self,
         operation: impl FnOnce(&mut HashMap<String, Stored>) -> Result<T, StoreError>,
@@ -81,7 +81,7 @@ fn is_current(stored: &Stored) -> bool {
     stored.expires > SystemTime::now()
 }
 
-impl Store for Local {
+impl Store for LocalValues {
     fn load(&self, key: &str) -> StoreFuture<Option<Stored>> {
         self.run(|values| Ok(values.get(key).filter(|stored| is_current(stored)).cloned()))
     }

@@ -5,7 +5,7 @@ use regex::Regex;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::manifest::{BUILT_IN, Kind, Manifest, Var, condition};
+use super::manifest::{BUILT_IN, Manifest, Var, VariableKind, condition};
 use super::names::crate_name;
 use super::template::Engine;
 use super::values::text;
@@ -123,16 +123,16 @@ impl Var {
     /// What was expected, as the end of a sentence.
     pub fn read(&self, typed: &str) -> Result<Value, String> {
         Ok(match self.kind {
-            Kind::String | Kind::Secret | Kind::CrateName => typed.into(),
-            Kind::Int => {
+            VariableKind::String | VariableKind::Secret | VariableKind::CrateName => typed.into(),
+            VariableKind::Int => {
                 typed.trim().parse::<i64>().map_err(|_| "must be a whole number".to_string())?.into()
             }
-            Kind::Bool => match typed.trim().to_ascii_lowercase().as_str() {
+            VariableKind::Bool => match typed.trim().to_ascii_lowercase().as_str() {
                 "true" | "yes" | "y" | "on" | "1" => true.into(),
                 "false" | "no" | "n" | "off" | "0" => false.into(),
                 _ => return Err("must be `true` or `false`".into()),
             },
-            Kind::List => {
+            VariableKind::List => {
                 let items = typed.split(',').map(str::trim).filter(|item| !item.is_empty());
                 items.map(Value::from).collect::<Vec<_>>().into()
             }
@@ -144,20 +144,20 @@ impl Var {
     /// What is wrong, as the end of a sentence that starts with the name.
     pub fn accepts(&self, value: &Value) -> Result<(), String> {
         match self.kind {
-            Kind::String | Kind::Secret => {
+            VariableKind::String | VariableKind::Secret => {
                 let value = value.as_str().ok_or("must be a string")?;
                 self.accepts_choice(value)?;
             }
-            Kind::CrateName => {
+            VariableKind::CrateName => {
                 let value = value.as_str().ok_or("must be a string")?;
                 crate_name(value).map_err(|(why, near)| {
                     format!("cannot be `{value}`: as the name of a crate it {why}; use `{near}`, for example")
                 })?;
             }
-            Kind::Bool => {
+            VariableKind::Bool => {
                 value.as_bool().ok_or("must be `true` or `false`")?;
             }
-            Kind::Int => {
+            VariableKind::Int => {
                 let value = value.as_i64().ok_or("must be a whole number")?;
                 if let Some([least, most]) = self.range
                     && !(least..=most).contains(&value)
@@ -165,7 +165,7 @@ impl Var {
                     return Err(format!("must be from {least} to {most}, not {value}"));
                 }
             }
-            Kind::List => {
+            VariableKind::List => {
                 for item in value.as_array().ok_or("must be a list")? {
                     self.accepts_choice(item.as_str().ok_or("must be a list of strings")?)?;
                 }
@@ -177,7 +177,7 @@ impl Var {
             // The whole string must match: a check that only part of it matches is hardly ever intended.
             let whole = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| error.to_string())?;
             if !whole.is_match(value) {
-                let shown = if self.kind == Kind::Secret {
+                let shown = if self.kind == VariableKind::Secret {
                     String::new()
                 } else {
                     format!(", which `{value}` does not")
@@ -201,10 +201,10 @@ impl Var {
     /// Its value if its condition is false.
     fn empty(&self) -> Value {
         match self.kind {
-            Kind::String | Kind::Secret | Kind::CrateName => "".into(),
-            Kind::Int => Value::Null,
-            Kind::Bool => false.into(),
-            Kind::List => Value::Array(Vec::new()),
+            VariableKind::String | VariableKind::Secret | VariableKind::CrateName => "".into(),
+            VariableKind::Int => Value::Null,
+            VariableKind::Bool => false.into(),
+            VariableKind::List => Value::Array(Vec::new()),
         }
     }
 }
@@ -247,7 +247,7 @@ pub fn resolve(
             }
         };
         values.insert(var.name.clone(), value.clone());
-        let secret = var.kind == Kind::Secret;
+        let secret = var.kind == VariableKind::Secret;
         vars.push(Answer { name: var.name.clone(), value, how, secret, local: var.local });
     }
     if !missing.is_empty() {
@@ -294,7 +294,7 @@ fn answer(
     let default = match written {
         Some(Value::String(template)) => {
             let rendered = engine.render(place, template, &Value::Object(values.clone()))?;
-            Some(if var.kind == Kind::Int || var.kind == Kind::Bool {
+            Some(if var.kind == VariableKind::Int || var.kind == VariableKind::Bool {
                 var.read(&rendered).map_err(fault)?
             } else {
                 Value::String(rendered)
@@ -312,7 +312,7 @@ fn answer(
     let Some(value) = default else { return Ok(None) };
     var.accepts(&value).map_err(|why| {
         let near = value.as_str().and_then(|value| crate_name(value).err()).map(|(_, near)| near);
-        let near = near.filter(|_| var.kind == Kind::CrateName).unwrap_or_else(|| "…".into());
+        let near = near.filter(|_| var.kind == VariableKind::CrateName).unwrap_or_else(|| "…".into());
         fault(why).help(format!("add `{}={near}`, or choose another name for the project", var.name))
     })?;
     Ok(Some((value, if var.value.is_some() { AnswerSource::Derived } else { AnswerSource::Default })))

@@ -4,9 +4,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::condition::Condition;
-use super::manifest::{Kind, Manifest, Var};
+use super::manifest::{Manifest, Var, VariableKind};
 use super::source::Skeleton;
-use super::template::{Engine, QUOTING, Written};
+use super::template::{Engine, QUOTING, UsedValue};
 use crate::error::Result;
 
 /// Something that an author should know.
@@ -95,16 +95,16 @@ fn used_in_manifest(engine: &Engine, manifest: &Manifest) -> Result<Vec<String>>
 }
 
 /// Values that could break out of their place in a file at `path`.
-fn unquoted(manifest: &Manifest, path: &str, written: &[Written]) -> impl Iterator<Item = String> {
+fn unquoted(manifest: &Manifest, path: &str, written: &[UsedValue]) -> impl Iterator<Item = String> {
     let ending = path.rsplit('.').next().unwrap_or_default();
     let helpers = LANGUAGES.iter().find(|(language, _)| *language == ending).map(|(_, helpers)| *helpers);
-    let risky = |value: &&Written| {
+    let risky = |value: &&UsedValue| {
         let any_text =
             value.variable == "project" || manifest.var(&value.variable).is_some_and(takes_any_text);
         let safe = |helper: &str| WORDS.contains(&helper) || QUOTING.contains(&helper);
         any_text && !value.helper.as_deref().is_some_and(safe)
     };
-    let message = move |value: &Written| {
+    let message = move |value: &UsedValue| {
         let helper = helpers.and_then(|helpers| helpers.first())?;
         Some(format!(
             "`{}` can be any text here: write `{{{{{helper} {}}}}}`",
@@ -115,7 +115,9 @@ fn unquoted(manifest: &Manifest, path: &str, written: &[Written]) -> impl Iterat
 }
 
 fn takes_any_text(var: &Var) -> bool {
-    matches!(var.kind, Kind::String | Kind::Secret) && var.choices.is_empty() && var.pattern.is_none()
+    matches!(var.kind, VariableKind::String | VariableKind::Secret)
+        && var.choices.is_empty()
+        && var.pattern.is_none()
 }
 
 /// What no test covers.

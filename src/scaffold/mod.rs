@@ -30,10 +30,10 @@ pub use answers::{Answer, AnswerSource, Answers, ProvidedAnswers, Question, reso
 pub use compose::compose;
 pub use lint::{Finding, lint};
 pub use lock::{Base, Lock, LockedFile, LockedSkeleton};
-pub use manifest::{About, Case, FileRule, Kind, Manifest, PostAction, PostStep, Reload, Serve, Var};
+pub use manifest::{About, Case, FileRule, Manifest, PostAction, PostStep, Reload, Serve, Var, VariableKind};
 pub use merge::MergeKind;
 pub use names::{crate_name, plain_component};
-pub use plan::{Action, Plan, Step, Written};
+pub use plan::{Action, Plan, PlanStep, WrittenFiles};
 pub use render::{Rendered, render};
 pub use source::{Skeleton, SkeletonFile, SkeletonSource, addition_names, built_in_names};
 pub use undo::{Undo, UndoAction, Undone};

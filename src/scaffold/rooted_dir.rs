@@ -26,7 +26,7 @@ pub(super) enum DirEntry {
 }
 
 /// A file that was read.
-pub(super) struct Found {
+pub(super) struct ReadFile {
     pub(super) bytes: Vec<u8>,
     /// Its permission bits.
     pub(super) mode: u32,
@@ -86,7 +86,7 @@ impl Dir {
     }
 
     /// Reads the plain file `name` of at most `limit` bytes.
-    pub(super) fn read(&self, name: &str, limit: u64) -> Result<Found> {
+    pub(super) fn read(&self, name: &str, limit: u64) -> Result<ReadFile> {
         plain(name)?;
         // NONBLOCK: a pipe in place of the file must not block before its type is checked.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -100,7 +100,7 @@ impl Dir {
         if bytes.len() as u64 > limit {
             return Err(std::io::Error::other("too large"));
         }
-        Ok(Found { bytes, mode: stat.st_mode & 0o777 })
+        Ok(ReadFile { bytes, mode: stat.st_mode & 0o777 })
     }
 
     /// Writes the new file `name`. Fails if anything with that name exists. Without `exact`, the user's umask

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::lock::{BASE, LOCK, check_path, pack, read_state, unpack};
-use super::plan::{Action, Step, existing, open_parent, remove, temporary};
+use super::plan::{Action, PlanStep, existing, open_parent, remove, temporary};
 use super::render::STATE_FOLDER;
 use super::rooted_dir::Dir;
 use super::sha256;
@@ -24,7 +24,7 @@ const LIST: &str = "undo.toml";
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Record {
+struct UndoRecord {
     /// What is taken back: `create`, `add` or `update`.
     command: String,
     #[serde(default, rename = "file")]
@@ -50,7 +50,7 @@ struct Changed {
 pub(super) fn record(
     target: &Path,
     command: &str,
-    steps: &[Step],
+    steps: &[PlanStep],
     lock: &[u8],
     base: &[u8],
 ) -> std::io::Result<Vec<u8>> {
@@ -77,8 +77,8 @@ pub(super) fn record(
         });
         archive.extend(old.map(|old| (format!("state/{name}"), old)));
     }
-    let list =
-        toml::to_string(&Record { command: command.into(), files, state }).map_err(std::io::Error::other)?;
+    let list = toml::to_string(&UndoRecord { command: command.into(), files, state })
+        .map_err(std::io::Error::other)?;
     archive.insert(LIST.into(), list.into_bytes());
     pack(&archive)
 }
@@ -87,7 +87,7 @@ pub(super) fn record(
 #[derive(Debug)]
 pub struct Undo {
     target: PathBuf,
-    record: Record,
+    record: UndoRecord,
     archive: BTreeMap<String, Vec<u8>>,
     /// What happens to each file.
     pub files: Vec<Undone>,
@@ -127,7 +127,7 @@ impl Undo {
         let archive = unpack(&bytes).map_err(|error| fault(error.to_string()))?;
         let list =
             archive.get(LIST).map(|list| String::from_utf8_lossy(list).into_owned()).unwrap_or_default();
-        let record: Record = toml_edit::de::from_str(&list).map_err(|error| fault(error.to_string()))?;
+        let record: UndoRecord = toml_edit::de::from_str(&list).map_err(|error| fault(error.to_string()))?;
         let known = |changed: &Changed| changed.path == LOCK || changed.path == BASE;
         if !record.state.iter().all(known) {
             return Err(fault("it names an unknown file".into()).into());

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::control::{Control, Idle, Load, Phase, Stage};
+use super::control::{Control, Idle, Load, Phase, PhaseName};
 use super::eviction::{OpenConnection, OpenConnections};
 use super::listener::Socket;
 use super::options::ServerLimits;
@@ -99,18 +99,18 @@ impl ServerBase {
             connections: OpenConnections::default(),
             limits,
             shortage: Shortage::default(),
-            stage: AtomicU8::new(Stage::Serving as u8),
+            stage: AtomicU8::new(PhaseName::Serving as u8),
             turned: Notify::new(),
             closed: Notify::new(),
         }
     }
 
-    pub(super) fn stage(&self) -> Stage {
+    pub(super) fn stage(&self) -> PhaseName {
         match self.stage.load(Relaxed) {
-            0 => Stage::Serving,
-            1 => Stage::Retired,
-            2 => Stage::Draining,
-            _ => Stage::Over,
+            0 => PhaseName::Serving,
+            1 => PhaseName::Retired,
+            2 => PhaseName::Draining,
+            _ => PhaseName::Over,
         }
     }
 
@@ -123,7 +123,7 @@ impl ServerBase {
     pub(super) async fn over(&self) {
         loop {
             let turn = self.turn();
-            if self.stage() == Stage::Over {
+            if self.stage() == PhaseName::Over {
                 return;
             }
             turn.await;
@@ -133,9 +133,9 @@ impl ServerBase {
     /// Whether a response should be the last of its connection, because no generation takes it over.
     pub(super) fn closes_connections(&self) -> bool {
         match self.stage() {
-            Stage::Serving => false,
-            Stage::Retired => self.hand_over.is_closed(),
-            Stage::Draining | Stage::Over => true,
+            PhaseName::Serving => false,
+            PhaseName::Retired => self.hand_over.is_closed(),
+            PhaseName::Draining | PhaseName::Over => true,
         }
     }
 
@@ -150,7 +150,7 @@ impl ServerBase {
     pub(super) fn closed(&self, id: u64) {
         self.connections.remove(id);
         let open = self.load.connections.fetch_sub(1, Relaxed);
-        if open >= self.limits.connections || self.stage() > Stage::Serving {
+        if open >= self.limits.connections || self.stage() > PhaseName::Serving {
             self.closed.notify_waiters();
         }
     }
@@ -208,7 +208,7 @@ impl HandedOver {
     }
 }
 
-fn enter<B: Backend>(backend: &B, stage: Stage) {
+fn enter<B: Backend>(backend: &B, stage: PhaseName) {
     let base = backend.base();
     if base.stage.fetch_max(stage as u8, Relaxed) < stage as u8 {
         base.turned.notify_waiters();
@@ -294,10 +294,10 @@ pub(super) async fn run<B: Backend>(backend: Arc<B>, sockets: Vec<Socket>, mut c
         }
         match phase {
             Phase::Serving => {}
-            Phase::Retired => enter(&*backend, Stage::Retired),
+            Phase::Retired => enter(&*backend, PhaseName::Retired),
             Phase::Draining { until: time } => {
                 until = Some(time);
-                enter(&*backend, Stage::Draining);
+                enter(&*backend, PhaseName::Draining);
             }
         }
         let retired = phase != Phase::Serving;
@@ -330,7 +330,7 @@ pub(super) async fn run<B: Backend>(backend: Arc<B>, sockets: Vec<Socket>, mut c
         }
     }
     listeners.shutdown().await;
-    enter(&*backend, Stage::Over);
+    enter(&*backend, PhaseName::Over);
     // The task of an upgraded connection may be slow to notice. The process ends soon anyway.
     let _ = tokio::time::timeout(ABORT_TIME, base.fewer_than(1)).await;
 }
@@ -339,7 +339,7 @@ pub(super) async fn run<B: Backend>(backend: Arc<B>, sockets: Vec<Socket>, mut c
 async fn adopt<B: Backend>(backend: &Arc<B>, idle: Idle, places: &[ListenerId]) {
     let base = backend.base();
     let idle = match base.stage() {
-        Stage::Retired => match base.hand_over.send(idle).await {
+        PhaseName::Retired => match base.hand_over.send(idle).await {
             Ok(()) => return,
             Err(SendError(idle)) => idle,
         },

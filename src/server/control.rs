@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::listener::{Listen, Socket};
 use super::tls::tickets::Secret;
 use crate::body::{App, BoxFuture};
-use crate::inflight::Table;
+use crate::inflight::RequestTable;
 use crate::metrics::{Counts, Histogram, Times, Value, families};
 
 /// Phase of a generation, in this order.
@@ -32,7 +32,7 @@ pub enum Phase {
 
 /// [`Phase`] without its deadline, which only the server's own task uses, plus a final stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
+pub(super) enum PhaseName {
     Serving = 0,
     Retired = 1,
     Draining = 2,
@@ -69,7 +69,7 @@ pub struct Load {
     /// Requests that the application failed to answer (an error or a panic).
     pub failed: AtomicU64,
     /// The requests in flight that have reached the app, and the statistics of earlier ones.
-    pub table: Table<RequestStats>,
+    pub table: RequestTable<RequestStats>,
     /// Further counters.
     pub served: Served,
     /// Notified once, when a retired server no longer accepts connections.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::control::Stage;
+use super::control::PhaseName;
 
 /// One in this many connections is asked to end at a time.
 const SHARE: usize = 64;
@@ -27,7 +27,7 @@ pub(super) trait OpenConnection: Send + Sync {
     fn evict(&self);
 
     /// The server has entered another stage.
-    fn turned(&self, stage: Stage);
+    fn turned(&self, stage: PhaseName);
 }
 
 /// How and since when a connection is idle.
@@ -89,7 +89,7 @@ impl OpenConnections {
     }
 
     /// Tells all connections about a stage.
-    pub(super) fn turned(&self, stage: Stage) {
+    pub(super) fn turned(&self, stage: PhaseName) {
         let all: Vec<_> = self.open().by_id.values().cloned().collect();
         all.iter().for_each(|one| one.turned(stage));
     }
@@ -134,7 +134,7 @@ mod tests {
             self.evicted.store(true, Relaxed);
         }
 
-        fn turned(&self, _: Stage) {}
+        fn turned(&self, _: PhaseName) {}
     }
 
     #[test]

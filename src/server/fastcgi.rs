@@ -13,10 +13,10 @@ use bytes::{Bytes, BytesMut};
 use super::Server;
 use super::gateway::{self, Out, RequestEvent, ServerProtocol};
 use crate::codec::fastcgi::{
-    Begin, CONTENT_LIMIT_BYTES, Ending, Header, MANAGEMENT, Part, RESPONDER, Reader, encode_pairs, kind,
-    parse_pairs, put, put_end, put_end_request, put_unknown_type,
+    Begin, CONTENT_LIMIT_BYTES, Ending, Header, MANAGEMENT, RESPONDER, RecordPart, RecordReader,
+    encode_pairs, kind, parse_pairs, put, put_end, put_end_request, put_unknown_type,
 };
-use crate::codec::{Fault, Variables};
+use crate::codec::{PairsError, Variables};
 use crate::config::Table;
 use crate::error::Result;
 
@@ -31,7 +31,7 @@ pub(super) fn build(options: gateway::Options, table: &Table) -> Result<Box<dyn 
 struct FastCgiProtocol {
     head_limit_bytes: usize,
     connections: usize,
-    reader: Reader,
+    reader: RecordReader,
     request: Option<OpenRequest>,
     /// The connection ends after the current reply.
     closes: bool,
@@ -49,8 +49,8 @@ struct OpenRequest {
 
 impl FastCgiProtocol {
     /// Handles a record, or a part of one.
-    fn take(&mut self, part: Part, out: &mut Out) -> Result<Option<RequestEvent>, Fault> {
-        let Part { header, content } = part;
+    fn take(&mut self, part: RecordPart, out: &mut Out) -> Result<Option<RequestEvent>, PairsError> {
+        let RecordPart { header, content } = part;
         match header.kind {
             _ if header.id == MANAGEMENT => self.manage(header, &content, out),
             kind::BEGIN_REQUEST => self.begin(header.id, &content, out)?,
@@ -87,12 +87,12 @@ impl FastCgiProtocol {
         out.copy(&reply);
     }
 
-    fn begin(&mut self, id: u16, content: &[u8], out: &mut Out) -> Result<(), Fault> {
+    fn begin(&mut self, id: u16, content: &[u8], out: &mut Out) -> Result<(), PairsError> {
         let Begin { role, keep } = Begin::parse(content)?;
         let mut reply = Vec::new();
         match &self.request {
             Some(open) if open.id == id => {
-                return Err(Fault::Malformed("BEGIN_REQUEST for a request that is already open"));
+                return Err(PairsError::Malformed("BEGIN_REQUEST for a request that is already open"));
             }
             Some(_) => put_end_request(&mut reply, id, 0, Ending::CantMultiplex),
             None if role != RESPONDER => {
@@ -110,7 +110,7 @@ impl FastCgiProtocol {
         header: Header,
         content: Bytes,
         out: &mut Out,
-    ) -> Result<Option<RequestEvent>, Fault> {
+    ) -> Result<Option<RequestEvent>, PairsError> {
         let Some(open) = self.request.as_mut().filter(|open| open.id == header.id) else { return Ok(None) };
         let ends = header.content_length == 0;
         match (header.kind, &mut open.params) {
@@ -121,13 +121,15 @@ impl FastCgiProtocol {
             }
             (kind::PARAMS, Some(params)) => {
                 if params.len() + content.len() > self.head_limit_bytes {
-                    return Err(Fault::TooLong);
+                    return Err(PairsError::TooLong);
                 }
                 params.extend_from_slice(&content);
             }
-            (kind::PARAMS, None) => return Err(Fault::Malformed("PARAMS after its end")),
-            (kind::STDIN, Some(_)) => return Err(Fault::Malformed("STDIN before the end of PARAMS")),
-            (kind::STDIN, None) if open.body_over => return Err(Fault::Malformed("STDIN after its end")),
+            (kind::PARAMS, None) => return Err(PairsError::Malformed("PARAMS after its end")),
+            (kind::STDIN, Some(_)) => return Err(PairsError::Malformed("STDIN before the end of PARAMS")),
+            (kind::STDIN, None) if open.body_over => {
+                return Err(PairsError::Malformed("STDIN after its end"));
+            }
             (kind::STDIN, None) if ends => {
                 open.body_over = true;
                 return Ok(Some(RequestEvent::End));
@@ -154,13 +156,13 @@ impl ServerProtocol for FastCgiProtocol {
         FastCgiProtocol {
             head_limit_bytes,
             connections,
-            reader: Reader::default(),
+            reader: RecordReader::default(),
             request: None,
             closes: false,
         }
     }
 
-    fn next(&mut self, read: &mut BytesMut, out: &mut Out) -> Result<Option<RequestEvent>, Fault> {
+    fn next(&mut self, read: &mut BytesMut, out: &mut Out) -> Result<Option<RequestEvent>, PairsError> {
         while let Some(part) = self.reader.next(read)? {
             if let Some(event) = self.take(part, out)? {
                 return Ok(Some(event));

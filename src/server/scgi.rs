@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::Server;
 use super::gateway::{self, Out, RequestEvent, ServerProtocol};
-use crate::codec::{Fault, scgi};
+use crate::codec::{PairsError, scgi};
 use crate::config::Table;
 use crate::error::Result;
 
@@ -38,7 +38,7 @@ impl ServerProtocol for ScgiProtocol {
         ScgiProtocol { head_limit_bytes, state: ScgiState::Head }
     }
 
-    fn next(&mut self, read: &mut BytesMut, _: &mut Out) -> Result<Option<RequestEvent>, Fault> {
+    fn next(&mut self, read: &mut BytesMut, _: &mut Out) -> Result<Option<RequestEvent>, PairsError> {
         match &mut self.state {
             ScgiState::Head => {
                 let Some((head, used)) = scgi::parse_head(read, self.head_limit_bytes)? else {

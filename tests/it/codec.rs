@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 use paster::body::{Body, Request};
-use paster::codec::cgi::{Answer, encode_head, parse_head};
+use paster::codec::cgi::{CgiResponse, encode_head, parse_head};
 use paster::codec::variables::{Split, decode_path, encode_path, from_request, to_request};
-use paster::codec::{Fault, Variables, scgi};
+use paster::codec::{PairsError, Variables, scgi};
 use paster::environ::{CLIENT_CERT, ClientCertificate, Environ, RemoteUser};
 use paster::server::gate::{ConnInfo, Gate, HostCache};
 use proptest::prelude::*;
@@ -26,8 +26,8 @@ fn meaning(head: &str) -> String {
                 );
             }
             match answer {
-                Answer::LocalRedirect(path) => format!("local {path}"),
-                Answer::Document { status, headers } => {
+                CgiResponse::LocalRedirect(path) => format!("local {path}"),
+                CgiResponse::Document { status, headers } => {
                     let fields =
                         headers.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap()));
                     format!("{} {}", status.as_u16(), fields.collect::<Vec<_>>().join(" "))
@@ -81,7 +81,7 @@ fn heads_of_cgi_responses() {
     ] {
         assert_eq!(meaning(head), expected, "{section}: {head:?}");
     }
-    assert!(matches!(parse_head(&[b'a'; 1001], 1000, 5), Err(Fault::TooLong)));
+    assert!(matches!(parse_head(&[b'a'; 1001], 1000, 5), Err(PairsError::TooLong)));
     let mut out = Vec::new();
     let headers: HeaderMap = [("location", "/x"), ("connection", "close")]
         .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use paster::body::{App, Body, Response};
 use paster::codec::Variables;
 use paster::codec::fastcgi::{
-    Begin, End, Ending, Header, Reader, encode_pairs, kind, parse_pairs, put, put_end,
+    Begin, EndRequest, Ending, Header, RecordReader, encode_pairs, kind, parse_pairs, put, put_end,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
@@ -48,7 +48,7 @@ fn record(kind: u8, id: u16, content: &[u8]) -> Vec<u8> {
 /// What came back: for each request its response, or `closed` if the connection ended with nothing open.
 pub(crate) async fn replies(stream: &mut (impl AsyncRead + Unpin), until: usize) -> Vec<String> {
     let mut found = Vec::new();
-    let mut reader = Reader::default();
+    let mut reader = RecordReader::default();
     let mut buffer = bytes::BytesMut::new();
     let mut output = Vec::new();
     loop {
@@ -57,7 +57,7 @@ pub(crate) async fn replies(stream: &mut (impl AsyncRead + Unpin), until: usize)
             match kind {
                 kind::STDOUT => output.extend_from_slice(&part.content),
                 kind::END_REQUEST => {
-                    let ending = End::parse(&part.content).unwrap().ending.unwrap();
+                    let ending = EndRequest::parse(&part.content).unwrap().ending.unwrap();
                     let text = String::from_utf8(std::mem::take(&mut output)).unwrap();
                     found.push(match ending {
                         Ending::RequestComplete => format!("{id}: {}", outcome(&text)),
@@ -127,7 +127,7 @@ async fn records() {
     let padded = |padding: u8| {
         let mut out = Vec::new();
         let whole = good();
-        let (mut reader, mut buffer) = (Reader::default(), bytes::BytesMut::from(&whole[..]));
+        let (mut reader, mut buffer) = (RecordReader::default(), bytes::BytesMut::from(&whole[..]));
         while let Some(part) = reader.next(&mut buffer).unwrap() {
             out.extend(Header { padding_length: padding, ..part.header }.encode());
             out.extend_from_slice(&part.content);

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use paster::codec::fastcgi::{Reader, kind};
+use paster::codec::fastcgi::{RecordReader, kind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -185,7 +185,7 @@ impl Speech {
             }
             Scgi => scgi::outcome(&String::from_utf8_lossy(seen)),
             FastCgi => {
-                let (mut reader, mut buffer) = (Reader::default(), bytes::BytesMut::from(seen));
+                let (mut reader, mut buffer) = (RecordReader::default(), bytes::BytesMut::from(seen));
                 let mut text = String::new();
                 while let Some(part) = reader.next(&mut buffer).unwrap() {
                     if part.header.kind == kind::STDOUT {

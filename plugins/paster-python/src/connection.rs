@@ -59,19 +59,19 @@ impl Target {
 /// The connections of this process.
 #[derive(Default)]
 pub(crate) struct Connections {
-    state: Mutex<State>,
+    state: Mutex<ConnectionState>,
     changed: Condvar,
     flusher: Arc<Flusher>,
 }
 
 #[derive(Default)]
-struct State {
+struct ConnectionState {
     open: Vec<Arc<Connection>>,
     draining: bool,
 }
 
 impl Connections {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ConnectionState> {
         self.state.lock()
     }
 

@@ -27,13 +27,13 @@ pub(crate) struct Left;
 pub(crate) struct Exchange {
     pub(crate) connection: Arc<Connection>,
     pub(crate) stream: u32,
-    state: Mutex<State>,
+    state: Mutex<ExchangeState>,
     changed: Condvar,
     /// The event loop to be told of changes.
     events: Option<Arc<Events>>,
 }
 
-struct State {
+struct ExchangeState {
     /// When something was sent or received last.
     active: Instant,
     /// Parts of the request body, or messages of a WebSocket, that are not read yet.
@@ -60,7 +60,7 @@ impl Exchange {
         complete: bool,
         events: Option<Arc<Events>>,
     ) -> Exchange {
-        let state = State {
+        let state = ExchangeState {
             active: Instant::now(),
             received: VecDeque::new(),
             complete,
@@ -74,12 +74,12 @@ impl Exchange {
         Exchange { connection, stream, state: Mutex::new(state), changed: Condvar::new(), events }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ExchangeState> {
         self.state.lock()
     }
 
     /// Changes the state, and tells who waits.
-    fn change(self: &Arc<Self>, change: impl FnOnce(&mut State)) {
+    fn change(self: &Arc<Self>, change: impl FnOnce(&mut ExchangeState)) {
         let mut state = self.lock();
         change(&mut state);
         state.active = Instant::now();
@@ -253,7 +253,7 @@ impl Exchange {
     }
 }
 
-impl State {
+impl ExchangeState {
     /// Takes what has come first, and the credit to give.
     fn take(&mut self) -> Result<(Option<(Kind, Bytes)>, u32), Left> {
         if let Some((kind, part)) = self.received.pop_front() {

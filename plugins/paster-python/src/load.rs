@@ -14,10 +14,10 @@ pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// The requests of the process.
 #[derive(Default)]
-pub(crate) struct Load(Mutex<State>);
+pub(crate) struct Load(Mutex<LoadState>);
 
 #[derive(Default)]
-struct State {
+struct LoadState {
     requests: u64,
     /// Those that occupy a thread, by number.
     running: BTreeMap<u64, Arc<Exchange>>,

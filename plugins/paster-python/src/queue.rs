@@ -28,7 +28,7 @@ pub(crate) struct Job {
 /// The queue in front of the threads.
 #[derive(Default)]
 pub(crate) struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     changed: Condvar,
     /// How many requests wait.
     length: AtomicUsize,
@@ -38,7 +38,7 @@ pub(crate) struct Queue {
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     jobs: VecDeque<Job>,
     /// Threads that wait.
     idle: usize,
@@ -52,7 +52,7 @@ struct State {
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock()
     }
 
@@ -85,7 +85,7 @@ impl Queue {
     }
 
     /// Wakes as many threads as there are requests and idle threads, at most so many.
-    fn wake(&self, mut state: MutexGuard<'_, State>, most: usize) {
+    fn wake(&self, mut state: MutexGuard<'_, QueueState>, most: usize) {
         let wake = state.jobs.len().saturating_sub(state.woken).min(state.idle).min(most);
         state.idle -= wake;
         state.woken += wake;

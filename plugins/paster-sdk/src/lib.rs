@@ -97,9 +97,9 @@ macro_rules! plugin {
         @ $made:ty, $settings:ty, $create:expr $(, { $($name:literal => $main:expr),* $(,)? })?
     ) => {
         const _: () = {
-            struct Definition;
+            struct PluginDefinition;
 
-            impl $crate::border::Definition for Definition {
+            impl $crate::border::Definition for PluginDefinition {
                 type Settings = $settings;
                 type Made = $made;
                 const SIDES: &'static [(
@@ -116,7 +116,7 @@ macro_rules! plugin {
             }
 
             #[unsafe(no_mangle)]
-            static PASTER_PLUGIN: $crate::abi::Plugin = $crate::border::table::<Definition>(
+            static PASTER_PLUGIN: $crate::abi::Plugin = $crate::border::table::<PluginDefinition>(
                 env!("CARGO_PKG_NAME"),
                 env!("CARGO_PKG_VERSION"),
                 &[$($($crate::abi::Slice::new($name.as_bytes())),*)?],

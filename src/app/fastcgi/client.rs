@@ -8,9 +8,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
-use crate::app::upstream::{CgiAnswer, Decoded, KeepAlive, Outgoing, Protocol, Reason, plain_text};
+use crate::app::upstream::{CgiAnswer, Decoded, FailureReason, KeepAlive, Outgoing, Protocol, plain_text};
 use crate::codec::fastcgi::{
-    Begin, CONTENT_LIMIT_BYTES, End, Ending, Header, RESPONDER, Reader, kind, put, put_end,
+    Begin, CONTENT_LIMIT_BYTES, EndRequest, Ending, Header, RESPONDER, RecordReader, kind, put, put_end,
 };
 
 /// The id of the one request on a connection.
@@ -22,7 +22,7 @@ const LINE: usize = 4096;
 pub(super) struct Fastcgi {
     app: Arc<str>,
     keep: bool,
-    reader: Reader,
+    reader: RecordReader,
     answer: CgiAnswer,
     /// The start of the document, until its head is complete.
     document: BytesMut,
@@ -42,7 +42,7 @@ impl Fastcgi {
         Fastcgi {
             app: app.clone(),
             keep,
-            reader: Reader::default(),
+            reader: RecordReader::default(),
             answer: CgiAnswer::default(),
             document: BytesMut::new(),
             line: Vec::new(),
@@ -69,22 +69,22 @@ impl Fastcgi {
     }
 
     /// Evaluates an `END_REQUEST`.
-    fn end_of_request(&mut self, content: &[u8]) -> Result<(), Reason> {
+    fn end_of_request(&mut self, content: &[u8]) -> Result<(), FailureReason> {
         self.flush_log();
         self.over = true;
-        let end = End::parse(content)?;
+        let end = EndRequest::parse(content)?;
         match end.ending {
             Some(Ending::RequestComplete) => {}
-            Some(Ending::CantMultiplex) => return Err(Reason::Refused("another request is open")),
-            Some(Ending::Overloaded) => return Err(Reason::Refused("it is overloaded")),
-            Some(Ending::UnknownRole) => return Err(Reason::Refused("it is not a responder")),
-            None => return Err(Reason::Malformed("END_REQUEST has an unknown status")),
+            Some(Ending::CantMultiplex) => return Err(FailureReason::Refused("another request is open")),
+            Some(Ending::Overloaded) => return Err(FailureReason::Refused("it is overloaded")),
+            Some(Ending::UnknownRole) => return Err(FailureReason::Refused("it is not a responder")),
+            None => return Err(FailureReason::Malformed("END_REQUEST has an unknown status")),
         }
         match (self.answer.has_head(), self.answer.is_short(), self.document.is_empty()) {
             (true, false, _) => Ok(()),
-            (true, true, _) => Err(Reason::BrokenOff),
-            (false, _, true) => Err(Reason::Malformed("it is empty")),
-            (false, _, false) => Err(Reason::Malformed("its head is incomplete")),
+            (true, true, _) => Err(FailureReason::BrokenOff),
+            (false, _, true) => Err(FailureReason::Malformed("it is empty")),
+            (false, _, false) => Err(FailureReason::Malformed("its head is incomplete")),
         }
     }
 }
@@ -106,7 +106,7 @@ impl Protocol for Fastcgi {
         out.put(&record);
     }
 
-    fn decode(&mut self, input: &mut BytesMut, _: bool) -> Result<Decoded, Reason> {
+    fn decode(&mut self, input: &mut BytesMut, _: bool) -> Result<Decoded, FailureReason> {
         loop {
             if self.answer.has_head() && !self.document.is_empty() {
                 // Data that followed the head in its record.

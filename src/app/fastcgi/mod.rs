@@ -11,14 +11,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::client::Fastcgi;
-use self::site::{Meaning, Site};
+use self::site::{Site, SitePath};
 use super::hand_off;
 use super::static_files;
 use super::upstream::{
-    Address, Exchange, Gateway, GatewayOptions, GatewayProtocol, Group, Member, Probe, ResponseHead,
-    UpstreamFailure, UpstreamOptions, addresses, check_variables, send_probe, start_probes,
+    Address, Gateway, GatewayOptions, GatewayProtocol, Group, Member, ProbeUpstreams, ResponseHead,
+    UpstreamExchange, UpstreamFailure, UpstreamOptions, addresses, check_variables, send_probe, start_probes,
 };
-use crate::app::{Builder, Link};
+use crate::app::{AppLink, Builder};
 use crate::body::{App, Body, Request, Response, text_response};
 use crate::codec::Variables;
 use crate::codec::fastcgi::encode_pairs;
@@ -69,7 +69,7 @@ impl Options {
 }
 
 /// The apps that the upstreams may hand requests to.
-pub(super) fn links(options: &Options) -> Vec<Link> {
+pub(super) fn links(options: &Options) -> Vec<AppLink> {
     hand_off::links(&options.upstream.hand_off)
 }
 
@@ -154,9 +154,9 @@ impl Fast {
     async fn answer(&self, request: Request) -> Result<Response, BoxError> {
         if let Some(site) = &self.site {
             match site.find(request.uri().path()) {
-                Meaning::Script { .. } => {}
-                Meaning::File => return site.files.handle(request).await,
-                Meaning::Nothing => {
+                SitePath::Script { .. } => {}
+                SitePath::File => return site.files.handle(request).await,
+                SitePath::Nothing => {
                     return Ok(text_response(StatusCode::NOT_FOUND, "There is no such page.\n"));
                 }
             }
@@ -171,7 +171,7 @@ impl Fast {
             variables.push("REDIRECT_STATUS", "200");
         }
         if let Some(site) = &self.site {
-            let Meaning::Script { name, info } = site.find(parts.uri.path()) else {
+            let SitePath::Script { name, info } = site.find(parts.uri.path()) else {
                 return Err("a local redirect to a path that is not a script".into());
             };
             use std::os::unix::ffi::OsStrExt;
@@ -205,13 +205,13 @@ impl GatewayProtocol for Fast {
         parts: &Parts,
         variables: Variables,
         body: Body,
-    ) -> Result<(Exchange<Fastcgi>, ResponseHead), UpstreamFailure> {
+    ) -> Result<(UpstreamExchange<Fastcgi>, ResponseHead), UpstreamFailure> {
         let pairs = self.pairs(parts, variables).map_err(UpstreamFailure::Client)?;
         gateway.send(parts, body, |_, out| Fastcgi::begin(&self.name, &pairs, self.keep, out)).await
     }
 }
 
-impl Probe for Fast {
+impl ProbeUpstreams for Fast {
     fn group(&self) -> &Arc<Group> {
         &self.gateway.group
     }

@@ -23,7 +23,7 @@ pub(super) struct Site {
 
 /// What a path means.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(super) enum SitePath {
     /// A script, and the path after it. Both are decoded, and begin with a slash or are empty.
     Script { name: String, info: String },
     /// A file that is not a script, or a directory without an index script.
@@ -39,8 +39,8 @@ impl Site {
     /// gets its name, because some servers take a directory part of the path for the script if there is none.
     /// Directories may have any name. Files with such an ending in the middle of their name
     /// (`config.php.bak`) and hidden names are never served.
-    pub(super) fn find(&self, path: &str) -> Meaning {
-        let Some(names) = names(path) else { return Meaning::Nothing };
+    pub(super) fn find(&self, path: &str) -> SitePath {
+        let Some(names) = names(path) else { return SitePath::Nothing };
         for (index, name) in names.iter().enumerate() {
             let lower = name.to_ascii_lowercase();
             if !self.endings.iter().any(|ending| lower.contains(ending)) {
@@ -54,11 +54,11 @@ impl Site {
                 let rest: String = names[index + 1..].iter().map(|name| format!("/{name}")).collect();
                 let slash = if path.ends_with('/') { "/" } else { "" };
                 return match self.is_file(&script) {
-                    true => Meaning::Script { name: script, info: rest + slash },
+                    true => SitePath::Script { name: script, info: rest + slash },
                     false => self.fallback(),
                 };
             }
-            return Meaning::Nothing;
+            return SitePath::Nothing;
         }
         let below = names.join("/");
         match self.below(&below).metadata() {
@@ -66,22 +66,22 @@ impl Site {
                 let script = if below.is_empty() { String::new() } else { format!("/{below}") };
                 let script = format!("{script}/{}", self.index);
                 match path.ends_with('/') && self.is_file(&script) {
-                    true => Meaning::Script { name: script, info: String::new() },
+                    true => SitePath::Script { name: script, info: String::new() },
                     // The files' app adds the slash, or has an index page.
-                    false => Meaning::File,
+                    false => SitePath::File,
                 }
             }
-            Ok(found) if found.is_file() && !path.ends_with('/') => Meaning::File,
+            Ok(found) if found.is_file() && !path.ends_with('/') => SitePath::File,
             _ => self.fallback(),
         }
     }
 
-    fn fallback(&self) -> Meaning {
+    fn fallback(&self) -> SitePath {
         match &self.fallback {
             Some(script) if self.is_file(script) => {
-                Meaning::Script { name: script.clone(), info: String::new() }
+                SitePath::Script { name: script.clone(), info: String::new() }
             }
-            _ => Meaning::Nothing,
+            _ => SitePath::Nothing,
         }
     }
 
@@ -152,7 +152,7 @@ mod tests {
             files: App::from_fn(|_| async { Response::default() }),
         };
         let script =
-            |name: &str, info: &str| Meaning::Script { name: name.to_owned(), info: info.to_owned() };
+            |name: &str, info: &str| SitePath::Script { name: name.to_owned(), info: info.to_owned() };
         let bare = site(None);
         for (path, expected) in [
             ("/", script("/index.php", "")),
@@ -161,33 +161,33 @@ mod tests {
             ("/index.php/a/", script("/index.php", "/a/")),
             ("/a%20b.php", script("/a b.php", "")),
             ("/blog/", script("/blog/index.php", "")),
-            ("/blog", Meaning::File),
-            ("/docs/", Meaning::File),
-            ("/style.css", Meaning::File),
-            ("/style.css/x.php", Meaning::Nothing),
-            ("/style.css/", Meaning::Nothing),
-            ("/missing.php", Meaning::Nothing),
-            ("/dir.php", Meaning::File),
+            ("/blog", SitePath::File),
+            ("/docs/", SitePath::File),
+            ("/style.css", SitePath::File),
+            ("/style.css/x.php", SitePath::Nothing),
+            ("/style.css/", SitePath::Nothing),
+            ("/missing.php", SitePath::Nothing),
+            ("/dir.php", SitePath::File),
             ("/dir.php/", script("/dir.php/index.php", "")),
-            ("/dir.php/style.css", Meaning::File),
+            ("/dir.php/style.css", SitePath::File),
             ("/dir.php/index.php/info", script("/dir.php/index.php", "/info")),
-            ("/dir.php/a.php.bak", Meaning::Nothing),
-            ("/dir.php/missing", Meaning::Nothing),
-            ("/dir.php/missing.php", Meaning::Nothing),
-            ("/lib.php.d/x.js", Meaning::File),
-            ("/INDEX.PHP", Meaning::Nothing),
-            ("/old.php.bak", Meaning::Nothing),
-            ("/.env", Meaning::Nothing),
-            ("/.git/index.php", Meaning::Nothing),
-            ("/missing", Meaning::Nothing),
-            ("//index.php", Meaning::Nothing),
+            ("/dir.php/a.php.bak", SitePath::Nothing),
+            ("/dir.php/missing", SitePath::Nothing),
+            ("/dir.php/missing.php", SitePath::Nothing),
+            ("/lib.php.d/x.js", SitePath::File),
+            ("/INDEX.PHP", SitePath::Nothing),
+            ("/old.php.bak", SitePath::Nothing),
+            ("/.env", SitePath::Nothing),
+            ("/.git/index.php", SitePath::Nothing),
+            ("/missing", SitePath::Nothing),
+            ("//index.php", SitePath::Nothing),
         ] {
             assert_eq!(bare.find(path), expected, "{path}");
         }
         let framework = site(Some("/index.php"));
         assert_eq!(framework.find("/posts/1"), script("/index.php", ""));
         assert_eq!(framework.find("/missing.php"), script("/index.php", ""));
-        assert_eq!(framework.find("/style.css"), Meaning::File);
-        assert_eq!(framework.find("/.env"), Meaning::Nothing);
+        assert_eq!(framework.find("/style.css"), SitePath::File);
+        assert_eq!(framework.find("/.env"), SitePath::Nothing);
     }
 }

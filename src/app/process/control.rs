@@ -17,14 +17,14 @@ use crate::context::ProcessAddress;
 
 /// The starter's end.
 #[derive(Debug)]
-pub struct Control {
+pub struct ProcessControl {
     stream: UnixStream,
     incoming: Incoming,
 }
 
 /// What a process reports.
 #[derive(Debug)]
-pub enum Report {
+pub enum ProcessReport {
     /// The application is loaded; facts about the process by name.
     Ready(BTreeMap<String, String>),
     /// The application could not be loaded; the process ends.
@@ -48,23 +48,23 @@ pub struct LoadFailure {
     pub sources: Vec<PathBuf>,
 }
 
-impl Control {
+impl ProcessControl {
     /// Makes the socket. The second value becomes the process's standard input.
     /// # Errors
     /// When no descriptor is free.
-    pub fn pair() -> io::Result<(Control, OwnedFd)> {
+    pub fn pair() -> io::Result<(ProcessControl, OwnedFd)> {
         let pair =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        Ok((Control::from_fd(pair.0)?, pair.1))
+        Ok((ProcessControl::from_fd(pair.0)?, pair.1))
     }
 
-    /// Continues with a socket of [`Control::to_fd`].
+    /// Continues with a socket of [`ProcessControl::to_fd`].
     /// # Errors
     /// When it cannot be registered.
-    pub fn from_fd(socket: OwnedFd) -> io::Result<Control> {
+    pub fn from_fd(socket: OwnedFd) -> io::Result<ProcessControl> {
         let stream = std::os::unix::net::UnixStream::from(socket);
         stream.set_nonblocking(true)?;
-        Ok(Control { stream: UnixStream::from_std(stream)?, incoming: Incoming::default() })
+        Ok(ProcessControl { stream: UnixStream::from_std(stream)?, incoming: Incoming::default() })
     }
 
     /// A copy of the socket, for the program that takes over.
@@ -120,10 +120,10 @@ impl Control {
     /// The next report; `None` if the process has closed the socket. Safe to cancel.
     /// # Errors
     /// When it sends something else.
-    pub async fn next(&mut self) -> io::Result<Option<Report>> {
+    pub async fn next(&mut self) -> io::Result<Option<ProcessReport>> {
         loop {
             if let Some(frame) = self.incoming.next_frame()? {
-                let report = Report::read(&frame)?;
+                let report = ProcessReport::read(&frame)?;
                 return report
                     .map(Some)
                     .ok_or_else(|| io::Error::other("a frame that a process does not send"));
@@ -136,24 +136,24 @@ impl Control {
     }
 }
 
-impl Report {
+impl ProcessReport {
     /// What a frame reports; `None` if it is not for the starter.
     /// # Errors
     /// When it is malformed.
-    pub(super) fn read(frame: &Frame) -> Result<Option<Report>, Malformed> {
+    pub(super) fn read(frame: &Frame) -> Result<Option<ProcessReport>, Malformed> {
         let pairs = Pairs::new(&frame.payload);
         Ok(Some(match frame.kind {
-            Kind::Ready => Report::Ready(facts(pairs)),
+            Kind::Ready => ProcessReport::Ready(facts(pairs)),
             Kind::Failed => {
                 let text =
                     |name: &str| String::from_utf8_lossy(pairs.get(name).unwrap_or_default()).into_owned();
                 let (summary, traceback) = (text("summary"), text("traceback"));
                 let traceback = if traceback == summary { String::new() } else { traceback };
-                Report::Failed(LoadFailure { summary, traceback, sources: sources(pairs) })
+                ProcessReport::Failed(LoadFailure { summary, traceback, sources: sources(pairs) })
             }
-            Kind::Status => Report::Status(ProcessStatus::read(&frame.payload)?),
-            Kind::Sources => Report::Sources(sources(pairs)),
-            Kind::Stacks => Report::Stacks(String::from_utf8_lossy(&frame.payload).into_owned()),
+            Kind::Status => ProcessReport::Status(ProcessStatus::read(&frame.payload)?),
+            Kind::Sources => ProcessReport::Sources(sources(pairs)),
+            Kind::Stacks => ProcessReport::Stacks(String::from_utf8_lossy(&frame.payload).into_owned()),
             _ => return Ok(None),
         }))
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use paster_frames::{Endpoint, Frame, Kind, Peer, push_pair};
 
-use super::control::Report;
-use super::link::Link;
+use super::control::ProcessReport;
+use super::link::ProcessConnection;
 use super::{LoadFailure, Pool, ProcessSpec};
 use crate::context::{Context, Host};
 use crate::plugin::python::{self, PythonRuntime};
@@ -17,7 +17,7 @@ use crate::plugin::python::{self, PythonRuntime};
 /// This side of the application's connection.
 struct WorkerEnd {
     pool: Weak<Pool>,
-    link: Arc<Link>,
+    link: Arc<ProcessConnection>,
     /// Gets the outcome of the start.
     outcome: Mutex<Option<Sender<Result<(), LoadFailure>>>>,
     host: Arc<dyn Host>,
@@ -27,25 +27,25 @@ struct WorkerEnd {
 
 impl Endpoint for WorkerEnd {
     fn receive(&self, frame: Frame) {
-        let Ok(Some(report)) = Report::read(&frame) else {
+        let Ok(Some(report)) = ProcessReport::read(&frame) else {
             if self.link.handle(frame, &mut |_| ()).is_err() {
                 tracing::error!(app = self.link.app(), "the application sent a malformed frame");
             }
             return;
         };
         match report {
-            Report::Ready(_) => {
+            ProcessReport::Ready(_) => {
                 if let Some(pool) = self.pool.upgrade() {
                     pool.add(&self.link);
                 }
                 self.tell(Ok(()));
             }
-            Report::Failed(failure) => {
+            ProcessReport::Failed(failure) => {
                 self.sources(failure.sources.clone());
                 self.tell(Err(failure));
             }
-            Report::Sources(sources) => self.sources(sources),
-            Report::Status(_) | Report::Stacks(_) => {}
+            ProcessReport::Sources(sources) => self.sources(sources),
+            ProcessReport::Status(_) | ProcessReport::Stacks(_) => {}
         }
     }
 
@@ -77,7 +77,7 @@ pub(in crate::app) fn start(
 ) -> Result<(), LoadFailure> {
     let failed = |summary: String| LoadFailure { summary, ..LoadFailure::default() };
     let (outcome, started) = channel();
-    let link = Link::new(pool.app.clone());
+    let link = ProcessConnection::new(pool.app.clone());
     let end = Arc::new(WorkerEnd {
         pool: Arc::downgrade(pool),
         link: link.clone(),

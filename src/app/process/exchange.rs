@@ -11,10 +11,10 @@ use http::request::Parts;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use paster_frames::{Kind, LARGEST_DATA, SESSION, WINDOW, push_pair};
 
-use super::failure::{Failure, unavailable};
-use super::link::{Part, Stream};
+use super::failure::{ProcessFailure, unavailable};
+use super::link::{BodyPart, ProcessStream};
 use super::message::{ProcessSession, Replayed, read_head, whole_body};
-use super::pool::{Lease, Pool};
+use super::pool::{Pool, RequestPermit};
 use super::websocket;
 use crate::body::{Body, Request, Response};
 use crate::codec::variables::from_request;
@@ -63,13 +63,13 @@ async fn send(pool: &Arc<Pool>, request: Request) -> Result<Response, BoxError> 
         match std::future::poll_fn(|cx| exchange.poll_head(cx)).await {
             Ok(response) => {
                 return Ok(response.map(|ready| {
-                    ready.unwrap_or_else(|length| Body::new(ResponseBody { exchange, length }))
+                    ready.unwrap_or_else(|length| Body::new(ProcessResponseBody { exchange, length }))
                 }));
             }
-            Err(Stop::Client(error)) => return Err(error),
+            Err(ProcessStop::Client(error)) => return Err(error),
             // Another process gets it: the application has seen nothing of it.
-            Err(Stop::Process(Failure::NotBegun)) => body = exchange.replay(),
-            Err(Stop::Process(failure)) => return failure.into_response(&pool.app),
+            Err(ProcessStop::Process(ProcessFailure::NotBegun)) => body = exchange.replay(),
+            Err(ProcessStop::Process(failure)) => return failure.into_response(&pool.app),
         }
     }
 }
@@ -90,11 +90,11 @@ fn encode(parts: &Parts, body: &Body) -> Result<Vec<u8>, BoxError> {
 }
 
 /// Why there is no response.
-pub(super) enum Stop {
+pub(super) enum ProcessStop {
     /// The client's body failed.
     Client(BoxError),
     /// The process, or the application in it, failed.
-    Process(Failure),
+    Process(ProcessFailure),
 }
 
 /// A body that is complete, or the length of one that follows, if the head tells it.
@@ -102,9 +102,9 @@ pub(super) type ReadyBody = Result<Body, Option<u64>>;
 
 /// One request in progress.
 pub(super) struct Exchange {
-    pub(super) lease: Lease,
+    pub(super) lease: RequestPermit,
     pub(super) id: u32,
-    pub(super) stream: Arc<Stream>,
+    pub(super) stream: Arc<ProcessStream>,
     /// What is left of the request body.
     pub(super) body: Option<Body>,
     /// A part of it that waits for credit.
@@ -126,9 +126,9 @@ fn handle(parts: &Parts) -> RequestHandle {
 
 impl Exchange {
     /// Sends the head of a WebSocket's handshake.
-    fn open(lease: Lease, parts: &Parts, head: &[u8]) -> Exchange {
+    fn open(lease: RequestPermit, parts: &Parts, head: &[u8]) -> Exchange {
         let request = handle(parts);
-        let (id, stream) = lease.link.open(Stream { request, ..Stream::default() });
+        let (id, stream) = lease.link.open(ProcessStream { request, ..ProcessStream::default() });
         lease.link.send(|out| out.push(Kind::Request, id, head));
         Exchange {
             lease,
@@ -145,10 +145,10 @@ impl Exchange {
     }
 
     /// Sends the head, and the body if it is small and at hand.
-    fn start(lease: Lease, parts: &Parts, head: &[u8], mut body: Body) -> Exchange {
+    fn start(lease: RequestPermit, parts: &Parts, head: &[u8], mut body: Body) -> Exchange {
         let request = handle(parts);
         let expects = parts.headers.contains_key(EXPECT);
-        let (id, stream) = lease.link.open(Stream { request, ..Stream::default() });
+        let (id, stream) = lease.link.open(ProcessStream { request, ..ProcessStream::default() });
         let (mut rest, mut ended) = (Bytes::new(), body.is_end_stream());
         if !ended && body.is_whole() {
             // It is in memory, so there is nothing to wait for.
@@ -241,10 +241,10 @@ impl Exchange {
     pub(super) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<http::Response<ReadyBody>, Stop>> {
+    ) -> Poll<Result<http::Response<ReadyBody>, ProcessStop>> {
         self.stream.state.lock().waker = Some(cx.waker().clone());
         if let Err(error) = self.poll_send(cx) {
-            return Poll::Ready(Err(Stop::Client(error)));
+            return Poll::Ready(Err(ProcessStop::Client(error)));
         }
         let mut state = self.stream.state.lock();
         if state.head.is_none() || (state.parts.is_empty() && !state.ended) {
@@ -252,7 +252,7 @@ impl Exchange {
             return match state.failure.take() {
                 Some(failure) => {
                     self.ended = true;
-                    Poll::Ready(Err(Stop::Process(failure)))
+                    Poll::Ready(Err(ProcessStop::Process(failure)))
                 }
                 None => Poll::Pending,
             };
@@ -264,7 +264,7 @@ impl Exchange {
         self.sent.clear();
         match read_head(&head) {
             Ok((response, length)) => Poll::Ready(Ok(response.map(|()| whole.ok_or(length)))),
-            Err(failure) => Poll::Ready(Err(Stop::Process(failure))),
+            Err(failure) => Poll::Ready(Err(ProcessStop::Process(failure))),
         }
     }
 
@@ -296,9 +296,9 @@ impl Exchange {
         }
     }
 
-    fn take(&mut self, part: Part) -> Result<Bytes, BoxError> {
+    fn take(&mut self, part: BodyPart) -> Result<Bytes, BoxError> {
         match part {
-            Part::Data(data) => {
+            BodyPart::Data(data) => {
                 self.taken += u32::try_from(data.len()).unwrap_or(u32::MAX);
                 if self.taken >= STEP {
                     let more = if std::mem::replace(&mut self.credited, true) { 0 } else { MORE };
@@ -307,8 +307,8 @@ impl Exchange {
                 }
                 Ok(data)
             }
-            Part::Message(..) => Err("its process sent a message of a WebSocket".into()),
-            Part::File(file, part) => {
+            BodyPart::Message(..) => Err("its process sent a message of a WebSocket".into()),
+            BodyPart::File(file, part) => {
                 // Only if bytes came before it; usually the file is the whole body. The rest follows.
                 let step = (LARGEST_DATA as u64).min(part.length);
                 let bytes = crate::body::file::read_at(&file, part.offset, step)?;
@@ -318,7 +318,7 @@ impl Exchange {
                 let read = bytes.len() as u64;
                 let rest = paster_frames::FilePart { offset: part.offset + read, length: part.length - read };
                 if rest.length > 0 {
-                    self.stream.state.lock().parts.push_front(Part::File(file, rest));
+                    self.stream.state.lock().parts.push_front(BodyPart::File(file, rest));
                 }
                 Ok(bytes.into())
             }
@@ -336,13 +336,13 @@ impl Drop for Exchange {
 }
 
 /// A response body that is still arriving.
-struct ResponseBody {
+struct ProcessResponseBody {
     exchange: Exchange,
     /// How many bytes follow, if the head tells it.
     length: Option<u64>,
 }
 
-impl HttpBody for ResponseBody {
+impl HttpBody for ProcessResponseBody {
     type Data = Bytes;
     type Error = BoxError;
 

@@ -13,7 +13,7 @@ const VARIABLES: &str = "\n\0variables\0\n";
 
 /// Why there is no response, or why it is incomplete.
 #[derive(Debug, Clone)]
-pub(super) enum Failure {
+pub(super) enum ProcessFailure {
     /// The application has failed: its error with the traceback.
     Application(String),
     /// The process ended, or was ended, before it began the request.
@@ -24,11 +24,11 @@ pub(super) enum Failure {
     Malformed(&'static str),
 }
 
-impl Failure {
+impl ProcessFailure {
     /// The error for the server, which answers 500 and logs it, if the application has failed; otherwise the response
     /// 502 (RFC 9110 section 15.6.3), which is logged here.
     pub(super) fn into_response(self, app: &str) -> Result<Response, BoxError> {
-        if let Failure::Application(_) = self {
+        if let ProcessFailure::Application(_) = self {
             return Err(self.into_error());
         }
         tracing::warn!(app, "{self}");
@@ -38,7 +38,7 @@ impl Failure {
     /// The error of a response that failed midway.
     pub(super) fn into_error(self) -> BoxError {
         match self {
-            Failure::Application(text) => {
+            ProcessFailure::Application(text) => {
                 let (text, with_variables) = match text.split_once(VARIABLES) {
                     Some((text, more)) => (text.to_owned(), Some(more.to_owned())),
                     None => (text, None),
@@ -52,12 +52,16 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for ProcessFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Application(text) => f.write_str(text.split(VARIABLES).next().unwrap_or_default()),
-            Failure::NotBegun | Failure::Ended => f.write_str("its process ended during the request"),
-            Failure::Malformed(what) => write!(f, "its process sent {what}"),
+            ProcessFailure::Application(text) => {
+                f.write_str(text.split(VARIABLES).next().unwrap_or_default())
+            }
+            ProcessFailure::NotBegun | ProcessFailure::Ended => {
+                f.write_str("its process ended during the request")
+            }
+            ProcessFailure::Malformed(what) => write!(f, "its process sent {what}"),
         }
     }
 }

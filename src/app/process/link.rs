@@ -13,26 +13,26 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
-use super::failure::Failure;
+use super::failure::ProcessFailure;
 use crate::inflight::RequestHandle;
 
 /// How often in a row the connection reads before it writes and lets other tasks run.
 const READS: usize = 8;
 
 /// A connection.
-pub(super) struct Link {
+pub(super) struct ProcessConnection {
     app: Arc<str>,
     /// The application, if it runs in this process.
     peer: OnceLock<Peer>,
     out: Mutex<Outgoing>,
     /// There is something to send, or the last stream has ended.
     wake: Notify,
-    streams: Mutex<Streams>,
+    streams: Mutex<ProcessStreams>,
 }
 
 #[derive(Default)]
-struct Streams {
-    open: HashMap<u32, Arc<Stream>>,
+struct ProcessStreams {
+    open: HashMap<u32, Arc<ProcessStream>>,
     last: u32,
     /// The process takes no more requests here.
     drained: bool,
@@ -44,7 +44,7 @@ struct Streams {
 
 /// One request and its response.
 #[derive(Default)]
-pub(super) struct Stream {
+pub(super) struct ProcessStream {
     pub(super) state: Mutex<StreamState>,
     /// The request, for the log.
     pub(super) request: RequestHandle,
@@ -55,29 +55,29 @@ pub(super) struct Stream {
 pub(super) struct StreamState {
     /// The encoded head.
     pub(super) head: Option<Bytes>,
-    pub(super) parts: VecDeque<Part>,
+    pub(super) parts: VecDeque<BodyPart>,
     /// The application has accepted the WebSocket.
     pub(super) accepted: bool,
     /// The response is complete.
     pub(super) ended: bool,
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<ProcessFailure>,
     /// Bytes of the request body that may be sent.
     pub(super) credit: u64,
     pub(super) waker: Option<Waker>,
 }
 
 /// A part of a response body.
-pub(super) enum Part {
+pub(super) enum BodyPart {
     Data(Bytes),
     /// A message of a WebSocket, or its close.
     Message(Kind, Bytes),
     File(File, FilePart),
 }
 
-impl Link {
-    pub(super) fn new(app: Arc<str>) -> Arc<Link> {
+impl ProcessConnection {
+    pub(super) fn new(app: Arc<str>) -> Arc<ProcessConnection> {
         let (peer, out, streams) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        Arc::new(Link { app, peer, out, wake: Notify::new(), streams })
+        Arc::new(ProcessConnection { app, peer, out, wake: Notify::new(), streams })
     }
 
     /// The name of the app.
@@ -91,12 +91,12 @@ impl Link {
     }
 
     /// Opens a stream.
-    pub(super) fn open(&self, stream: Stream) -> (u32, Arc<Stream>) {
+    pub(super) fn open(&self, stream: ProcessStream) -> (u32, Arc<ProcessStream>) {
         stream.state.lock().credit = u64::from(WINDOW);
         let stream = Arc::new(stream);
         let mut streams = self.streams.lock();
         if streams.closed {
-            stream.state.lock().failure = Some(Failure::NotBegun);
+            stream.state.lock().failure = Some(ProcessFailure::NotBegun);
         }
         // After four billion requests the numbers start again; the first ones have long ended.
         streams.last = streams.last.wrapping_add(1).max(1);
@@ -147,7 +147,7 @@ impl Link {
         drop(streams);
         for (id, stream) in open {
             let begun = begun.as_ref().is_none_or(|begun| begun.has_begun(id));
-            let failure = if begun { Failure::Ended } else { Failure::NotBegun };
+            let failure = if begun { ProcessFailure::Ended } else { ProcessFailure::NotBegun };
             stream.change(|state| state.failure = Some(failure));
         }
     }
@@ -234,7 +234,7 @@ impl Link {
     }
 }
 
-impl Stream {
+impl ProcessStream {
     /// Changes the state and wakes who waits for it.
     fn change(&self, change: impl FnOnce(&mut StreamState)) {
         let mut state = self.state.lock();
@@ -265,15 +265,15 @@ impl Stream {
             }
             Kind::Abort => {
                 let text = String::from_utf8_lossy(&frame.payload).into_owned();
-                self.change(|state| state.failure = Some(Failure::Application(text)));
+                self.change(|state| state.failure = Some(ProcessFailure::Application(text)));
                 return Ok(());
             }
-            Kind::Data => Part::Data(frame.payload),
-            Kind::Text | Kind::Binary | Kind::Close => Part::Message(kind, frame.payload),
+            Kind::Data => BodyPart::Data(frame.payload),
+            Kind::Text | Kind::Binary | Kind::Close => BodyPart::Message(kind, frame.payload),
             Kind::File => {
                 let part = FilePart::read(&frame.payload)?;
                 let file = frame.descriptor.ok_or(io::ErrorKind::InvalidData)?;
-                Part::File(file.into(), part)
+                BodyPart::File(file.into(), part)
             }
             _ => {
                 return Err(io::Error::new(
@@ -283,7 +283,7 @@ impl Stream {
             }
         };
         self.change(|state| {
-            if !matches!(&part, Part::Data(data) if data.is_empty()) {
+            if !matches!(&part, BodyPart::Data(data) if data.is_empty()) {
                 state.parts.push_back(part);
             }
             state.ended |= end;

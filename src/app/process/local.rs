@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
-use super::control::{Control, LoadFailure, Report};
+use super::control::{LoadFailure, ProcessControl, ProcessReport};
 use super::failure::ApplicationError;
 use super::{Endpoint, EndpointUsers, Pool, ProcessSpec};
 use crate::context::ProcessAddress;
@@ -44,31 +44,31 @@ fn no_socket(cause: &io::Error) -> LoadFailure {
 }
 
 /// Binds an address, starts a process there, and waits until the application is loaded.
-async fn start_anywhere(spec: &ProcessSpec) -> Result<(Local, BTreeMap<String, String>), LoadFailure> {
+async fn start_anywhere(spec: &ProcessSpec) -> Result<(LocalProcess, BTreeMap<String, String>), LoadFailure> {
     let place = LocalPlace::bind(spec).map_err(|cause| no_socket(&cause))?;
-    Local::start(spec, place).await
+    LocalProcess::start(spec, place).await
 }
 
 /// A process that ends with this value.
-pub(in crate::app) struct Local {
+pub(in crate::app) struct LocalProcess {
     child: Child,
-    control: Control,
+    control: ProcessControl,
     address: Option<ProcessAddress>,
     /// The directory of the socket.
     _folder: TempDir,
 }
 
-impl Local {
+impl LocalProcess {
     /// Starts a process, and waits until the application is loaded.
     /// # Errors
     /// Why it could not be loaded.
     pub(in crate::app) async fn start(
         spec: &ProcessSpec,
         place: LocalPlace,
-    ) -> Result<(Local, BTreeMap<String, String>), LoadFailure> {
+    ) -> Result<(LocalProcess, BTreeMap<String, String>), LoadFailure> {
         let LocalPlace { endpoint, folder } = place;
         let (address, listener) = endpoint.release();
-        let (control, end) = Control::pair().map_err(|cause| no_socket(&cause))?;
+        let (control, end) = ProcessControl::pair().map_err(|cause| no_socket(&cause))?;
         let mut command = Command::from(spec.command());
         command.stdin(Stdio::from(end)).process_group(0).kill_on_drop(true);
         // What the application prints must not get into the output of a command.
@@ -80,7 +80,7 @@ impl Local {
             LoadFailure { summary, ..LoadFailure::default() }
         })?;
         drop(command); // it holds the other end of the socket
-        let mut local = Local { child, control, address, _folder: folder };
+        let mut local = LocalProcess { child, control, address, _folder: folder };
         let mut alone = spec.clone();
         alone.settings.push(("alone".to_owned(), true.to_string()));
         let _ = local.control.start(&alone, local.address.as_ref(), listener).await; // its end is noticed below
@@ -98,9 +98,10 @@ impl Local {
     async fn ready(&mut self) -> Result<BTreeMap<String, String>, LoadFailure> {
         loop {
             match self.control.next().await {
-                Ok(Some(Report::Ready(facts))) => return Ok(facts),
-                Ok(Some(Report::Failed(failure))) => return Err(failure),
-                Ok(Some(Report::Sources(_) | Report::Status(_) | Report::Stacks(_))) => {}
+                Ok(Some(ProcessReport::Ready(facts))) => return Ok(facts),
+                Ok(Some(ProcessReport::Failed(failure))) => return Err(failure),
+                Ok(Some(ProcessReport::Sources(_) | ProcessReport::Status(_) | ProcessReport::Stacks(_))) => {
+                }
                 Ok(None) | Err(_) => {
                     let status =
                         self.child.wait().await.map_or_else(|error| error.to_string(), |s| s.to_string());
@@ -140,7 +141,7 @@ pub(super) fn start(pool: &Arc<Pool>, spec: ProcessSpec) {
     });
 }
 
-async fn connect(local: &Local) -> io::Result<UnixStream> {
+async fn connect(local: &LocalProcess) -> io::Result<UnixStream> {
     match &local.address {
         Some(ProcessAddress::Unix(path)) => UnixStream::connect(path).await,
         _ => Err(io::ErrorKind::AddrNotAvailable.into()),

@@ -13,21 +13,21 @@ use http_body::{Body as HttpBody, Frame};
 use hyper::ext::ReasonPhrase;
 use paster_frames::{ResponseHead, SESSION_CHANGES};
 
-use super::failure::Failure;
-use super::link::Part;
+use super::failure::ProcessFailure;
+use super::link::BodyPart;
 use crate::body::Body;
-use crate::body::file::{FileBody, Piece};
+use crate::body::file::{BodyPiece, FileBody};
 use crate::error::BoxError;
 
 /// The whole body, if all of it is at hand.
-pub(super) fn whole_body(parts: &mut VecDeque<Part>) -> Option<Body> {
+pub(super) fn whole_body(parts: &mut VecDeque<BodyPart>) -> Option<Body> {
     match parts.len() {
         0 => Some(Body::empty()),
         1 => match parts.pop_front()? {
-            Part::Data(data) => Some(data.into()),
-            Part::Message(..) => None,
-            Part::File(file, part) => {
-                let piece = Piece::File(part.offset..part.offset + part.length);
+            BodyPart::Data(data) => Some(data.into()),
+            BodyPart::Message(..) => None,
+            BodyPart::File(file, part) => {
+                let piece = BodyPiece::File(part.offset..part.offset + part.length);
                 Some(FileBody::new(Arc::new(file), [piece]).into())
             }
         },
@@ -36,11 +36,11 @@ pub(super) fn whole_body(parts: &mut VecDeque<Part>) -> Option<Body> {
 }
 
 /// The head of the response, and the length that it promises.
-pub(super) fn read_head(payload: &[u8]) -> Result<(http::Response<()>, Option<u64>), Failure> {
-    let head = ResponseHead::read(payload).map_err(|malformed| Failure::Malformed(malformed.0))?;
+pub(super) fn read_head(payload: &[u8]) -> Result<(http::Response<()>, Option<u64>), ProcessFailure> {
+    let head = ResponseHead::read(payload).map_err(|malformed| ProcessFailure::Malformed(malformed.0))?;
     let mut response = http::Response::new(());
     *response.status_mut() =
-        StatusCode::from_u16(head.status).map_err(|_| Failure::Malformed("an unknown status"))?;
+        StatusCode::from_u16(head.status).map_err(|_| ProcessFailure::Malformed("an unknown status"))?;
     let canonical = response.status().canonical_reason().unwrap_or_default();
     if !head.reason.is_empty()
         && head.reason != canonical.as_bytes()
@@ -62,7 +62,7 @@ pub(super) fn read_head(payload: &[u8]) -> Result<(http::Response<()>, Option<u6
     for field in fields {
         match field {
             ControlFlow::Continue((name, value)) => drop(headers.append(name, value)),
-            ControlFlow::Break(what) => return Err(Failure::Malformed(what)),
+            ControlFlow::Break(what) => return Err(ProcessFailure::Malformed(what)),
         }
     }
     if let Some(changes) = changes {

@@ -24,10 +24,10 @@ mod starter;
 mod websocket;
 
 pub use address::{AddressKind, Endpoint, EndpointUsers};
-pub use control::{Control, LoadFailure, Report};
+pub use control::{LoadFailure, ProcessControl, ProcessReport};
 pub(super) use embedded::start as start_embedded;
 pub use local::probe;
-pub(super) use local::{Local, LocalPlace};
+pub(super) use local::{LocalPlace, LocalProcess};
 pub(super) use pool::{Pool, PoolLimits};
 pub use spec::{ProcessLimits, ProcessSpec, ResourceLimits, Restart, Uncompared};
 pub use starter::{Settings, Starter};

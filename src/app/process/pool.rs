@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
-use super::link::Link;
+use super::link::ProcessConnection;
 use crate::error::BoxError;
 use crate::socket_path::SocketPath;
 
@@ -39,27 +39,27 @@ pub(in crate::app) struct Pool {
 
 #[derive(Default)]
 struct PoolState {
-    links: Vec<Place>,
+    links: Vec<PooledConnection>,
     /// The place that was taken last.
     last: usize,
-    waiting: VecDeque<oneshot::Sender<Lease>>,
+    waiting: VecDeque<oneshot::Sender<RequestPermit>>,
     /// Why there will never be a process.
     broken: Option<Arc<dyn Fn() -> BoxError + Send + Sync>>,
 }
 
 /// A connection that takes requests.
-struct Place {
-    link: Arc<Link>,
+struct PooledConnection {
+    link: Arc<ProcessConnection>,
     in_flight: usize,
 }
 
 /// A place for one request.
-pub(super) struct Lease {
+pub(super) struct RequestPermit {
     pool: Arc<Pool>,
-    pub(super) link: Arc<Link>,
+    pub(super) link: Arc<ProcessConnection>,
 }
 
-impl Drop for Lease {
+impl Drop for RequestPermit {
     fn drop(&mut self) {
         self.pool.release(&self.link);
     }
@@ -85,7 +85,7 @@ impl Pool {
 
     /// Uses a connection until its process takes no more requests. What is in flight then goes on.
     pub(super) async fn serve(self: &Arc<Self>, stream: UnixStream) {
-        let link = Link::new(self.app.clone());
+        let link = ProcessConnection::new(self.app.clone());
         let (pool, served) = (self.clone(), link.clone());
         let (retired, until) = oneshot::channel::<()>();
         tokio::spawn(async move {
@@ -115,7 +115,7 @@ impl Pool {
     /// A place for a request; `None` if there is none in time.
     /// # Errors
     /// When no process can be started.
-    pub(super) async fn lease(self: &Arc<Self>) -> Result<Option<Lease>, BoxError> {
+    pub(super) async fn lease(self: &Arc<Self>) -> Result<Option<RequestPermit>, BoxError> {
         let wait = {
             let mut state = self.state.lock();
             if let Some(make) = &state.broken {
@@ -124,7 +124,7 @@ impl Pool {
             if state.waiting.is_empty()
                 && let Some(link) = state.take(self.limits.in_flight)
             {
-                return Ok(Some(Lease { pool: self.clone(), link }));
+                return Ok(Some(RequestPermit { pool: self.clone(), link }));
             }
             let (sender, wait) = oneshot::channel();
             state.waiting.push_back(sender);
@@ -141,16 +141,16 @@ impl Pool {
     }
 
     /// Takes a connection into use.
-    pub(super) fn add(self: &Arc<Self>, link: &Arc<Link>) {
-        self.state.lock().links.push(Place { link: link.clone(), in_flight: 0 });
+    pub(super) fn add(self: &Arc<Self>, link: &Arc<ProcessConnection>) {
+        self.state.lock().links.push(PooledConnection { link: link.clone(), in_flight: 0 });
         self.pass_on();
     }
 
-    fn remove(&self, link: &Arc<Link>) {
+    fn remove(&self, link: &Arc<ProcessConnection>) {
         self.state.lock().links.retain(|place| !Arc::ptr_eq(&place.link, link));
     }
 
-    fn release(self: &Arc<Self>, link: &Arc<Link>) {
+    fn release(self: &Arc<Self>, link: &Arc<ProcessConnection>) {
         let mut state = self.state.lock();
         if let Some(place) = state.links.iter_mut().find(|place| Arc::ptr_eq(&place.link, link)) {
             place.in_flight -= 1;
@@ -176,7 +176,7 @@ impl Pool {
             let Some(link) = state.take(self.limits.in_flight) else { return };
             let waiting = state.waiting.pop_front();
             drop(state);
-            let lease = Lease { pool: self.clone(), link };
+            let lease = RequestPermit { pool: self.clone(), link };
             // One that is given up at this moment returns its lease, whose end passes the place on.
             let _ = waiting.map(|waiting| waiting.send(lease));
         }
@@ -185,7 +185,7 @@ impl Pool {
 
 impl PoolState {
     /// Takes a place of the connection with the fewest requests; in turn, if several have as few.
-    fn take(&mut self, limit: usize) -> Option<Arc<Link>> {
+    fn take(&mut self, limit: usize) -> Option<Arc<ProcessConnection>> {
         let count = self.links.len();
         let in_turn = (0..count).map(|step| (self.last + 1 + step) % count);
         self.last = in_turn.min_by_key(|place| self.links[*place].in_flight)?;

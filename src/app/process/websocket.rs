@@ -23,8 +23,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::exchange::{Exchange, ReadyBody, Stop};
-use super::link::{Link, Part, Stream};
+use super::exchange::{Exchange, ProcessStop, ReadyBody};
+use super::link::{BodyPart, ProcessConnection, ProcessStream};
 use super::message::read_head;
 use crate::body::{Body, Response, text_response};
 use crate::error::BoxError;
@@ -73,8 +73,8 @@ pub(super) async fn answer(
 ) -> Result<Response, BoxError> {
     let (response, accepted) = match poll_fn(|cx| exchange.poll_decision(cx)).await {
         Ok(decided) => decided,
-        Err(Stop::Client(error)) => return Err(error),
-        Err(Stop::Process(failure)) => return failure.into_response(app),
+        Err(ProcessStop::Client(error)) => return Err(error),
+        Err(ProcessStop::Process(failure)) => return failure.into_response(app),
     };
     if !accepted {
         return Ok(response.map(|body| body.unwrap_or_else(|_| Body::empty())));
@@ -122,7 +122,7 @@ async fn serve(exchange: Exchange, mut socket: WebSocketStream<TokioIo<hyper::up
                 Some(Err(_)) | None => return, // the process is told
             },
             part = poll_fn(|cx| messages.poll_message(cx)) => match part {
-                Some(Part::Message(Kind::Close, payload)) => {
+                Some(BodyPart::Message(Kind::Close, payload)) => {
                     let (code, reason) = payload.split_at_checked(2).unwrap_or((&[0xe8, 0x03], b""));
                     let code = u16::from_le_bytes([code[0], code[1]]);
                     let _ = socket.close(Some(close_frame(code, &String::from_utf8_lossy(reason)))).await;
@@ -131,7 +131,7 @@ async fn serve(exchange: Exchange, mut socket: WebSocketStream<TokioIo<hyper::up
                     let _ = tokio::time::timeout(std::time::Duration::from_secs(5), end).await;
                     return exchange.finish();
                 }
-                Some(Part::Message(kind, payload)) => {
+                Some(BodyPart::Message(kind, payload)) => {
                     let length = payload.len();
                     let message = match kind {
                         Kind::Text => Utf8Bytes::try_from(payload).map(Message::Text).ok(),
@@ -173,7 +173,7 @@ impl Exchange {
     fn poll_decision(
         &mut self,
         cx: &mut std::task::Context<'_>,
-    ) -> Poll<Result<(http::Response<ReadyBody>, bool), Stop>> {
+    ) -> Poll<Result<(http::Response<ReadyBody>, bool), ProcessStop>> {
         let mut state = self.stream.state.lock();
         state.waker = Some(cx.waker().clone());
         if !state.accepted {
@@ -183,7 +183,7 @@ impl Exchange {
         let head = state.head.take().unwrap_or_default();
         drop(state);
         let answer = read_head(&head).map(|(response, length)| (response.map(|()| Err(length)), true));
-        Poll::Ready(answer.map_err(Stop::Process))
+        Poll::Ready(answer.map_err(ProcessStop::Process))
     }
 
     /// Ends the stream without an abort.
@@ -195,13 +195,13 @@ impl Exchange {
 /// The stream of an accepted WebSocket.
 struct Messages {
     id: u32,
-    stream: Arc<Stream>,
-    link: Arc<Link>,
+    stream: Arc<ProcessStream>,
+    link: Arc<ProcessConnection>,
 }
 
 impl Messages {
     /// The next message of the application; `None` after its failure.
-    fn poll_message(&self, cx: &mut std::task::Context<'_>) -> Poll<Option<Part>> {
+    fn poll_message(&self, cx: &mut std::task::Context<'_>) -> Poll<Option<BodyPart>> {
         let mut state = self.stream.state.lock();
         if let Some(part) = state.parts.pop_front() {
             return Poll::Ready(Some(part));

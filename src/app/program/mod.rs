@@ -19,10 +19,10 @@ use self::options::Serving;
 use self::settings::ReadyOption;
 pub use self::settings::{AddressWords, ProgramSettings, Ready, StopSignal};
 use super::hand_off;
-use super::process::{AddressKind, Local, LocalPlace, ProcessSpec};
+use super::process::{AddressKind, LocalPlace, LocalProcess, ProcessSpec};
 use super::proxy::{self, PassingOptions};
 use super::upstream::{GatewayOptions, UpstreamOptions, duration, secs};
-use super::{Builder, Link, fastcgi, scgi};
+use super::{AppLink, Builder, fastcgi, scgi};
 use crate::body::App;
 use crate::config::{ConfigAddress, ReadOptions, Table};
 use crate::context::ProcessAddress;
@@ -95,7 +95,7 @@ fn a_minute() -> u64 {
 }
 
 /// The apps that the program may hand requests to.
-pub(super) fn links(options: &Options) -> Vec<Link> {
+pub(super) fn links(options: &Options) -> Vec<AppLink> {
     hand_off::links(&options.upstream.hand_off)
 }
 
@@ -170,14 +170,14 @@ pub(super) fn build_with(
     let failed = |cause| table.error("use", "cannot make an address for the program").because(cause);
     let place = LocalPlace::bind(&spec).map_err(failed)?;
     let app = way.build(place.address().as_slice(), table, builder)?;
-    let started: Arc<OnceCell<Local>> = Arc::default();
+    let started: Arc<OnceCell<LocalProcess>> = Arc::default();
     let start = Arc::new(parking_lot::Mutex::new(Some((spec, place))));
     Ok(App::from_call(move |request| {
         let (app, started, start) = (app.clone(), started.clone(), start.clone());
         Box::pin(async move {
             let begin = || async {
                 let (spec, place) = start.lock().take().ok_or("the program could not be started")?;
-                let (local, _) = Local::start(&spec, place).await.map_err(|failure| {
+                let (local, _) = LocalProcess::start(&spec, place).await.map_err(|failure| {
                     let output = if failure.traceback.is_empty() { "" } else { "\n" };
                     format!("{}{output}{}", failure.summary, failure.traceback)
                 })?;

@@ -19,7 +19,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::fields::RewriteRules;
 use crate::app::upstream::{
-    Group, Lease, Member, Reason, UpstreamFailure, UpstreamFault, check_status, duration,
+    ConnectionLease, FailureReason, Group, Member, UpstreamFailure, UpstreamFault, check_status, duration,
 };
 use crate::body::{Body, Response};
 use crate::error::BoxError;
@@ -34,14 +34,18 @@ struct Http2Connection(Mutex<Option<SendRequest<Sent>>>);
 impl Http2Connection {
     /// A handle on the connection to a member, opened if there is none, and whether it existed. A request
     /// that waits for another request's attempt waits no longer than for its own.
-    async fn sender(group: &Group, member: &Member) -> Result<(SendRequest<Sent>, bool), Reason> {
+    async fn sender(group: &Group, member: &Member) -> Result<(SendRequest<Sent>, bool), FailureReason> {
         let limit = duration(group.timeouts.connect_secs);
         let found =
             tokio::time::timeout(limit, member.attached::<Http2Connection>().connected(group, member)).await;
-        found.unwrap_or(Err(Reason::ConnectTimeout))
+        found.unwrap_or(Err(FailureReason::ConnectTimeout))
     }
 
-    async fn connected(&self, group: &Group, member: &Member) -> Result<(SendRequest<Sent>, bool), Reason> {
+    async fn connected(
+        &self,
+        group: &Group,
+        member: &Member,
+    ) -> Result<(SendRequest<Sent>, bool), FailureReason> {
         // Requests that arrive while the connection is being opened wait for it here.
         let mut slot = self.0.lock().await;
         if let Some(sender) = slot.as_ref().filter(|sender| !sender.is_closed()) {
@@ -55,7 +59,7 @@ impl Http2Connection {
             .adaptive_window(true)
             .handshake(TokioIo::new(connection.stream))
             .await
-            .map_err(Reason::Http2)?;
+            .map_err(FailureReason::Http2)?;
         tokio::spawn(async move {
             // Each request notices the end of the connection itself.
             let _ = driver.await;
@@ -113,7 +117,7 @@ pub(super) async fn run(
                 continue;
             }
         };
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(UploadProgress::default());
         let request = request(rewrite, parts, &member, Sent { body, progress: progress.clone() });
         let request = match request {
             Ok(request) => request,
@@ -128,11 +132,11 @@ pub(super) async fn run(
         });
         let Some(answer) = in_time(&mut answer, duration(group.timeouts.head_secs), &progress).await else {
             group.failed(&member);
-            return Err(UpstreamFailure::Upstream(member.fault(Reason::HeadTimeout)));
+            return Err(UpstreamFailure::Upstream(member.fault(FailureReason::HeadTimeout)));
         };
         let (error, unsent) = match answer {
             Ok(response) => {
-                if let Err(reason) = Reason::check_status(response.status().as_u16()) {
+                if let Err(reason) = FailureReason::check_status(response.status().as_u16()) {
                     return Err(UpstreamFailure::Upstream(member.fault(reason)));
                 }
                 member.succeeded();
@@ -151,7 +155,7 @@ pub(super) async fn run(
             }
             _ => {
                 group.failed(&member);
-                return Err(UpstreamFailure::Upstream(member.fault(Reason::Http2(error))));
+                return Err(UpstreamFailure::Upstream(member.fault(FailureReason::Http2(error))));
             }
         }
     }
@@ -162,7 +166,7 @@ pub(super) async fn run(
 async fn in_time<F: Future + Unpin>(
     answer: &mut F,
     limit: Duration,
-    progress: &Progress,
+    progress: &UploadProgress,
 ) -> Option<F::Output> {
     loop {
         let before = progress.moved.load(Relaxed);
@@ -206,7 +210,7 @@ fn request(
 
 /// The progress of a request body.
 #[derive(Default)]
-struct Progress {
+struct UploadProgress {
     moved: AtomicU64,
     failed: AtomicU64,
 }
@@ -214,7 +218,7 @@ struct Progress {
 /// A request body that reports its progress.
 struct Sent {
     body: Body,
-    progress: Arc<Progress>,
+    progress: Arc<UploadProgress>,
 }
 
 impl http_body::Body for Sent {
@@ -242,7 +246,7 @@ impl http_body::Body for Sent {
     }
 }
 
-fn paced(body: Incoming, group: &Arc<Group>, lease: Lease) -> Body {
+fn paced(body: Incoming, group: &Arc<Group>, lease: ConnectionLease) -> Body {
     if body.is_end_stream() {
         return Body::empty();
     }
@@ -260,7 +264,7 @@ struct Paced {
     body: Incoming,
     limit: Duration,
     wait: Option<Pin<Box<Sleep>>>,
-    lease: Lease,
+    lease: ConnectionLease,
     group: Arc<Group>,
 }
 
@@ -274,7 +278,7 @@ impl http_body::Body for Paced {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let reason = match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Ready(Some(Err(error))) => Reason::Http2(error),
+            Poll::Ready(Some(Err(error))) => FailureReason::Http2(error),
             Poll::Ready(frame) => {
                 this.wait = None;
                 return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
@@ -282,7 +286,7 @@ impl http_body::Body for Paced {
             Poll::Pending => {
                 let limit = this.limit;
                 ready!(this.wait.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx));
-                Reason::Stalled
+                FailureReason::Stalled
             }
         };
         this.group.failed(&this.lease.member);

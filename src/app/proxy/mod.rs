@@ -26,10 +26,10 @@ use self::tls::TlsOptions;
 use super::hand_off::{self, HandOff};
 use super::isolation::facts::{FAILURE, take_changes};
 use super::upstream::{
-    Address, DnsOptions, Group, Member, Names, Probe, Secs, UpstreamOptions, addresses, duration,
+    Address, Group, Member, NameOptions, Names, ProbeUpstreams, Secs, UpstreamOptions, addresses, duration,
     into_response, may_repeat, run, secs, send_probe, start_probes,
 };
-use crate::app::{Builder, Link};
+use crate::app::{AppLink, Builder};
 use crate::body::{App, Request, Response};
 use crate::config::{ConfigAddress, Table};
 use crate::environ::Environ;
@@ -44,7 +44,7 @@ pub(super) struct Options {
     upstreams: Vec<ConfigAddress>,
     /// The protocol to use with upstreams.
     #[serde(default)]
-    protocol: Version,
+    protocol: HttpVersion,
     #[serde(flatten)]
     passing: PassingOptions,
     #[serde(flatten)]
@@ -58,7 +58,7 @@ pub(super) struct Options {
     /// has disappeared finishes its requests. If a name cannot be resolved, its last addresses stay in use. A name such as
     /// `_http._tcp.example.org` is that of a service (SRV records). Without this table, the system resolves a name for each
     /// new connection, which goes to one of its addresses.
-    dns: Option<DnsOptions>,
+    dns: Option<NameOptions>,
 }
 
 /// What upstreams get of a request, which `proxy` and `program` have in common.
@@ -104,20 +104,20 @@ impl Options {
         passing: PassingOptions,
         upstream: UpstreamOptions,
     ) -> Options {
-        let protocol = if http2 { Version::Http2 } else { Version::Http1 };
+        let protocol = if http2 { HttpVersion::Http2 } else { HttpVersion::Http1 };
         Options { upstreams, protocol, passing, upstream, sticky: None, tls: None, dns: None }
     }
 }
 
 /// The apps that the upstreams may hand requests to.
-pub(super) fn links(options: &Options) -> Vec<Link> {
+pub(super) fn links(options: &Options) -> Vec<AppLink> {
     hand_off::links(&options.upstream.hand_off)
 }
 
 /// The protocol to use with upstreams.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Version {
+enum HttpVersion {
     /// HTTP/1.1, with WebSockets.
     #[default]
     Http1,
@@ -148,7 +148,7 @@ struct Proxy {
 pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) -> Result<App> {
     let mut errors = Vec::new();
     let found = addresses(table, &options.upstreams, Address::http, &mut errors);
-    let http2 = options.protocol == Version::Http2;
+    let http2 = options.protocol == HttpVersion::Http2;
     let mut tls = None;
     if options.tls.is_some() || found.iter().any(|address| address.tls) {
         match options.tls.unwrap_or_default().load(table, http2) {
@@ -344,7 +344,7 @@ impl Proxy {
     }
 }
 
-impl Probe for Proxy {
+impl ProbeUpstreams for Proxy {
     fn group(&self) -> &Arc<Group> {
         &self.group
     }

@@ -9,14 +9,14 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::app::upstream::{Lease, UpstreamConnection};
+use crate::app::upstream::{ConnectionLease, UpstreamConnection};
 
 /// Bytes read at a time.
 const PIECE: usize = 8 * 1024;
 
 /// Joins the client's connection, once it is upgraded, with the upstream's, until both have ended, one
 /// breaks, or neither has sent anything for `idle` (at most twice that).
-pub(super) fn spawn(client: OnUpgrade, upstream: UpstreamConnection, lease: Lease, idle: Duration) {
+pub(super) fn spawn(client: OnUpgrade, upstream: UpstreamConnection, lease: ConnectionLease, idle: Duration) {
     tokio::spawn(async move {
         let _lease = lease;
         // A client that leaves before the upgrade is not a failure.

@@ -17,7 +17,7 @@ const PROCESS_OPTIONS: [&str; 4] = ["workers", "max_requests", "max_growth_mib",
 
 /// What all applications of a worker share.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Shared {
+struct SharedInterpreter {
     app: String,
     program: PathBuf,
     folder: PathBuf,
@@ -25,7 +25,7 @@ struct Shared {
 }
 
 /// What the first application of this process has: there is one interpreter.
-static FIRST: Mutex<Option<Shared>> = Mutex::new(None);
+static FIRST: Mutex<Option<SharedInterpreter>> = Mutex::new(None);
 
 /// Options that make no sense in a worker.
 pub(super) fn faults(table: &Table) -> impl Iterator<Item = Error> {
@@ -67,7 +67,7 @@ pub(super) fn app(
 /// Checks that the app needs what the first one of this process has.
 fn share(table: &Table, folder_key: &str, spec: &ProcessSpec) -> Result<(), Error> {
     let ProcessSpec { program, folder, env, .. } = spec.clone();
-    let own = Shared { app: table.name().to_owned(), program, folder, env };
+    let own = SharedInterpreter { app: table.name().to_owned(), program, folder, env };
     let mut first = FIRST.lock();
     let first = first.get_or_insert_with(|| own.clone());
     let differs = [

@@ -7,28 +7,28 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
-use super::page::{Encodings, Page};
-use super::tree::Version;
+use super::page::{CachedContent, Encodings};
+use super::tree::ContentVersion;
 
 /// Pages for each set of accepted codings, by the request's path as received.
-pub(super) struct Cache {
-    pages: [RwLock<HashMap<Box<str>, Kept>>; Encodings::COUNT],
+pub(super) struct PageCache {
+    pages: [RwLock<HashMap<Box<str>, CachedPage>>; Encodings::COUNT],
     weight: AtomicUsize,
     limit: usize,
     trust_micros: u64,
     start: Instant,
 }
 
-struct Kept {
-    page: Arc<Page>,
+struct CachedPage {
+    page: Arc<CachedContent>,
     /// When the file was last checked, in microseconds since the cache was created.
     checked: AtomicU64,
 }
 
-impl Cache {
+impl PageCache {
     /// A cache of up to `limit` bytes that trusts a page for the time `trust`.
-    pub(super) fn new(limit: usize, trust: Duration) -> Cache {
-        Cache {
+    pub(super) fn new(limit: usize, trust: Duration) -> PageCache {
+        PageCache {
             pages: Default::default(),
             weight: AtomicUsize::new(0),
             limit,
@@ -44,7 +44,7 @@ impl Cache {
 
     /// The page for `path` if its file was checked recently. Once that time is over, one caller gets `None`
     /// and checks the file; until it has done so, the others get the page.
-    pub(super) fn fresh(&self, accepted: Encodings, path: &str) -> Option<Arc<Page>> {
+    pub(super) fn fresh(&self, accepted: Encodings, path: &str) -> Option<Arc<CachedContent>> {
         let pages = self.pages[accepted.index()].read();
         let kept = pages.get(path)?;
         let (checked, now) = (kept.checked.load(Ordering::Relaxed), self.now());
@@ -59,21 +59,26 @@ impl Cache {
     }
 
     /// The page for `path` if its file still has this version.
-    pub(super) fn still(&self, accepted: Encodings, path: &str, version: &Version) -> Option<Arc<Page>> {
+    pub(super) fn still(
+        &self,
+        accepted: Encodings,
+        path: &str,
+        version: &ContentVersion,
+    ) -> Option<Arc<CachedContent>> {
         let pages = self.pages[accepted.index()].read();
         pages.get(path).filter(|kept| kept.page.version == *version).map(|kept| kept.page.clone())
     }
 
     /// Stores a page whose file was checked just now. If the cache is full, pages are dropped in no
     /// particular order: tracking the least recently used page would cost every hit a write.
-    pub(super) fn put(&self, accepted: Encodings, path: &str, page: Arc<Page>) {
+    pub(super) fn put(&self, accepted: Encodings, path: &str, page: Arc<CachedContent>) {
         let mut weight = self.weight.load(Ordering::Relaxed);
         let added = page.weight() + path.len();
         if added > self.limit {
             return;
         }
         let mut pages = self.pages[accepted.index()].write();
-        let kept = Kept { page, checked: AtomicU64::new(self.now()) };
+        let kept = CachedPage { page, checked: AtomicU64::new(self.now()) };
         let mut removed = pages.insert(path.into(), kept).map_or(0, |old| old.page.weight() + path.len());
         weight += added;
         // Other sets of codings keep their pages: this set makes room from its own.

@@ -27,9 +27,9 @@ use crate::body::{App, Request, Response, text_response};
 use crate::config::{ServedPath, Table, item};
 use crate::environ::Environ;
 use crate::error::{BoxError, Errors, Result};
-use cache::Cache;
-use page::{Encoding, Encodings, Page};
-use tree::{FoundFile, Opened, Tree};
+use cache::PageCache;
+use page::{CachedContent, Encoding, Encodings};
+use tree::{FoundFile, OpenFile, ServedTree};
 
 /// Options of an `[app.NAME]` table with `use = "static"`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -83,18 +83,18 @@ fn sixteen_mib() -> usize {
 
 /// The directory as an app.
 struct StaticFiles {
-    tree: Tree,
+    tree: ServedTree,
     index: Vec<String>,
     listing: bool,
     precompressed: bool,
     cache_control: Option<HeaderValue>,
-    cache: Cache,
+    cache: PageCache,
 }
 
 /// The result of a look-up on disk.
 enum Looked {
     /// A file.
-    Page(Arc<Page>),
+    Page(Arc<CachedContent>),
     /// A different response, which is not cached.
     Other(Response),
 }
@@ -116,7 +116,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
             table.error("cache_control", "a header must not contain line breaks or control characters"),
         );
     }
-    let tree = Tree::open(&options.publish_dir, trust).inspect_err(|error| {
+    let tree = ServedTree::open(&options.publish_dir, trust).inspect_err(|error| {
         let message = format!("cannot open the directory `{}` to serve", options.publish_dir.display());
         let why = std::io::Error::new(error.kind(), error.to_string());
         errors.push(table.error("publish_dir", message).because(why).help("create it, or correct the path"));
@@ -129,7 +129,7 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
         listing: options.listing,
         precompressed: options.precompressed,
         cache_control,
-        cache: Cache::new(options.cache_bytes, trust),
+        cache: PageCache::new(options.cache_bytes, trust),
     });
     Ok(App::from_call(move |request| Box::pin(std::future::ready(files.answer(&request)))))
 }
@@ -187,7 +187,13 @@ impl StaticFiles {
     }
 
     /// The page of a file, or of its best precompressed variant, for the request's `path`.
-    fn file(&self, path: &str, name: &Path, plain: Opened, accepted: Encodings) -> Result<Looked, BoxError> {
+    fn file(
+        &self,
+        path: &str,
+        name: &Path,
+        plain: OpenFile,
+        accepted: Encodings,
+    ) -> Result<Looked, BoxError> {
         let media = media_type(name);
         let varies = self.precompressed && media.to_str().is_ok_and(compressible);
         let (opened, encoding) = match varies {
@@ -199,7 +205,7 @@ impl StaticFiles {
         }
         let small = opened.version.size <= page::CACHE_LIMIT_BYTES;
         let keep = small && self.cache.keeps() && !opened.version.is_hot();
-        let mut page = Page::new(opened, media, encoding, small)?;
+        let mut page = CachedContent::new(opened, media, encoding, small)?;
         if varies {
             page.vary_by_encoding();
         }
@@ -217,9 +223,9 @@ impl StaticFiles {
     fn precompressed(
         &self,
         name: &Path,
-        plain: Opened,
+        plain: OpenFile,
         accepted: Encodings,
-    ) -> Result<(Opened, Option<Encoding>), BoxError> {
+    ) -> Result<(OpenFile, Option<Encoding>), BoxError> {
         for encoding in accepted.iter() {
             let mut sibling = name.as_os_str().to_owned();
             sibling.push(encoding.ending());

@@ -13,10 +13,10 @@ use http::header::{
 use http::{Method, StatusCode};
 
 use super::conditional::{Verdict, judge, range_holds};
-use super::tree::{Opened, Version, content_etag};
-use crate::body::file::{FileBody, Piece, read_at};
+use super::tree::{ContentVersion, OpenFile, content_etag};
+use crate::body::file::{BodyPiece, FileBody, read_at};
 use crate::body::{Body, Request, Response, text_response};
-use crate::codec::range::{Parts, parse};
+use crate::codec::range::{RangeResponse, parse};
 
 /// The largest file whose page is cached.
 pub(super) const CACHE_LIMIT_BYTES: u64 = 64 * 1024;
@@ -95,9 +95,9 @@ impl Encodings {
 
 /// One version of a file's content.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct CachedContent {
     /// The state of the file that it was made from.
-    pub(super) version: Version,
+    pub(super) version: ContentVersion,
     modified: Option<SystemTime>,
     etag: HeaderValue,
     headers: HeaderMap,
@@ -106,16 +106,16 @@ pub(super) struct Page {
     file: Option<Arc<File>>,
 }
 
-impl Page {
+impl CachedContent {
     /// Creates a page; with `in_memory` the file is read now. If the file's size changed in the meantime, its
     /// current content is used.
     pub(super) fn new(
-        opened: Opened,
+        opened: OpenFile,
         media: HeaderValue,
         encoding: Option<Encoding>,
         in_memory: bool,
-    ) -> std::io::Result<Page> {
-        let Opened { file, mut version } = opened;
+    ) -> std::io::Result<CachedContent> {
+        let OpenFile { file, mut version } = opened;
         let bytes = if in_memory { read_whole(&file, CACHE_LIMIT_BYTES)? } else { Bytes::new() };
         if in_memory {
             version.size = bytes.len() as u64;
@@ -136,7 +136,7 @@ impl Page {
         if let Some(encoding) = encoding {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
         }
-        Ok(Page { version, modified, etag, headers, bytes, file: (!in_memory).then_some(file) })
+        Ok(CachedContent { version, modified, etag, headers, bytes, file: (!in_memory).then_some(file) })
     }
 
     /// Declares that other clients get other codings.
@@ -176,10 +176,10 @@ impl Page {
         if let Some(range) = request.headers().get(RANGE)
             && range_holds(request.headers(), etag, self.modified)
         {
-            match range.to_str().map_or(Parts::Whole, |range| parse(range, size)) {
-                Parts::Whole => {}
-                Parts::Some(parts) => return self.parts(response, &parts),
-                Parts::Unsatisfiable => {
+            match range.to_str().map_or(RangeResponse::Whole, |range| parse(range, size)) {
+                RangeResponse::Whole => {}
+                RangeResponse::Some(parts) => return self.parts(response, &parts),
+                RangeResponse::Unsatisfiable => {
                     let text = format!("The file has {size} bytes.\n");
                     let mut response = text_response(StatusCode::RANGE_NOT_SATISFIABLE, text);
                     set(&mut response, CONTENT_RANGE, format!("bytes */{size}"));
@@ -187,7 +187,7 @@ impl Page {
                 }
             }
         }
-        *response.body_mut() = self.body(vec![Piece::File(0..size)]);
+        *response.body_mut() = self.body(vec![BodyPiece::File(0..size)]);
         response
     }
 
@@ -211,7 +211,7 @@ impl Page {
         let mut pieces = Vec::new();
         if let [part] = parts {
             set(&mut response, CONTENT_RANGE, content_range(part));
-            pieces.push(Piece::File(part.clone()));
+            pieces.push(BodyPiece::File(part.clone()));
         } else {
             let boundary = uuid::Uuid::new_v4().simple().to_string();
             let media =
@@ -221,32 +221,32 @@ impl Page {
                 let range = content_range(part);
                 let head =
                     format!("{line}--{boundary}\r\ncontent-type: {media}\r\ncontent-range: {range}\r\n\r\n");
-                pieces.push(Piece::Bytes(head.into()));
-                pieces.push(Piece::File(part.clone()));
+                pieces.push(BodyPiece::Bytes(head.into()));
+                pieces.push(BodyPiece::File(part.clone()));
             }
-            pieces.push(Piece::Bytes(format!("\r\n--{boundary}--\r\n").into()));
+            pieces.push(BodyPiece::Bytes(format!("\r\n--{boundary}--\r\n").into()));
             set(&mut response, CONTENT_TYPE, format!("multipart/byteranges; boundary={boundary}"));
         }
-        let length: u64 = pieces.iter().map(Piece::length).sum();
+        let length: u64 = pieces.iter().map(BodyPiece::length).sum();
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
         *response.body_mut() = self.body(pieces);
         response
     }
 
-    fn body(&self, mut pieces: Vec<Piece>) -> Body {
+    fn body(&self, mut pieces: Vec<BodyPiece>) -> Body {
         if let Some(file) = &self.file {
             return FileBody::new(file.clone(), pieces).into();
         }
         let slice = |range: &Range<u64>| self.bytes.slice(range.start as usize..range.end as usize);
-        if let [Piece::File(range)] = &*pieces {
+        if let [BodyPiece::File(range)] = &*pieces {
             return slice(range).into();
         }
         // Several parts of a small file are joined in one buffer.
         let mut whole = Vec::new();
         for piece in pieces.drain(..) {
             match piece {
-                Piece::Bytes(bytes) => whole.extend_from_slice(&bytes),
-                Piece::File(range) => whole.extend_from_slice(&slice(&range)),
+                BodyPiece::Bytes(bytes) => whole.extend_from_slice(&bytes),
+                BodyPiece::File(range) => whole.extend_from_slice(&slice(&range)),
             }
         }
         whole.into()

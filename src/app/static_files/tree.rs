@@ -24,7 +24,7 @@ pub(super) const TRUST: Duration = Duration::from_secs(1);
 
 /// A directory whose files are served.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(super) struct ServedTree {
     path: PathBuf,
     root: RwLock<(Instant, Arc<OwnedFd>)>,
     trust: Duration,
@@ -36,7 +36,7 @@ pub(super) struct Tree {
 #[derive(Debug)]
 pub(super) enum FoundFile {
     /// A regular file.
-    File(Opened),
+    File(OpenFile),
     /// A directory.
     Directory(OwnedFd),
     /// Nothing, or something that is not served: a link, a device, a pipe.
@@ -47,16 +47,16 @@ pub(super) enum FoundFile {
 
 /// A regular file, open for reading.
 #[derive(Debug, Clone)]
-pub(super) struct Opened {
+pub(super) struct OpenFile {
     /// The file.
     pub(super) file: Arc<File>,
     /// Its version when it was opened.
-    pub(super) version: Version,
+    pub(super) version: ContentVersion,
 }
 
 /// Distinguishes versions of a file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Version {
+pub(super) struct ContentVersion {
     device: u64,
     inode: u64,
     /// Length in bytes.
@@ -71,9 +71,9 @@ pub(super) struct Version {
 /// Seconds since the epoch, and nanoseconds.
 type Time = (i64, u32);
 
-impl Version {
-    fn of(stat: &rustix::fs::Stat) -> Version {
-        Version {
+impl ContentVersion {
+    fn of(stat: &rustix::fs::Stat) -> ContentVersion {
+        ContentVersion {
             device: stat.st_dev,
             inode: stat.st_ino,
             size: u64::try_from(stat.st_size).unwrap_or(0),
@@ -90,7 +90,7 @@ impl Version {
     }
 
     /// Whether this was modified at the same time as `other` or later.
-    pub(super) fn is_as_new_as(&self, other: &Version) -> bool {
+    pub(super) fn is_as_new_as(&self, other: &ContentVersion) -> bool {
         self.modified >= other.modified
     }
 
@@ -142,12 +142,12 @@ fn time((seconds, nanos): Time) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(since)
 }
 
-impl Tree {
+impl ServedTree {
     /// Opens the directory. `trust` is how long it is used before its path is looked up again.
-    pub(super) fn open(path: &Path, trust: Duration) -> std::io::Result<Tree> {
+    pub(super) fn open(path: &Path, trust: Duration) -> std::io::Result<ServedTree> {
         let root = Arc::new(open_root(path)?);
         let root = RwLock::new((Instant::now(), root));
-        Ok(Tree { path: path.to_owned(), root, trust, walk: AtomicBool::new(false) })
+        Ok(ServedTree { path: path.to_owned(), root, trust, walk: AtomicBool::new(false) })
     }
 
     /// Opens `name`, a relative path of plain components without `.` and `..`; empty for the root itself.
@@ -174,7 +174,7 @@ impl Tree {
         let stat = rustix::fs::fstat(&fd)?;
         Ok(match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {
-                FoundFile::File(Opened { file: Arc::new(fd.into()), version: Version::of(&stat) })
+                FoundFile::File(OpenFile { file: Arc::new(fd.into()), version: ContentVersion::of(&stat) })
             }
             FileType::Directory => FoundFile::Directory(fd),
             _ => FoundFile::Nothing,
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     /// Looks up `name` by `openat2` and by the walk; both must agree.
-    fn check(tree: &Tree, name: &str, expected: &str) {
+    fn check(tree: &ServedTree, name: &str, expected: &str) {
         for by_walk in [false, true] {
             tree.walk.store(by_walk, Ordering::Relaxed);
             let found = match tree.find(Path::new(name)).unwrap() {
@@ -273,7 +273,7 @@ mod tests {
             0,
         )
         .unwrap();
-        let tree = Tree::open(&root, Duration::ZERO).unwrap();
+        let tree = ServedTree::open(&root, Duration::ZERO).unwrap();
         check(&tree, "", "directory");
         check(&tree, "sub", "directory");
         check(&tree, "sub/page", "file");
@@ -290,7 +290,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
         std::fs::create_dir(&root).unwrap();
-        let tree = Tree::open(&root, Duration::ZERO).unwrap();
+        let tree = ServedTree::open(&root, Duration::ZERO).unwrap();
         std::fs::remove_dir(&root).unwrap();
         check(&tree, "page", "nothing");
         std::fs::create_dir(&root).unwrap();

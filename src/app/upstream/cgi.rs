@@ -9,8 +9,8 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Uri};
 use http_body::Body as _;
 
-use super::exchange::Exchange;
-use super::failure::{Reason, UpstreamFailure};
+use super::exchange::UpstreamExchange;
+use super::failure::{FailureReason, UpstreamFailure};
 use super::group::Group;
 use super::member::Member;
 use super::outgoing::Outgoing;
@@ -21,9 +21,9 @@ use super::spool::{SpoolTooLong, spool};
 use crate::app::hand_off::HandOff;
 use crate::app::target::escaped;
 use crate::body::{Body, Request, Response, text_response};
-use crate::codec::cgi::{Answer, parse_head};
+use crate::codec::cgi::{CgiResponse, parse_head};
 use crate::codec::variables::from_request;
-use crate::codec::{Fault, Variables};
+use crate::codec::{PairsError, Variables};
 use crate::environ::Environ;
 use crate::error::BoxError;
 
@@ -34,11 +34,11 @@ const REDIRECTS: u32 = 10;
 /// Client fields that could make a framework serve files.
 const NOT_THE_CLIENTS: [&str; 3] = ["x-accel-mapping", "x-accel-redirect", "x-sendfile-type"];
 
-impl From<Fault> for Reason {
-    fn from(fault: Fault) -> Reason {
+impl From<PairsError> for FailureReason {
+    fn from(fault: PairsError) -> FailureReason {
         match fault {
-            Fault::TooLong => Reason::Malformed("its head is too long"),
-            Fault::Malformed(rule) => Reason::Malformed(rule),
+            PairsError::TooLong => FailureReason::Malformed("its head is too long"),
+            PairsError::Malformed(rule) => FailureReason::Malformed(rule),
         }
     }
 }
@@ -68,22 +68,22 @@ impl CgiAnswer {
         &mut self,
         input: &mut BytesMut,
         ended: bool,
-    ) -> Result<Option<ResponseHead>, Reason> {
+    ) -> Result<Option<ResponseHead>, FailureReason> {
         let Some((answer, length)) = parse_head(input, HEAD_LIMIT.0, HEAD_LIMIT.1)? else {
             return match ended && !input.is_empty() {
-                true => Err(Reason::Malformed("its head is incomplete")),
+                true => Err(FailureReason::Malformed("its head is incomplete")),
                 false => Ok(None),
             };
         };
         input.advance(length);
         self.headed = true;
         Ok(Some(match answer {
-            Answer::Document { status, mut headers } => {
+            CgiResponse::Document { status, mut headers } => {
                 let length = headers
                     .get(CONTENT_LENGTH)
                     .map(|value| value.to_str().ok().and_then(|text| text.parse().ok()));
                 let length = match length {
-                    Some(None) => return Err(Reason::Malformed("its Content-Length is not a number")),
+                    Some(None) => return Err(FailureReason::Malformed("its Content-Length is not a number")),
                     Some(length) => length,
                     None => None,
                 };
@@ -94,7 +94,7 @@ impl CgiAnswer {
                 }
                 ResponseHead { status, headers, length: self.left, redirect: None }
             }
-            Answer::LocalRedirect(path) => ResponseHead {
+            CgiResponse::LocalRedirect(path) => ResponseHead {
                 status: StatusCode::FOUND,
                 headers: Default::default(),
                 length: None,
@@ -115,7 +115,11 @@ impl CgiAnswer {
     /// The next part of a document that ends with its connection.
     /// # Errors
     /// If it is malformed or cut off.
-    pub(in crate::app) fn plain(&mut self, input: &mut BytesMut, ended: bool) -> Result<Decoded, Reason> {
+    pub(in crate::app) fn plain(
+        &mut self,
+        input: &mut BytesMut,
+        ended: bool,
+    ) -> Result<Decoded, FailureReason> {
         if !self.headed {
             return Ok(self.head(input, ended)?.map_or(Decoded::More, Decoded::Head));
         }
@@ -126,7 +130,7 @@ impl CgiAnswer {
             return Ok(Decoded::Data(self.body(input.split().freeze())));
         }
         match (ended, self.left) {
-            (true, Some(_)) => Err(Reason::BrokenOff),
+            (true, Some(_)) => Err(FailureReason::BrokenOff),
             (true, None) => Ok(Decoded::End(None)),
             (false, _) => Ok(Decoded::More),
         }
@@ -145,7 +149,7 @@ pub(in crate::app) trait GatewayProtocol: Sync {
         parts: &Parts,
         variables: Variables,
         body: Body,
-    ) -> impl Future<Output = Result<(Exchange<Self::Protocol>, ResponseHead), UpstreamFailure>> + Send;
+    ) -> impl Future<Output = Result<(UpstreamExchange<Self::Protocol>, ResponseHead), UpstreamFailure>> + Send;
 }
 
 /// An application that gets requests as meta-variables, and its kind, which sends them.
@@ -226,7 +230,7 @@ impl Gateway {
         parts: &Parts,
         body: Body,
         mut write: impl FnMut(&Member, &mut Outgoing) -> P + Send,
-    ) -> Result<(Exchange<P>, ResponseHead), UpstreamFailure> {
+    ) -> Result<(UpstreamExchange<P>, ResponseHead), UpstreamFailure> {
         run(&self.group, None, body, may_repeat(&parts.method), |member, out, _| write(member, out)).await
     }
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::failure::{Reason, UpstreamFault};
-use super::group::{Group, Lease};
+use super::failure::{FailureReason, UpstreamFault};
+use super::group::{ConnectionLease, Group};
 use super::member::{Member, UpstreamConnection};
 use super::options::{Timeouts, duration};
 use super::outgoing::Outgoing;
@@ -24,41 +24,50 @@ use crate::body::Body;
 use crate::error::BoxError;
 
 /// A request in progress.
-pub(in crate::app) struct Exchange<P> {
+pub(in crate::app) struct UpstreamExchange<P> {
     connection: Option<UpstreamConnection>,
     protocol: P,
     group: Arc<Group>,
-    lease: Lease,
+    lease: ConnectionLease,
     writer: RequestWriter,
     reader: ResponseReader,
     /// A part that was decoded before it was needed.
-    ahead: Option<Result<Decoded, Reason>>,
+    ahead: Option<Result<Decoded, FailureReason>>,
     /// When the whole exchange must be over.
     end: Option<Instant>,
 }
 
 /// Why an exchange ended early.
-pub(in crate::app) enum Stop {
+pub(in crate::app) enum UpstreamStop {
     /// The upstream failed.
-    Upstream(Reason),
+    Upstream(FailureReason),
     /// The request's body failed: the client left or broke a limit.
     Client(BoxError),
 }
 
-impl<P: Protocol> Exchange<P> {
+impl<P: Protocol> UpstreamExchange<P> {
     /// Begins: `write` puts the head into the buffer. `end` is when the whole exchange must be over.
     pub(in crate::app) fn new(
         group: Arc<Group>,
-        lease: Lease,
+        lease: ConnectionLease,
         mut connection: UpstreamConnection,
         body: Body,
         end: Option<Instant>,
         write: impl FnOnce(&mut Outgoing, &Body) -> P,
-    ) -> Exchange<P> {
+    ) -> UpstreamExchange<P> {
         let mut protocol = write(&mut connection.output, &body);
         let writer = RequestWriter::new(body, &mut protocol, &mut connection.output);
         let reader = ResponseReader::new();
-        Exchange { connection: Some(connection), protocol, group, lease, writer, reader, ahead: None, end }
+        UpstreamExchange {
+            connection: Some(connection),
+            protocol,
+            group,
+            lease,
+            writer,
+            reader,
+            ahead: None,
+            end,
+        }
     }
 
     /// The upstream that gets the request.
@@ -77,37 +86,37 @@ impl<P: Protocol> Exchange<P> {
     }
 
     /// The connection and the lease, after [`Decoded::Switched`].
-    pub(in crate::app) fn into_tunnel(mut self) -> Option<(UpstreamConnection, Lease)> {
+    pub(in crate::app) fn into_tunnel(mut self) -> Option<(UpstreamConnection, ConnectionLease)> {
         Some((self.connection.take()?, self.lease))
     }
 
     /// Waits for the head.
-    pub(in crate::app) async fn head(&mut self) -> Result<ResponseHead, Stop> {
+    pub(in crate::app) async fn head(&mut self) -> Result<ResponseHead, UpstreamStop> {
         match std::future::poll_fn(|cx| self.poll(cx)).await? {
             Decoded::Head(head) => {
                 self.reader.headed = true;
                 Ok(head)
             }
-            _ => Err(Stop::Upstream(Reason::Malformed("it has no head"))),
+            _ => Err(UpstreamStop::Upstream(FailureReason::Malformed("it has no head"))),
         }
     }
 
     /// The next part of the response; continues to write in the meantime.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Decoded, Stop>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Decoded, UpstreamStop>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(Decoded::End(None))) };
         if let Some(part) = self.ahead.take() {
-            return Poll::Ready(part.map_err(Stop::Upstream));
+            return Poll::Ready(part.map_err(UpstreamStop::Upstream));
         }
         loop {
             let waits_for_client =
-                self.writer.poll(cx, connection, &mut self.protocol).map_err(Stop::Client)?;
+                self.writer.poll(cx, connection, &mut self.protocol).map_err(UpstreamStop::Client)?;
             match self.protocol.decode(&mut connection.input, self.reader.ended) {
                 Ok(Decoded::More) => {}
                 Ok(part) => {
                     connection.clock.stop();
                     return Poll::Ready(Ok(part));
                 }
-                Err(reason) => return Poll::Ready(Err(Stop::Upstream(reason))),
+                Err(reason) => return Poll::Ready(Err(UpstreamStop::Upstream(reason))),
             }
             if self.reader.ended {
                 return Poll::Ready(Err(self.failed(self.reader.closed())));
@@ -122,16 +131,16 @@ impl<P: Protocol> Exchange<P> {
                         return Poll::Pending;
                     };
                     ready!(connection.clock.wait(cx, limit, self.end));
-                    return Poll::Ready(Err(Stop::Upstream(self.reader.late())));
+                    return Poll::Ready(Err(UpstreamStop::Upstream(self.reader.late())));
                 }
             }
         }
     }
 
     /// Why the exchange failed. If writing failed before the upstream closed the connection, that tells more.
-    fn failed(&mut self, reason: Reason) -> Stop {
-        let cause = if matches!(reason, Reason::Closed) { self.writer.take_error() } else { None };
-        Stop::Upstream(cause.map_or(reason, Reason::Broken))
+    fn failed(&mut self, reason: FailureReason) -> UpstreamStop {
+        let cause = if matches!(reason, FailureReason::Closed) { self.writer.take_error() } else { None };
+        UpstreamStop::Upstream(cause.map_or(reason, FailureReason::Broken))
     }
 
     /// Decodes the next part from what has already arrived. `true` if that was the end: the exchange is over.
@@ -150,7 +159,7 @@ impl<P: Protocol> Exchange<P> {
         false
     }
 
-    /// The data that [`Exchange::look_ahead`] found; empty if it found something else.
+    /// The data that [`UpstreamExchange::look_ahead`] found; empty if it found something else.
     pub(super) fn take_data(&mut self) -> Bytes {
         match self.ahead.take() {
             Some(Ok(Decoded::Data(data))) => data,
@@ -173,7 +182,7 @@ impl<P: Protocol> Exchange<P> {
     }
 
     /// Counts a failure of the upstream in the middle of its response.
-    pub(super) fn fault(&self, reason: Reason) -> UpstreamFault {
+    pub(super) fn fault(&self, reason: FailureReason) -> UpstreamFault {
         self.group.failed(&self.lease.member);
         self.lease.member.fault(reason)
     }

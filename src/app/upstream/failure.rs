@@ -10,7 +10,7 @@ use crate::error::BoxError;
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::app) enum Reason {
+pub(in crate::app) enum FailureReason {
     /// No connection, or no program.
     #[error("it cannot be reached")]
     Unreachable(#[source] io::Error),
@@ -58,19 +58,19 @@ pub(in crate::app) enum Reason {
     Out,
 }
 
-impl Reason {
+impl FailureReason {
     /// Checks a status that an upstream sent.
     /// # Errors
-    /// [`Reason::Status`].
-    pub(in crate::app) fn check_status(code: u16) -> Result<StatusCode, Reason> {
+    /// [`FailureReason::Status`].
+    pub(in crate::app) fn check_status(code: u16) -> Result<StatusCode, FailureReason> {
         let status = StatusCode::from_u16(code).ok().filter(|_| code < 600);
-        status.ok_or(Reason::Status(code))
+        status.ok_or(FailureReason::Status(code))
     }
 
     fn status(&self) -> StatusCode {
         match self {
-            Reason::ConnectTimeout | Reason::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Reason::Full | Reason::Out => StatusCode::SERVICE_UNAVAILABLE,
+            FailureReason::ConnectTimeout | FailureReason::HeadTimeout => StatusCode::GATEWAY_TIMEOUT,
+            FailureReason::Full | FailureReason::Out => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -85,7 +85,7 @@ pub(in crate::app) struct UpstreamFault {
     /// Its address, for the log and developers.
     pub(in crate::app) address: String,
     #[source]
-    pub(in crate::app) reason: Reason,
+    pub(in crate::app) reason: FailureReason,
 }
 
 impl UpstreamFault {

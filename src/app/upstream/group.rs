@@ -11,12 +11,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::address::Address;
 use super::balance::{Balancer, Candidate};
-use super::failure::{Reason, UpstreamFailure, UpstreamFault};
+use super::failure::{FailureReason, UpstreamFailure, UpstreamFault};
 use super::health::Health;
 use super::member::{Member, UpstreamConnection};
 use super::options::{HealthOptions, PoolOptions, Timeouts, UpstreamOptions, duration};
 use super::stream::{Stream, Tls};
-use crate::metrics::{Counted, Counts, Value, families};
+use crate::metrics::{CountedPartBody, Counts, Value, families};
 
 /// Maximum number of upstreams of one app, so that a bit set can hold those already tried.
 pub(super) const MOST: usize = 64;
@@ -50,7 +50,7 @@ pub(in crate::app) struct Members {
 }
 
 /// The right to use one connection of an upstream, until it is dropped.
-pub(in crate::app) struct Lease {
+pub(in crate::app) struct ConnectionLease {
     pub(in crate::app) member: Arc<Member>,
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -205,15 +205,15 @@ impl Group {
         &self,
         tried: u64,
         preferred: Option<usize>,
-    ) -> Result<Lease, UpstreamFault> {
+    ) -> Result<ConnectionLease, UpstreamFault> {
         let members = self.resolved().await;
         let Some(member) = self.choose(&members.list, tried, preferred) else {
             return Err(match members.list.first() {
-                Some(first) => first.fault(Reason::Out),
+                Some(first) => first.fault(FailureReason::Out),
                 None => UpstreamFault {
                     name: self.app.clone(),
                     address: "unknown".to_owned(),
-                    reason: Reason::Unresolved,
+                    reason: FailureReason::Unresolved,
                 },
             });
         };
@@ -223,16 +223,16 @@ impl Group {
                 let wait = member.slots.clone().acquire_owned();
                 match tokio::time::timeout(duration(self.timeouts.queue_secs), wait).await {
                     Ok(Ok(permit)) => permit,
-                    _ => return Err(member.fault(Reason::Full)),
+                    _ => return Err(member.fault(FailureReason::Full)),
                 }
             }
         };
-        Ok(Lease { member: member.clone(), _permit: Some(permit) })
+        Ok(ConnectionLease { member: member.clone(), _permit: Some(permit) })
     }
 
     /// A lease that is not counted: for health checks, and for programs, which are counted elsewhere.
-    pub(in crate::app) fn uncounted(&self, member: &Arc<Member>) -> Lease {
-        Lease { member: member.clone(), _permit: None }
+    pub(in crate::app) fn uncounted(&self, member: &Arc<Member>) -> ConnectionLease {
+        ConnectionLease { member: member.clone(), _permit: None }
     }
 
     /// The upstream for a request: one of the healthy ones; if there are none, one of those that failed
@@ -282,13 +282,13 @@ impl Group {
     /// A new connection to `member`.
     /// # Errors
     /// If there is no connection, or not in time.
-    pub(in crate::app) async fn connect(&self, member: &Member) -> Result<UpstreamConnection, Reason> {
+    pub(in crate::app) async fn connect(&self, member: &Member) -> Result<UpstreamConnection, FailureReason> {
         let connect = Stream::connect(&member.address, self.tls.as_ref());
         match tokio::time::timeout(duration(self.timeouts.connect_secs), connect).await {
             Ok(Ok(stream)) => Ok(UpstreamConnection::new(stream)),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(Reason::ConnectTimeout),
-            Ok(Err(error)) => Err(Reason::Unreachable(error)),
-            Err(_) => Err(Reason::ConnectTimeout),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(FailureReason::ConnectTimeout),
+            Ok(Err(error)) => Err(FailureReason::Unreachable(error)),
+            Err(_) => Err(FailureReason::ConnectTimeout),
         }
     }
 
@@ -307,7 +307,7 @@ impl Group {
         &self,
         member: &Member,
         tried: u64,
-        reason: Reason,
+        reason: FailureReason,
     ) -> Result<(), UpstreamFailure> {
         let fault = member.fault(reason);
         if tried.count_ones() < TRIES && self.has_more(tried) {
@@ -333,7 +333,7 @@ impl Group {
     }
 }
 
-impl Counted for Group {
+impl CountedPartBody for Group {
     fn count(&self, counts: &mut Counts) {
         for member in &self.members().list {
             let labels = [("app", &*self.app), ("upstream", &*member.address.shown)];

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::address::Address;
 use super::clock::Clock;
-use super::failure::{Reason, UpstreamFault};
+use super::failure::{FailureReason, UpstreamFault};
 use super::health::Health;
 use super::options::{PoolOptions, duration};
 use super::outgoing::Outgoing;
@@ -160,7 +160,7 @@ impl Member {
     }
 
     /// A failure of this upstream.
-    pub(in crate::app) fn fault(&self, reason: Reason) -> UpstreamFault {
+    pub(in crate::app) fn fault(&self, reason: FailureReason) -> UpstreamFault {
         UpstreamFault { name: self.name.clone(), address: self.address.shown.clone(), reason }
     }
 }

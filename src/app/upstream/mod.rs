@@ -29,16 +29,16 @@ mod stream;
 pub use address::reach;
 pub(super) use address::{Address, UpstreamTarget};
 pub(super) use cgi::{CgiAnswer, Gateway, GatewayProtocol};
-pub(super) use dns::{DnsOptions, Names};
-pub(super) use exchange::{Exchange, Stop};
-pub(super) use failure::{Reason, UpstreamFailure, UpstreamFault};
-pub(super) use group::{Group, Lease};
+pub(super) use dns::{NameOptions, Names};
+pub(super) use exchange::{UpstreamExchange, UpstreamStop};
+pub(super) use failure::{FailureReason, UpstreamFailure, UpstreamFault};
+pub(super) use group::{ConnectionLease, Group};
 pub(super) use member::{Member, UpstreamConnection};
 pub(super) use options::{
     GatewayOptions, HealthOptions, PoolOptions, Secs, Timeouts, UpstreamOptions, duration, one_gib, secs,
 };
 pub(super) use outgoing::Outgoing;
-pub(super) use probe::{Probe, check_status, send_probe, start_probes};
+pub(super) use probe::{ProbeUpstreams, check_status, send_probe, start_probes};
 pub(super) use program::{Program, plain_text};
 pub(super) use protocol::{Decoded, KeepAlive, Protocol, ResponseHead};
 pub(super) use response::into_response;

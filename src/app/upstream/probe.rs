@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::StatusCode;
 use http::request::Parts;
 
-use super::exchange::{Exchange, Stop};
-use super::failure::Reason;
+use super::exchange::{UpstreamExchange, UpstreamStop};
+use super::failure::FailureReason;
 use super::group::Group;
 use super::member::Member;
 use super::options::duration;
@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::environ::Environ;
 
 /// An app that can probe its upstreams.
-pub(in crate::app) trait Probe: Send + Sync + 'static {
+pub(in crate::app) trait ProbeUpstreams: Send + Sync + 'static {
     /// Its upstreams.
     fn group(&self) -> &Arc<Group>;
 
@@ -30,7 +30,7 @@ pub(in crate::app) trait Probe: Send + Sync + 'static {
 
 /// Probes every upstream of `app` from now on, if configured, until nothing else holds the app. Without a
 /// runtime (when a config is only checked) it does nothing. Also adds the upstreams to the metrics.
-pub(in crate::app) fn start_probes<A: Probe>(app: &Arc<A>, context: &Context) {
+pub(in crate::app) fn start_probes<A: ProbeUpstreams>(app: &Arc<A>, context: &Context) {
     let group = Arc::downgrade(app.group());
     context.parts.add(group);
     for member in &app.group().members().list {
@@ -39,7 +39,7 @@ pub(in crate::app) fn start_probes<A: Probe>(app: &Arc<A>, context: &Context) {
 }
 
 /// The same for one upstream, until it is gone.
-pub(super) fn probe_member<A: Probe>(app: &Arc<A>, member: &Arc<Member>) {
+pub(super) fn probe_member<A: ProbeUpstreams>(app: &Arc<A>, member: &Arc<Member>) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     if app.group().health.path.is_none() {
         return;
@@ -94,16 +94,16 @@ pub(in crate::app) async fn send_probe<P: Protocol>(
     write: impl FnOnce(&mut Outgoing, &Body) -> P,
 ) -> Result<(), String> {
     let lease = group.uncounted(member);
-    let told = |reason: Reason| match std::error::Error::source(&reason) {
+    let told = |reason: FailureReason| match std::error::Error::source(&reason) {
         Some(cause) => format!("{reason}: {cause}"),
         None => reason.to_string(),
     };
     let connection = group.connect(&lease.member).await.map_err(told)?;
-    let mut exchange = Exchange::new(group.clone(), lease, connection, Body::empty(), None, write);
+    let mut exchange = UpstreamExchange::new(group.clone(), lease, connection, Body::empty(), None, write);
     match exchange.head().await {
         Ok(head) => check_status(head.status),
-        Err(Stop::Upstream(reason)) => Err(told(reason)),
-        Err(Stop::Client(error)) => Err(error.to_string()),
+        Err(UpstreamStop::Upstream(reason)) => Err(told(reason)),
+        Err(UpstreamStop::Client(error)) => Err(error.to_string()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 
-use super::failure::Reason;
+use super::failure::FailureReason;
 use super::outgoing::Outgoing;
 
 /// The two directions of one request in a protocol. The head was already written to [`Outgoing`].
@@ -17,7 +17,7 @@ pub(in crate::app) trait Protocol: Send + Unpin + 'static {
     /// Takes the next part of the response from `input`; `ended` if no more will arrive.
     /// # Errors
     /// What is wrong with the response.
-    fn decode(&mut self, input: &mut BytesMut, ended: bool) -> Result<Decoded, Reason>;
+    fn decode(&mut self, input: &mut BytesMut, ended: bool) -> Result<Decoded, FailureReason>;
 }
 
 /// A part of a response.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::exchange::{Exchange, Stop};
-use super::failure::Reason;
+use super::exchange::{UpstreamExchange, UpstreamStop};
+use super::failure::FailureReason;
 use super::protocol::{Decoded, Protocol, ResponseHead};
 use crate::body::{Body, Response};
 use crate::error::BoxError;
@@ -17,7 +17,10 @@ use crate::error::BoxError;
 const AFTERWARDS: Duration = Duration::from_secs(10);
 
 /// The response; its body reads on from here.
-pub(in crate::app) fn into_response<P: Protocol>(mut exchange: Exchange<P>, head: ResponseHead) -> Response {
+pub(in crate::app) fn into_response<P: Protocol>(
+    mut exchange: UpstreamExchange<P>,
+    head: ResponseHead,
+) -> Response {
     // Very often the whole body arrived with the head: then it needs no stream.
     let mut over = exchange.look_ahead();
     let first = exchange.take_data();
@@ -34,7 +37,10 @@ pub(in crate::app) fn into_response<P: Protocol>(mut exchange: Exchange<P>, head
 /// The response to a request that needs only the head, or one whose status has no body. A body that arrives
 /// all the same is read for a while and discarded, so that the upstream is not stopped in the middle of its
 /// work. A separate task does that, because no other task waits for it.
-pub(in crate::app) fn into_bodiless<P: Protocol>(exchange: Exchange<P>, head: ResponseHead) -> Response {
+pub(in crate::app) fn into_bodiless<P: Protocol>(
+    exchange: UpstreamExchange<P>,
+    head: ResponseHead,
+) -> Response {
     // Its size is that of the body that is left out.
     let body = Body::new(UpstreamBody::<P> { first: Bytes::new(), exchange: None, left: head.length });
     let upstream = exchange.member().name.clone();
@@ -61,13 +67,13 @@ fn response(head: ResponseHead, body: Body) -> Response {
 }
 
 /// Reads the rest of the response.
-async fn discard<P: Protocol>(mut exchange: Exchange<P>) {
+async fn discard<P: Protocol>(mut exchange: UpstreamExchange<P>) {
     loop {
         match std::future::poll_fn(|cx| exchange.poll(cx)).await {
             Ok(Decoded::Data(_) | Decoded::Trailers(_)) => {}
             Ok(Decoded::End(kept)) => return exchange.finish(kept),
             // The head may announce a body that is not sent.
-            Err(Stop::Upstream(Reason::BrokenOff)) => return exchange.finish(None),
+            Err(UpstreamStop::Upstream(FailureReason::BrokenOff)) => return exchange.finish(None),
             _ => return,
         }
     }
@@ -76,7 +82,7 @@ async fn discard<P: Protocol>(mut exchange: Exchange<P>) {
 /// The body of a response.
 struct UpstreamBody<P> {
     first: Bytes,
-    exchange: Option<Exchange<P>>,
+    exchange: Option<UpstreamExchange<P>>,
     /// Bytes left, if the head said how many.
     left: Option<u64>,
 }
@@ -87,7 +93,7 @@ impl<P: Protocol> UpstreamBody<P> {
             *left = left.saturating_sub(data.len() as u64);
         }
         // The end of the body may have arrived too. Detecting it now saves another poll.
-        if self.exchange.as_mut().is_some_and(Exchange::look_ahead) {
+        if self.exchange.as_mut().is_some_and(UpstreamExchange::look_ahead) {
             self.exchange = None;
         }
         Poll::Ready(Some(Ok(Frame::data(data))))
@@ -119,8 +125,8 @@ impl<P: Protocol> http_body::Body for UpstreamBody<P> {
             Ok(_) => Poll::Ready(Some(Err("the upstream responded twice".into()))),
             Err(stop) => {
                 let error = match stop {
-                    Stop::Client(error) => error,
-                    Stop::Upstream(reason) => exchange.fault(reason).into(),
+                    UpstreamStop::Client(error) => error,
+                    UpstreamStop::Upstream(reason) => exchange.fault(reason).into(),
                 };
                 this.exchange = None;
                 Poll::Ready(Some(Err(error)))

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio_util::io::poll_read_buf;
 
-use super::failure::Reason;
+use super::failure::FailureReason;
 use super::member::UpstreamConnection;
 
 /// Bytes read at a time, initially and at most: a fast sender is read in larger pieces.
@@ -35,7 +35,7 @@ impl ResponseReader {
         &mut self,
         cx: &mut Context<'_>,
         connection: &mut UpstreamConnection,
-    ) -> Poll<Result<(), Reason>> {
+    ) -> Poll<Result<(), FailureReason>> {
         if connection.input.capacity() - connection.input.len() < self.read / 4 {
             connection.input.reserve(self.read);
         }
@@ -58,22 +58,22 @@ impl ResponseReader {
         Poll::Ready(Ok(()))
     }
 
-    fn broken(&self, error: io::Error) -> Reason {
+    fn broken(&self, error: io::Error) -> FailureReason {
         let reset = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
         match reset && !self.answered {
-            _ if self.headed => Reason::BrokenOff,
-            true => Reason::Reset,
-            false => Reason::Broken(error),
+            _ if self.headed => FailureReason::BrokenOff,
+            true => FailureReason::Reset,
+            false => FailureReason::Broken(error),
         }
     }
 
     /// Why there is no more if the upstream closed its side.
-    pub(super) fn closed(&self) -> Reason {
-        if self.headed { Reason::BrokenOff } else { Reason::Closed }
+    pub(super) fn closed(&self) -> FailureReason {
+        if self.headed { FailureReason::BrokenOff } else { FailureReason::Closed }
     }
 
     /// What has taken too long.
-    pub(super) fn late(&self) -> Reason {
-        if self.headed { Reason::Stalled } else { Reason::HeadTimeout }
+    pub(super) fn late(&self) -> FailureReason {
+        if self.headed { FailureReason::Stalled } else { FailureReason::HeadTimeout }
     }
 }

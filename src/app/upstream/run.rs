@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use http::Method;
 
-use super::exchange::{Exchange, Stop};
-use super::failure::{Reason, UpstreamFailure};
+use super::exchange::{UpstreamExchange, UpstreamStop};
+use super::failure::{FailureReason, UpstreamFailure};
 use super::group::Group;
 use super::member::Member;
 use super::outgoing::Outgoing;
@@ -37,7 +37,7 @@ pub(in crate::app) async fn run<P: Protocol>(
     body: Body,
     repeats: bool,
     mut write: impl FnMut(&Member, &mut Outgoing, &Body) -> P + Send,
-) -> Result<(Exchange<P>, ResponseHead), UpstreamFailure> {
+) -> Result<(UpstreamExchange<P>, ResponseHead), UpstreamFailure> {
     let mut body = body;
     let mut tried = 0u64;
     let mut fresh = false;
@@ -63,18 +63,19 @@ pub(in crate::app) async fn run<P: Protocol>(
                 }
             },
         };
-        let mut exchange = Exchange::new(group.clone(), lease, connection, body, None, |out, body| {
-            write(&member, out, body)
-        });
+        let mut exchange =
+            UpstreamExchange::new(group.clone(), lease, connection, body, None, |out, body| {
+                write(&member, out, body)
+            });
         let reason = match exchange.head().await {
             Ok(head) => {
                 member.succeeded();
                 return Ok((exchange, head));
             }
-            Err(Stop::Client(error)) => return Err(UpstreamFailure::Client(error)),
-            Err(Stop::Upstream(reason)) => reason,
+            Err(UpstreamStop::Client(error)) => return Err(UpstreamFailure::Client(error)),
+            Err(UpstreamStop::Upstream(reason)) => reason,
         };
-        let lost = matches!(reason, Reason::Closed | Reason::Reset | Reason::Broken(_));
+        let lost = matches!(reason, FailureReason::Closed | FailureReason::Reset | FailureReason::Broken(_));
         let again = match exchange.take_untouched() {
             Some(again) if repeats && lost && !exchange.has_answer() => again,
             _ => {
@@ -92,7 +93,7 @@ pub(in crate::app) async fn run<P: Protocol>(
         group.failed(&member);
         tried |= 1 << member.slot;
         // A socket that is closed before it is accepted, or with unread data, is reset.
-        let unread = matches!(reason, Reason::Reset);
+        let unread = matches!(reason, FailureReason::Reset);
         if let Err(failure) = group.next(&member, tried, reason) {
             if !unread {
                 return Err(failure);

@@ -40,7 +40,7 @@ const MOST: usize = 1000;
 
 /// Reads lines from the terminal.
 pub(super) struct Editor {
-    editor: rustyline::Editor<Words, DefaultHistory>,
+    editor: rustyline::Editor<CompletionWords, DefaultHistory>,
     history: Option<PathBuf>,
 }
 
@@ -53,7 +53,7 @@ impl Editor {
         let config = rustyline::Config::builder().max_history_size(MOST).map_err(failed)?;
         let config = config.completion_type(rustyline::CompletionType::List).auto_add_history(false).build();
         let mut editor = rustyline::Editor::with_config(config).map_err(failed)?;
-        editor.set_helper(Some(Words::default()));
+        editor.set_helper(Some(CompletionWords::default()));
         let history = place();
         if let Some(path) = &history {
             let _ = editor.load_history(path); // the first session has none
@@ -139,11 +139,11 @@ fn private(path: &Path) -> io::Result<()> {
 
 /// What completion offers.
 #[derive(Default)]
-struct Words {
+struct CompletionWords {
     paths: Vec<String>,
 }
 
-impl Completer for Words {
+impl Completer for CompletionWords {
     type Candidate = String;
 
     fn complete(&self, line: &str, pos: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
@@ -184,15 +184,15 @@ impl Completer for Words {
     }
 }
 
-impl Hinter for Words {
+impl Hinter for CompletionWords {
     type Hint = String;
 }
 
-impl Highlighter for Words {}
+impl Highlighter for CompletionWords {}
 
-impl Validator for Words {}
+impl Validator for CompletionWords {}
 
-impl Helper for Words {}
+impl Helper for CompletionWords {}
 
 #[cfg(test)]
 mod tests {
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn words_are_completed_where_they_stand() {
-        let words = Words { paths: vec!["/".into(), "/api".into(), "/about".into()] };
+        let words = CompletionWords { paths: vec!["/".into(), "/api".into(), "/about".into()] };
         let history = DefaultHistory::new();
         let complete = |line: &str| words.complete(line, line.len(), &Context::new(&history)).unwrap();
         assert_eq!(complete("PO"), (0, vec!["POST ".to_owned()]));

@@ -17,7 +17,7 @@ use super::request::table;
 use super::source::SourceArgs;
 use crate::config::{Sources, is_secret_field};
 use crate::error::{Error, Result};
-use crate::ops::request::{Asked, Part, Session};
+use crate::ops::request::{AppRequest, AppSession, ReceivedPart};
 use crate::ops::routes::{AppRoute, routes};
 use crate::server::console::encode_head;
 
@@ -87,14 +87,14 @@ impl Args {
     }
 }
 
-fn open(sources: &Sources, app: Option<&str>) -> Result<Session> {
-    Session::open(sources, app, true, &|text| note(&format!("{text}\n")))
+fn open(sources: &Sources, app: Option<&str>) -> Result<AppSession> {
+    AppSession::open(sources, app, true, &|text| note(&format!("{text}\n")))
 }
 
 /// The state that is kept between lines.
 struct Console {
     sources: Sources,
-    session: Session,
+    session: AppSession,
     /// `Name: value`, in the order in which they were given.
     headers: Vec<String>,
     jar: Jar,
@@ -226,24 +226,24 @@ impl Console {
         if let Some(cookies) = self.jar.of(path).filter(|_| !headers.iter().any(given)) {
             headers.push(format!("cookie: {cookies}"));
         }
-        let asked = Asked {
+        let asked = AppRequest {
             method: method.into(),
             path: path.into(),
             headers,
             body,
             follow: self.follow,
-            ..Asked::default()
+            ..AppRequest::default()
         };
         let mut last = b'\n';
         let (shows_head, jar) = (self.head, &mut self.jar);
         let done = self.session.ask(&asked, &mut |part| match part {
-            Part::Head(response) => {
+            ReceivedPart::Head(response) => {
                 for value in response.headers().get_all(SET_COOKIE) {
                     jar.take(value.to_str().unwrap_or_default());
                 }
                 if shows_head { write(&encode_head(response)) } else { Ok(()) }
             }
-            Part::Data(data) => {
+            ReceivedPart::Data(data) => {
                 last = data.last().copied().unwrap_or(last);
                 write(data)
             }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::cli::output::note;
 use crate::error::{Error, Result};
 use crate::ops::python_environment::PythonEnvironment;
-use crate::scaffold::{Kind, Question, Skeleton, built_in_names};
+use crate::scaffold::{Question, Skeleton, VariableKind, built_in_names};
 
 /// Asks which built-in skeleton to use.
 pub(super) fn ask_for_skeleton() -> Result<String> {
@@ -31,12 +31,12 @@ pub(in crate::cli) fn ask(question: &Question<'_>) -> Result<Option<Value>> {
         .map(|(name, label)| if name == label { name.clone() } else { format!("{name}: {label}") })
         .collect();
     let answer = match var.kind {
-        Kind::Bool => {
+        VariableKind::Bool => {
             let mut prompt = inquire::Confirm::new(message);
             prompt.default = question.default.as_ref().and_then(Value::as_bool);
             prompt.prompt().map(Value::from)
         }
-        Kind::List if !labels.is_empty() => {
+        VariableKind::List if !labels.is_empty() => {
             let chosen = question.default.as_ref().and_then(Value::as_array).cloned().unwrap_or_default();
             let indices: Vec<_> = (0..labels.len())
                 .filter(|index| chosen.contains(&var.choices[*index].0.as_str().into()))
@@ -45,14 +45,14 @@ pub(in crate::cli) fn ask(question: &Question<'_>) -> Result<Option<Value>> {
                 chosen.into_iter().map(|option| Value::from(var.choices[option.index].0.clone())).collect()
             })
         }
-        Kind::String if !labels.is_empty() => {
+        VariableKind::String if !labels.is_empty() => {
             let start = var.choices.iter().position(|(name, _)| Some(name) == default.as_ref());
             inquire::Select::new(message, labels)
                 .with_starting_cursor(start.unwrap_or_default())
                 .raw_prompt()
                 .map(|chosen| Value::from(var.choices[chosen.index].0.clone()))
         }
-        Kind::Secret => loop {
+        VariableKind::Secret => loop {
             let typed = inquire::Password::new(message).without_confirmation().prompt();
             match typed.map(|typed| question.read(&typed)) {
                 Ok(Ok(value)) => break Ok(value),
@@ -60,7 +60,7 @@ pub(in crate::cli) fn ask(question: &Question<'_>) -> Result<Option<Value>> {
                 Err(error) => break Err(error),
             }
         },
-        Kind::String | Kind::CrateName | Kind::Int | Kind::List => loop {
+        VariableKind::String | VariableKind::CrateName | VariableKind::Int | VariableKind::List => loop {
             let mut prompt = inquire::Text::new(message);
             prompt.default = default.as_deref();
             match prompt.prompt().map(|typed| question.read(&typed)) {

@@ -14,7 +14,7 @@ use self::ask::{ask_for_skeleton, ask_to_install};
 use self::report::Doing;
 use super::output::note;
 use crate::error::{Error, Result};
-use crate::ops::scaffold::create::{CreateRequest, Prepared, prepare, read_answers};
+use crate::ops::scaffold::create::{CreateRequest, PreparedProject, prepare, read_answers};
 use crate::ops::scaffold::plan_file::{self, PlanFile};
 use crate::ops::scaffold::shown;
 use crate::scaffold::{PostAction, ProvidedAnswers, Question, Skeleton, built_in_names};
@@ -162,7 +162,7 @@ impl Args {
     }
 
     /// Writes the project, and tells the user.
-    fn write(&self, prepared: &Prepared, interactive: bool) -> Result<ExitCode> {
+    fn write(&self, prepared: &PreparedProject, interactive: bool) -> Result<ExitCode> {
         show_programs(&prepared.programs);
         let mut created = prepared.write()?;
         let environment = prepared.python_environment();
@@ -206,11 +206,11 @@ pub(super) fn show_programs(programs: &[Vec<String>]) {
 }
 
 /// The name, if there is one, and the answers.
-type Words = (Option<PathBuf>, Vec<(String, String)>);
+type CreateWords = (Option<PathBuf>, Vec<(String, String)>);
 
 /// Splits `NAME` and `KEY=VALUE` arguments, in any order. What starts like `key=` is an answer; the rest is a
 /// name.
-pub(super) fn split_words(words: &[String]) -> Result<Words> {
+pub(super) fn split_words(words: &[String]) -> Result<CreateWords> {
     let mut target = None;
     let mut arguments = Vec::new();
     for word in words {

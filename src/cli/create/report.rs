@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::output::print;
 use crate::error::Result;
-use crate::ops::scaffold::create::{Created, Prepared};
-use crate::ops::scaffold::{Layer, shown};
+use crate::ops::scaffold::create::{Created, PreparedProject};
+use crate::ops::scaffold::{SkeletonLayer, shown};
 use crate::scaffold::{
-    Action, Answer, AnswerSource, Kind, Skeleton, Step, Var, addition_names, built_in_names,
+    Action, Answer, AnswerSource, PlanStep, Skeleton, Var, VariableKind, addition_names, built_in_names,
 };
 
 /// What is done to the target.
@@ -70,7 +70,7 @@ pub(in crate::cli) fn variables(skeleton: &Skeleton, json: bool) -> Result<ExitC
 }
 
 /// Prints what would be asked and written.
-pub(in crate::cli) fn plan(prepared: &Prepared, doing: Doing, json: bool) -> Result<ExitCode> {
+pub(in crate::cli) fn plan(prepared: &PreparedProject, doing: Doing, json: bool) -> Result<ExitCode> {
     if json {
         return print_json(&result_json(prepared, None));
     }
@@ -106,7 +106,7 @@ pub(in crate::cli) fn plan(prepared: &Prepared, doing: Doing, json: bool) -> Res
 }
 
 /// Tells that a plan was written to `file`.
-pub(in crate::cli) fn planned(prepared: &Prepared, file: &Path, json: bool) -> Result<ExitCode> {
+pub(in crate::cli) fn planned(prepared: &PreparedProject, file: &Path, json: bool) -> Result<ExitCode> {
     if json {
         return print_json(&result_json(prepared, None));
     }
@@ -121,12 +121,12 @@ pub(in crate::cli) fn planned(prepared: &Prepared, file: &Path, json: bool) -> R
 }
 
 /// Prints what would change.
-pub(in crate::cli) fn diffs(prepared: &Prepared, json: bool) -> Result<ExitCode> {
+pub(in crate::cli) fn diffs(prepared: &PreparedProject, json: bool) -> Result<ExitCode> {
     diffs_of(&prepared.plan.steps, json)
 }
 
 /// Prints what these steps would change.
-pub(in crate::cli) fn diffs_of(steps: &[Step], json: bool) -> Result<ExitCode> {
+pub(in crate::cli) fn diffs_of(steps: &[PlanStep], json: bool) -> Result<ExitCode> {
     let changed = || steps.iter().filter(|step| step.action.changes());
     if json {
         let list: Vec<_> =
@@ -137,8 +137,8 @@ pub(in crate::cli) fn diffs_of(steps: &[Step], json: bool) -> Result<ExitCode> {
 }
 
 /// All answers with their variables.
-fn answers(prepared: &Prepared) -> impl Iterator<Item = (&Answer, &Var)> {
-    fn of_layer(layer: &Layer) -> Vec<(&Answer, &Var)> {
+fn answers(prepared: &PreparedProject) -> impl Iterator<Item = (&Answer, &Var)> {
+    fn of_layer(layer: &SkeletonLayer) -> Vec<(&Answer, &Var)> {
         let vars = layer.answers.vars.iter();
         vars.filter_map(|answer| Some((answer, layer.skeleton.manifest.var(&answer.name)?))).collect()
     }
@@ -147,7 +147,7 @@ fn answers(prepared: &Prepared) -> impl Iterator<Item = (&Answer, &Var)> {
 
 /// Prints what was written.
 pub(in crate::cli) fn created(
-    prepared: &Prepared,
+    prepared: &PreparedProject,
     created: &Created,
     doing: Doing,
     json: bool,
@@ -196,14 +196,14 @@ pub(in crate::cli) fn created(
     print(&text)
 }
 
-fn kind_name(kind: Kind) -> &'static str {
+fn kind_name(kind: VariableKind) -> &'static str {
     match kind {
-        Kind::String => "string",
-        Kind::Int => "int",
-        Kind::Bool => "bool",
-        Kind::List => "list",
-        Kind::Secret => "secret",
-        Kind::CrateName => "crate_name",
+        VariableKind::String => "string",
+        VariableKind::Int => "int",
+        VariableKind::Bool => "bool",
+        VariableKind::List => "list",
+        VariableKind::Secret => "secret",
+        VariableKind::CrateName => "crate_name",
     }
 }
 
@@ -247,7 +247,7 @@ pub(in crate::cli) fn action_name(action: Action) -> &'static str {
 }
 
 /// One file's change as a unified diff.
-fn diff(step: &Step) -> String {
+fn diff(step: &PlanStep) -> String {
     let path = &step.file.path;
     let (new, new_name) = match step.action {
         Action::Delete => (&[][..], "/dev/null".to_owned()),
@@ -266,7 +266,7 @@ fn diff(step: &Step) -> String {
 }
 
 /// The result as JSON, or the plan if `created` is `None`.
-fn result_json(prepared: &Prepared, created: Option<&Created>) -> Value {
+fn result_json(prepared: &PreparedProject, created: Option<&Created>) -> Value {
     let files: Vec<_> = prepared
         .plan
         .steps

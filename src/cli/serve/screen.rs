@@ -15,11 +15,11 @@ use crate::ops::serve::Event;
 pub(super) struct Screen {
     colour: bool,
     terminal: bool,
-    state: Mutex<State>,
+    state: Mutex<ScreenState>,
 }
 
 #[derive(Default)]
-struct State {
+struct ScreenState {
     spinner: Option<ProgressBar>,
     /// Open the address in a browser once the server is ready.
     open: bool,
@@ -30,7 +30,7 @@ impl Screen {
         Screen {
             colour: report::coloured(&std::io::stderr()),
             terminal: std::io::stderr().is_terminal(),
-            state: Mutex::new(State { open, ..State::default() }),
+            state: Mutex::new(ScreenState { open, ..ScreenState::default() }),
         }
     }
 
@@ -67,7 +67,7 @@ impl Screen {
         }
     }
 
-    fn tell(&self, event: &Event, state: &mut State) {
+    fn tell(&self, event: &Event, state: &mut ScreenState) {
         if let Event::ReloadFailed { errors, .. } | Event::Failed { errors } = event {
             self.faults(errors);
         }

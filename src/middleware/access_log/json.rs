@@ -84,7 +84,7 @@ impl LogField {
 }
 
 /// The logged facts of one request. Header fields that hold secrets are never included.
-pub(super) struct Facts {
+pub(super) struct LoggedFacts {
     began: Instant,
     time: SystemTime,
     client: Option<IpAddr>,
@@ -103,12 +103,12 @@ pub(super) struct Facts {
     chosen: Vec<Option<String>>,
 }
 
-impl Facts {
-    pub(super) fn of(request: &Request, came: Instant, fields: &[LogField]) -> Facts {
+impl LoggedFacts {
+    pub(super) fn of(request: &Request, came: Instant, fields: &[LogField]) -> LoggedFacts {
         let extensions = request.extensions();
         let environ = extensions.get::<Environ>();
         let (referer, agent) = line::named(request.headers());
-        Facts {
+        LoggedFacts {
             began: came,
             time: SystemTime::now(),
             client: environ.and_then(|environ| environ.client),
@@ -125,9 +125,9 @@ impl Facts {
         }
     }
 
-    pub(super) fn of_refused(request: &Refused<'_>, fields: &[LogField]) -> Facts {
+    pub(super) fn of_refused(request: &Refused<'_>, fields: &[LogField]) -> LoggedFacts {
         let (referer, agent) = request.head.headers.map(line::named).unwrap_or_default();
-        Facts {
+        LoggedFacts {
             began: request.came,
             time: SystemTime::now(),
             client: request.client,

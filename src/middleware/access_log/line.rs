@@ -19,7 +19,7 @@ use crate::escape::is_harmful;
 use crate::middleware::secret::masked;
 
 /// A line without the response's values. Header fields that hold secrets are never included.
-pub(super) struct Line {
+pub(super) struct AccessLine {
     text: Vec<u8>,
     /// Where the user's name begins and ends.
     user: (usize, usize),
@@ -34,7 +34,7 @@ thread_local! {
 /// The buffers of longer lines are freed at once, in bytes.
 const SPARE_LIMIT: usize = 2048;
 
-impl Drop for Line {
+impl Drop for AccessLine {
     fn drop(&mut self) {
         if self.text.capacity() <= SPARE_LIMIT {
             SPARE.set(std::mem::take(&mut self.text));
@@ -42,8 +42,8 @@ impl Drop for Line {
     }
 }
 
-impl Line {
-    pub(super) fn of(request: &Request, came: Instant, format: LineFormat) -> Line {
+impl AccessLine {
+    pub(super) fn of(request: &Request, came: Instant, format: LineFormat) -> AccessLine {
         let extensions = request.extensions();
         let environ = extensions.get::<Environ>();
         let mut text = SPARE.take();
@@ -72,10 +72,10 @@ impl Line {
             fields(&mut text, request.headers());
         }
         text.push(b'\n');
-        Line { text, user, status }
+        AccessLine { text, user, status }
     }
 
-    pub(super) fn of_refused(request: &Refused<'_>, format: LineFormat) -> Line {
+    pub(super) fn of_refused(request: &Refused<'_>, format: LineFormat) -> AccessLine {
         let head = &request.head;
         let mut text = SPARE.take();
         text.clear();
@@ -106,7 +106,7 @@ impl Line {
             }
         }
         text.push(b'\n');
-        Line { text, user, status }
+        AccessLine { text, user, status }
     }
 
     /// Passes the whole line with its line break to `take`, in parts.
@@ -335,8 +335,11 @@ mod tests {
 
     #[test]
     fn the_answer_stands_where_it_belongs() {
-        let line =
-            Line { text: b"::1 - - [now] \"GET / HTTP/1.1\"  \"-\"\n".to_vec(), user: (6, 7), status: 31 };
+        let line = AccessLine {
+            text: b"::1 - - [now] \"GET / HTTP/1.1\"  \"-\"\n".to_vec(),
+            user: (6, 7),
+            status: 31,
+        };
         let check = |user: Option<&str>, bytes, expected: &str| {
             let answered = Answered { user: user.map(Into::into), status: 200, bytes, ..Answered::default() };
             let mut whole = Vec::new();

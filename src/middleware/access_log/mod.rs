@@ -19,9 +19,9 @@ use crate::environ::{RefusalReason, RemoteUser, RequestId};
 use crate::error::{Errors, Result};
 use crate::inflight::TraceIds;
 use format::{Answered, LineFormat};
-use json::{Facts, LogField};
-use line::Line;
-use sink::{Sink, Target};
+use json::{LogField, LoggedFacts};
+use line::AccessLine;
+use sink::{LineSink, LogTarget};
 
 /// Options of a `[middleware.NAME]` table with `use = "access_log"`.
 ///
@@ -54,7 +54,7 @@ enum LogStream {
     Stdout,
 }
 
-/// Wraps `next`. Logs only what [`Line`] and [`Facts`] contain: no cookies, no authorization. Query values
+/// Wraps `next`. Logs only what [`AccessLine`] and [`LoggedFacts`] contain: no cookies, no authorization. Query values
 /// whose name looks like a secret's are masked.
 pub(super) fn build(options: Options, table: &Table, context: &Context, next: App) -> Result<App> {
     let target = match (&options.file, options.to) {
@@ -73,10 +73,10 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
                 table.error("file", message).because(error).help(help)
             });
             Errors::check(opened.err().into_iter().collect())?;
-            Target::File(file.to_path_buf(), files.clone())
+            LogTarget::File(file.to_path_buf(), files.clone())
         }
-        (None, LogStream::Stderr) => Target::Stderr,
-        (None, LogStream::Stdout) => Target::Stdout,
+        (None, LogStream::Stderr) => LogTarget::Stderr,
+        (None, LogStream::Stdout) => LogTarget::Stdout,
     };
     let mut errors = Vec::new();
     let fields = entries(table, "fields", &options.fields, &mut errors, LogField::parse);
@@ -85,7 +85,7 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
         errors.push(error.help("set `format = \"json\"`"));
     }
     Errors::check(errors)?;
-    let sink = Sink::new(target, context.reopen.clone());
+    let sink = LineSink::new(target, context.reopen.clone());
     Ok(next.followed(Arc::new(AccessLog { format: options.format, fields, sink })))
 }
 
@@ -93,14 +93,14 @@ struct AccessLog {
     format: LineFormat,
     /// Empty: all.
     fields: Vec<LogField>,
-    sink: Sink,
+    sink: LineSink,
 }
 
 impl Observer for AccessLog {
     fn begin(self: Arc<Self>, request: &Request, came: Instant) -> Box<dyn ObservedCall> {
         let asked = match self.format {
-            LineFormat::Json => Asked::Facts(Box::new(Facts::of(request, came, &self.fields))),
-            format => Asked::Line(Line::of(request, came, format)),
+            LineFormat::Json => LoggedRequest::Facts(Box::new(LoggedFacts::of(request, came, &self.fields))),
+            format => LoggedRequest::Line(AccessLine::of(request, came, format)),
         };
         Box::new(LogEntry { log: self, asked, answered: Answered::default() })
     }
@@ -114,10 +114,12 @@ impl Observer for AccessLog {
         };
         match self.format {
             LineFormat::Json => {
-                let line = Facts::of_refused(request, &self.fields).line(&answered, &self.fields);
+                let line = LoggedFacts::of_refused(request, &self.fields).line(&answered, &self.fields);
                 self.sink.write(&[line.as_bytes()]);
             }
-            format => Line::of_refused(request, format).whole(&answered, |parts| self.sink.write(parts)),
+            format => {
+                AccessLine::of_refused(request, format).whole(&answered, |parts| self.sink.write(parts))
+            }
         }
     }
 }
@@ -125,14 +127,14 @@ impl Observer for AccessLog {
 /// A request in progress; logged when it is dropped.
 struct LogEntry {
     log: Arc<AccessLog>,
-    asked: Asked,
+    asked: LoggedRequest,
     answered: Answered<'static>,
 }
 
 /// What is known about a request before its response.
-enum Asked {
-    Line(Line),
-    Facts(Box<Facts>),
+enum LoggedRequest {
+    Line(AccessLine),
+    Facts(Box<LoggedFacts>),
 }
 
 impl ObservedCall for LogEntry {
@@ -158,8 +160,8 @@ impl Watch for LogEntry {
 impl Drop for LogEntry {
     fn drop(&mut self) {
         match &self.asked {
-            Asked::Line(line) => line.whole(&self.answered, |parts| self.log.sink.write(parts)),
-            Asked::Facts(facts) => {
+            LoggedRequest::Line(line) => line.whole(&self.answered, |parts| self.log.sink.write(parts)),
+            LoggedRequest::Facts(facts) => {
                 self.log.sink.write(&[facts.line(&self.answered, &self.log.fields).as_bytes()])
             }
         }

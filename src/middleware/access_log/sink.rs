@@ -25,16 +25,16 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Where the lines are written.
 #[derive(Debug, Clone)]
-pub(in crate::middleware) enum Target {
+pub(in crate::middleware) enum LogTarget {
     Stderr,
     Stdout,
     File(PathBuf, Files),
 }
 
 /// Accepts lines. On drop, the lines that it holds are written first.
-pub(in crate::middleware) struct Sink {
+pub(in crate::middleware) struct LineSink {
     shared: Arc<SinkShared>,
-    target: Target,
+    target: LogTarget,
     reopen: Reopen,
     /// Started by the first line, so that a config that is only checked starts no thread.
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -42,21 +42,21 @@ pub(in crate::middleware) struct Sink {
 
 #[derive(Default)]
 struct SinkShared {
-    state: Mutex<State>,
+    state: Mutex<SinkState>,
     wake: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct SinkState {
     lines: Vec<u8>,
     dropped: u64,
     started: bool,
     closed: bool,
 }
 
-impl Sink {
-    pub(in crate::middleware) fn new(target: Target, reopen: Reopen) -> Sink {
-        Sink { shared: Arc::default(), target, reopen, thread: Mutex::new(None) }
+impl LineSink {
+    pub(in crate::middleware) fn new(target: LogTarget, reopen: Reopen) -> LineSink {
+        LineSink { shared: Arc::default(), target, reopen, thread: Mutex::new(None) }
     }
 
     /// Accepts a line with its line break, in parts.
@@ -73,7 +73,7 @@ impl Sink {
         line.iter().for_each(|part| state.lines.extend_from_slice(part));
         if !std::mem::replace(&mut state.started, true) {
             drop(state);
-            let (shared, output) = (self.shared.clone(), Output::new(&self.target, self.reopen.clone()));
+            let (shared, output) = (self.shared.clone(), LogOutput::new(&self.target, self.reopen.clone()));
             let thread = std::thread::Builder::new().name("access_log".into());
             match thread.spawn(move || shared.run(output)) {
                 Ok(handle) => {
@@ -91,7 +91,7 @@ impl Sink {
     }
 }
 
-impl Drop for Sink {
+impl Drop for LineSink {
     fn drop(&mut self) {
         self.shared.state().closed = true;
         self.shared.wake.notify_one();
@@ -104,11 +104,11 @@ impl Drop for Sink {
 }
 
 impl SinkShared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SinkState> {
         self.state.lock()
     }
 
-    fn run(&self, mut output: Output) {
+    fn run(&self, mut output: LogOutput) {
         let mut batch = Vec::new();
         // Number of lines lost since the error was logged.
         let mut lost: Option<usize> = None;
@@ -118,7 +118,7 @@ impl SinkShared {
                 while state.lines.is_empty() && !state.closed {
                     self.wake.wait(&mut state);
                 }
-                let fills = |state: &mut State| state.lines.len() < BATCH && !state.closed;
+                let fills = |state: &mut SinkState| state.lines.len() < BATCH && !state.closed;
                 self.wake.wait_while_for(&mut state, fills, PATIENCE);
                 std::mem::swap(&mut batch, &mut state.lines);
                 (std::mem::take(&mut state.dropped), state.closed)
@@ -149,8 +149,8 @@ impl SinkShared {
 }
 
 /// The open output of a target.
-struct Output {
-    target: Target,
+struct LogOutput {
+    target: LogTarget,
     file: Option<File>,
     looked: Instant,
     reopen: Reopen,
@@ -158,10 +158,10 @@ struct Output {
     opened: u64,
 }
 
-impl Output {
-    fn new(target: &Target, reopen: Reopen) -> Output {
+impl LogOutput {
+    fn new(target: &LogTarget, reopen: Reopen) -> LogOutput {
         let opened = reopen.count();
-        Output { target: target.clone(), file: None, looked: Instant::now(), reopen, opened }
+        LogOutput { target: target.clone(), file: None, looked: Instant::now(), reopen, opened }
     }
 
     fn write(&mut self, batch: &[u8]) -> std::io::Result<()> {
@@ -169,12 +169,12 @@ impl Output {
             return Ok(());
         }
         let (path, files) = match &self.target {
-            Target::Stderr => return std::io::stderr().lock().write_all(batch),
-            Target::Stdout => {
+            LogTarget::Stderr => return std::io::stderr().lock().write_all(batch),
+            LogTarget::Stdout => {
                 let mut stdout = std::io::stdout().lock();
                 return stdout.write_all(batch).and_then(|()| stdout.flush());
             }
-            Target::File(path, files) => (path.clone(), files.clone()),
+            LogTarget::File(path, files) => (path.clone(), files.clone()),
         };
         let asked = self.reopen.count();
         if asked != self.opened {

@@ -6,7 +6,7 @@ use super::hash;
 
 /// The credentials of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Credentials {
+pub(super) struct DigestCredentials {
     pub(super) username: String,
     pub(super) realm: String,
     pub(super) nonce: String,
@@ -18,14 +18,15 @@ pub(super) struct Credentials {
     cnonce: String,
 }
 
-impl Credentials {
+impl DigestCredentials {
     /// Parses the field; `None` if it is malformed, or uses something that the challenge did not offer.
-    pub(super) fn parse(field: &str) -> Option<Credentials> {
+    pub(super) fn parse(field: &str) -> Option<DigestCredentials> {
         let (scheme, mut rest) = field.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("digest") {
             return None;
         }
-        let (mut found, mut qop, mut algorithm) = (Credentials::default(), String::new(), String::new());
+        let (mut found, mut qop, mut algorithm) =
+            (DigestCredentials::default(), String::new(), String::new());
         loop {
             rest = rest.trim_start_matches([' ', '\t', ',']);
             if rest.is_empty() {
@@ -98,7 +99,7 @@ mod tests {
                      cnonce=\"f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ\", qop=auth, \
                      response=\"753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1\", \
                      opaque=\"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS\"";
-        let given = Credentials::parse(field).unwrap();
+        let given = DigestCredentials::parse(field).unwrap();
         let user = hash(&["Mufasa", "http-auth@example.org", "Circle of Life"]);
         assert_eq!((given.response_for(&user, &Method::GET), given.count), (given.response.clone(), 1));
         for (from, to) in [
@@ -114,7 +115,7 @@ mod tests {
         ] {
             let changed = field.replacen(from, to, 1);
             let changed = if to.ends_with('\\') { changed.trim_end_matches('"').to_owned() } else { changed };
-            assert_eq!(Credentials::parse(&changed), None, "{from} {to}");
+            assert_eq!(DigestCredentials::parse(&changed), None, "{from} {to}");
         }
         assert_eq!(parameter(r#""a\"b", c"#), Some(("a\"b".into(), ", c")));
     }

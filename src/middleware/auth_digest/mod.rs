@@ -17,9 +17,9 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use self::credentials::Credentials;
+use self::credentials::DigestCredentials;
 use self::nonce::{Age, Nonces};
-use super::followed::{Followed, lines};
+use super::followed::{FollowedFile, lines};
 use super::identity::{hex, pass_as, quoted, unauthorized};
 use super::refusal::at_once;
 use crate::body::{App, Request};
@@ -60,14 +60,14 @@ fn five_minutes() -> NonZeroU32 {
 }
 
 /// The users of the realm, and the key of nonces that all workers make of the file.
-struct Users {
+struct DigestUsers {
     hashes: HashMap<Arc<str>, String>,
     key: ring::hmac::Key,
 }
 
 struct DigestAuth {
     realm: String,
-    users: Followed<Users>,
+    users: FollowedFile<DigestUsers>,
     nonces: Nonces,
 }
 
@@ -82,7 +82,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
     let known = realm.clone();
     let what = ("password file", "write lines such as `ann:restricted:…`");
     let read = move |text: &str, path: &Path| parse((text, path), &known);
-    let users = Followed::open(&options.htdigest, table, "htdigest", what, read);
+    let users = FollowedFile::open(&options.htdigest, table, "htdigest", what, read);
     let users = users.map_err(|found| errors.extend(found)).ok();
     Errors::check(errors)?;
     let Some(users) = users else { unreachable!("checked above") };
@@ -94,7 +94,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
     }))
 }
 
-fn parse((text, path): (&str, &Path), realm: &str) -> Result<Users, Vec<Error>> {
+fn parse((text, path): (&str, &Path), realm: &str) -> Result<DigestUsers, Vec<Error>> {
     let help = "write `name:realm:` and the hash that `printf %s NAME:REALM:PASSWORD | sha256sum` prints";
     let all = lines((text, path), help, |line| {
         let mut parts = line.splitn(3, ':');
@@ -110,7 +110,7 @@ fn parse((text, path): (&str, &Path), realm: &str) -> Result<Users, Vec<Error>> 
     let hashes = of_realm.map(|(name, _, hash): (Arc<str>, _, _)| (name, hash)).collect();
     // The hashes are secret, so what is made of them is too.
     let seed = Sha256::digest([b"auth_digest\0", text.as_bytes()].concat());
-    Ok(Users { hashes, key: ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &seed) })
+    Ok(DigestUsers { hashes, key: ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &seed) })
 }
 
 impl DigestAuth {
@@ -122,7 +122,7 @@ impl DigestAuth {
         let challenge = |stale| self.challenge(&users, stale);
         let mut fields = request.headers().get_all(AUTHORIZATION).iter();
         let (Some(field), None) = (fields.next(), fields.next()) else { return Err(challenge(false)) };
-        let given = field.to_str().ok().and_then(Credentials::parse).ok_or_else(|| challenge(false))?;
+        let given = field.to_str().ok().and_then(DigestCredentials::parse).ok_or_else(|| challenge(false))?;
         let fits = given.realm == self.realm && is_target(&given.uri, request);
         let (name, hash) = match users.hashes.get_key_value(&*given.username) {
             Some((name, hash)) => (Some(name), hash.as_str()),
@@ -138,7 +138,7 @@ impl DigestAuth {
     }
 
     /// RFC 7616, section 3.3. `stale`: the password was right, only the nonce is too old.
-    fn challenge(&self, users: &Users, stale: bool) -> HeaderValue {
+    fn challenge(&self, users: &DigestUsers, stale: bool) -> HeaderValue {
         let nonce = self.nonces.make(&users.key);
         let stale = if stale { ", stale=true" } else { "" };
         let realm = &self.realm;

@@ -22,11 +22,11 @@ pub(super) enum Age {
 /// A nonce is the time in seconds, a random number, and their HMAC, so that each worker knows the nonces of all.
 pub(super) struct Nonces {
     lifetime: Duration,
-    used: Mutex<HashMap<String, Counts>>,
+    used: Mutex<HashMap<String, NonceCounts>>,
 }
 
 /// The counts of one nonce. Requests of one connection may arrive in any order.
-struct Counts {
+struct NonceCounts {
     made: u64,
     highest: u32,
     /// Bit n: `highest - n` has been used.
@@ -61,12 +61,12 @@ impl Nonces {
                 return Age::Stale;
             }
         }
-        let counts = used.entry(nonce.to_owned()).or_insert(Counts { made, highest: 0, seen: 0 });
+        let counts = used.entry(nonce.to_owned()).or_insert(NonceCounts { made, highest: 0, seen: 0 });
         if counts.first_use(count) { Age::Fresh } else { Age::Stale }
     }
 }
 
-impl Counts {
+impl NonceCounts {
     fn first_use(&mut self, count: u32) -> bool {
         if count > self.highest {
             self.seen = self.seen.checked_shl(count - self.highest).unwrap_or(0) | 1;

@@ -21,7 +21,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use self::fields::own_path;
-use self::page::{Page, PageValues};
+use self::page::{FormPage, PageValues};
 use super::auth_basic::Passwords;
 use super::csrf::is_own;
 use super::identity::{hex, pass_as};
@@ -111,17 +111,17 @@ const KEY: &str = "auth_form";
 /// How many clients and names are counted before those are forgotten that need not be remembered.
 const REMEMBERED: usize = 10_000;
 
-type Limiter = RateLimiter<u64, HashMapStateStore<u64>, DefaultClock>;
+type LoginLimiter = RateLimiter<u64, HashMapStateStore<u64>, DefaultClock>;
 
 struct FormAuth {
     passwords: Passwords,
-    page: Page,
+    page: FormPage,
     login_path: String,
     logout_path: String,
     home_path: String,
     title: String,
-    clients: Limiter,
-    names: Limiter,
+    clients: LoginLimiter,
+    names: LoginLimiter,
     state: RandomState,
 }
 
@@ -144,7 +144,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
         })
     });
     let page = match template.transpose() {
-        Ok(template) => Page::new(template.as_deref()).map_err(|error| error.at(table.origin("page"))),
+        Ok(template) => FormPage::new(template.as_deref()).map_err(|error| error.at(table.origin("page"))),
         Err(error) => Err(error),
     };
     let page = page.map_err(|error| errors.push(error));

@@ -32,21 +32,21 @@ pub(super) struct PageValues<'a> {
 }
 
 /// A template.
-pub(super) struct Page {
+pub(super) struct FormPage {
     templates: Handlebars<'static>,
     is_own: bool,
 }
 
-impl Page {
+impl FormPage {
     /// The page of a template, or paster's.
     /// # Errors
     /// What is wrong with the template.
-    pub(super) fn new(template: Option<&str>) -> Result<Page, Error> {
+    pub(super) fn new(template: Option<&str>) -> Result<FormPage, Error> {
         let mut templates = Handlebars::new();
         templates.set_strict_mode(true);
         let compiled = templates.register_template_string(NAME, template.unwrap_or(PAGE));
         compiled.map_err(|cause| Error::config("the template of the page is not valid").because(cause))?;
-        let page = Page { templates, is_own: template.is_none() };
+        let page = FormPage { templates, is_own: template.is_none() };
         // A wrong name in it is found before the first visitor.
         let sample = PageValues { error: Some("wrong"), ..PageValues::default() };
         match page.render(&sample) {

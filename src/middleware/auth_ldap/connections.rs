@@ -15,14 +15,14 @@ const IDLE: Duration = Duration::from_secs(60);
 const CONNECT: Duration = Duration::from_secs(3);
 
 /// A server of the directory.
-pub(super) struct Server {
+pub(super) struct DirectoryServer {
     pub(super) url: String,
     pub(super) settings: LdapConnSettings,
 }
 
 /// What a connection is for: each bind changes whose rights it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
+pub(super) enum ConnectionUse {
     /// Searches, with the rights of the service account.
     Search,
     /// Checks of passwords.
@@ -31,7 +31,7 @@ pub(super) enum Use {
 
 /// The connections to a directory.
 pub(super) struct Connections {
-    servers: Vec<Server>,
+    servers: Vec<DirectoryServer>,
     /// DN and password of the service account.
     service: Option<(String, String)>,
     /// The server that answered last.
@@ -41,7 +41,11 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(servers: Vec<Server>, service: Option<(String, String)>, limit: usize) -> Connections {
+    pub(super) fn new(
+        servers: Vec<DirectoryServer>,
+        service: Option<(String, String)>,
+        limit: usize,
+    ) -> Connections {
         let (current, slots) = (AtomicUsize::new(0), Semaphore::new(limit));
         Connections { servers, service, current, slots, idle: Default::default() }
     }
@@ -54,7 +58,7 @@ impl Connections {
     /// A connection that was kept, or a new one; `true`: it was kept, so the server may have closed it.
     /// # Errors
     /// If no server accepts a connection, or the service account is not accepted.
-    pub(super) async fn take(&self, purpose: Use) -> Result<(Ldap, bool), DirectoryError> {
+    pub(super) async fn take(&self, purpose: ConnectionUse) -> Result<(Ldap, bool), DirectoryError> {
         loop {
             let kept = self.idle[purpose as usize].lock().pop();
             let Some((mut ldap, since)) = kept else { return Ok((self.connect(purpose).await?, false)) };
@@ -65,16 +69,16 @@ impl Connections {
     }
 
     /// Keeps a connection on which the last operation succeeded.
-    pub(super) fn keep(&self, purpose: Use, ldap: Ldap) {
+    pub(super) fn keep(&self, purpose: ConnectionUse, ldap: Ldap) {
         self.idle[purpose as usize].lock().push((ldap, Instant::now()));
     }
 
     /// A new connection to the server that answered last, or to the next one that answers.
-    pub(super) async fn connect(&self, purpose: Use) -> Result<Ldap, DirectoryError> {
+    pub(super) async fn connect(&self, purpose: ConnectionUse) -> Result<Ldap, DirectoryError> {
         let first = self.current.load(Relaxed);
         let mut faults = Vec::new();
         for index in (0..self.servers.len()).map(|turn| (first + turn) % self.servers.len()) {
-            let Server { url, settings } = &self.servers[index];
+            let DirectoryServer { url, settings } = &self.servers[index];
             let mut settings = settings.clone();
             if self.servers.len() > 1 {
                 settings = settings.set_conn_timeout(CONNECT);
@@ -96,8 +100,8 @@ impl Connections {
         Err(DirectoryError::Away(faults.join("; ")))
     }
 
-    async fn prepare(&self, purpose: Use, mut ldap: Ldap) -> Result<Ldap, DirectoryError> {
-        if let (Use::Search, Some((dn, password))) = (purpose, &self.service) {
+    async fn prepare(&self, purpose: ConnectionUse, mut ldap: Ldap) -> Result<Ldap, DirectoryError> {
+        if let (ConnectionUse::Search, Some((dn, password))) = (purpose, &self.service) {
             let result = ldap.simple_bind(dn, password).await?;
             result.success().map_err(|cause| DirectoryError::Service(cause.to_string()))?;
         }

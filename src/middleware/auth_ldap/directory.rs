@@ -7,7 +7,7 @@ use ldap3::{Ldap, Scope, SearchEntry, SearchOptions, SearchResult, dn_escape, ld
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use super::connections::{Connections, Use};
+use super::connections::{ConnectionUse, Connections};
 use super::login::{DirectoryError, first_value, is_below, is_correct, is_lost};
 use crate::environ::RemoteUser;
 
@@ -28,7 +28,7 @@ pub(super) enum Lookup {
 }
 
 /// Where the groups of a user are.
-pub(super) enum Groups {
+pub(super) enum GroupSource {
     None,
     /// In an attribute of the user, as DNs, of which those `below` a DN count.
     Attribute {
@@ -56,7 +56,7 @@ pub(super) enum Login {
 pub(super) struct Directory {
     connections: Connections,
     lookup: Lookup,
-    groups: Groups,
+    groups: GroupSource,
     user_attribute: String,
     /// Time limit for a login.
     time: Duration,
@@ -70,7 +70,7 @@ impl Directory {
     pub(super) fn new(
         connections: Connections,
         lookup: Lookup,
-        groups: Groups,
+        groups: GroupSource,
         user_attribute: String,
         (time, cache): (Duration, Duration),
     ) -> Directory {
@@ -120,7 +120,7 @@ impl Directory {
                     Query { base, scope: Scope::Subtree, filter: &filter, attributes: &attributes, limit: 2 };
                 let Some(entry) = only(query, self.search(query).await?) else { return Ok(None) };
                 let Some(own) = self.bind(&entry.dn, password).await? else { return Ok(None) };
-                self.connections.keep(Use::Check, own);
+                self.connections.keep(ConnectionUse::Check, own);
                 let user = self.user(&entry)?;
                 let groups = self.groups(None, &entry, &user).await?;
                 Ok(Some(RemoteUser::new(user, "Basic").with_groups(groups)))
@@ -137,7 +137,7 @@ impl Directory {
                 let entry = entry.ok_or_else(nameless)?;
                 let user = self.user(&entry)?;
                 let groups = self.groups(Some(&mut own), &entry, &user).await?;
-                self.connections.keep(Use::Check, own);
+                self.connections.keep(ConnectionUse::Check, own);
                 Ok(Some(RemoteUser::new(user, "Basic").with_groups(groups)))
             }
         }
@@ -146,10 +146,10 @@ impl Directory {
     /// The connection with the rights of an entry; `None` if the password is wrong. If the server has closed a kept
     /// connection, on a new one.
     async fn bind(&self, dn: &str, password: &str) -> Result<Option<Ldap>, DirectoryError> {
-        let (mut ldap, kept) = self.connections.take(Use::Check).await?;
+        let (mut ldap, kept) = self.connections.take(ConnectionUse::Check).await?;
         let bound = match ldap.simple_bind(dn, password).await {
             Err(error) if kept && is_lost(&error) => {
-                ldap = self.connections.connect(Use::Check).await?;
+                ldap = self.connections.connect(ConnectionUse::Check).await?;
                 ldap.simple_bind(dn, password).await
             }
             bound => bound,
@@ -157,22 +157,22 @@ impl Directory {
         if is_correct(bound?)? {
             return Ok(Some(ldap));
         }
-        self.connections.keep(Use::Check, ldap);
+        self.connections.keep(ConnectionUse::Check, ldap);
         Ok(None)
     }
 
     /// A search with the rights of the service account. If the server has closed a kept connection, on a new one.
-    async fn search(&self, query: Query<'_>) -> Result<Found, DirectoryError> {
-        let (mut ldap, kept) = self.connections.take(Use::Search).await?;
+    async fn search(&self, query: Query<'_>) -> Result<FoundEntries, DirectoryError> {
+        let (mut ldap, kept) = self.connections.take(ConnectionUse::Search).await?;
         let found = match query.run(&mut ldap).await {
             Err(DirectoryError::Connection(error)) if kept && is_lost(&error) => {
-                ldap = self.connections.connect(Use::Search).await?;
+                ldap = self.connections.connect(ConnectionUse::Search).await?;
                 query.run(&mut ldap).await
             }
             found => found,
         };
         if found.is_ok() {
-            self.connections.keep(Use::Search, ldap);
+            self.connections.keep(ConnectionUse::Search, ldap);
         }
         found
     }
@@ -180,7 +180,7 @@ impl Directory {
     /// The attributes of a user that are needed.
     fn attributes(&self) -> Vec<&str> {
         let groups = match &self.groups {
-            Groups::Attribute { name, .. } => Some(name.as_str()),
+            GroupSource::Attribute { name, .. } => Some(name.as_str()),
             _ => None,
         };
         [self.user_attribute.as_str()].into_iter().chain(groups).collect()
@@ -201,12 +201,12 @@ impl Directory {
         user: &str,
     ) -> Result<Vec<String>, DirectoryError> {
         match &self.groups {
-            Groups::None => Ok(Vec::new()),
-            Groups::Attribute { name, below } => {
+            GroupSource::None => Ok(Vec::new()),
+            GroupSource::Attribute { name, below } => {
                 let counts = |dn: &&str| below.as_ref().is_none_or(|base| is_below(dn, base));
                 Ok(values(entry, name).filter(counts).filter_map(first_value).collect())
             }
-            Groups::Search { base, filter, name } => {
+            GroupSource::Search { base, filter, name } => {
                 // One pass, so that nothing in a name is taken for the other placeholder.
                 let parts = filter.split("{dn}").map(|part| part.replace("{user}", &ldap_escape(user)));
                 let filter = parts.collect::<Vec<_>>().join(&ldap_escape(entry.dn.as_str()));
@@ -267,14 +267,14 @@ struct Query<'a> {
 }
 
 /// The entries of a search, and whether there are more than its limit.
-struct Found {
+struct FoundEntries {
     entries: Vec<SearchEntry>,
     more: bool,
 }
 
 impl Query<'_> {
     /// Runs it. References to other servers are left out.
-    async fn run(&self, ldap: &mut Ldap) -> Result<Found, DirectoryError> {
+    async fn run(&self, ldap: &mut Ldap) -> Result<FoundEntries, DirectoryError> {
         ldap.with_search_options(SearchOptions::new().sizelimit(self.limit));
         let attributes: Vec<String> = self.attributes.iter().map(|name| (*name).to_owned()).collect();
         let SearchResult(entries, result) =
@@ -285,12 +285,12 @@ impl Query<'_> {
         }
         let entries = entries.into_iter().filter(|entry| !entry.is_ref() && !entry.is_intermediate());
         let entries = entries.map(SearchEntry::construct).collect();
-        Ok(Found { entries, more: result.rc == TOO_MANY })
+        Ok(FoundEntries { entries, more: result.rc == TOO_MANY })
     }
 }
 
 /// The only entry of a search; none if there are several, because they may be different users.
-fn only(query: Query<'_>, Found { mut entries, more }: Found) -> Option<SearchEntry> {
+fn only(query: Query<'_>, FoundEntries { mut entries, more }: FoundEntries) -> Option<SearchEntry> {
     if more || entries.len() > 1 {
         let filter = query.filter;
         tracing::error!(filter, "the filter of `auth_ldap` finds several users: none of them can log in");

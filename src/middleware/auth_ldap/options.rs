@@ -9,8 +9,8 @@ use ldap3::{LdapConnSettings, parse_filter};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::connections::{Connections, Server};
-use super::directory::{Directory, Groups, Lookup};
+use super::connections::{Connections, DirectoryServer};
+use super::directory::{Directory, GroupSource, Lookup};
 use crate::config::{ReadPath, Table, item};
 use crate::error::Error;
 use crate::tls_client::client_config;
@@ -167,15 +167,17 @@ impl Options {
         }
         self.check_filters(table, errors);
         let groups = match (&self.groups_attribute, &self.groups_base) {
-            (Some(attribute), below) => Groups::Attribute { name: attribute.clone(), below: below.clone() },
-            (None, Some(base)) => Groups::Search {
+            (Some(attribute), below) => {
+                GroupSource::Attribute { name: attribute.clone(), below: below.clone() }
+            }
+            (None, Some(base)) => GroupSource::Search {
                 base: base.clone(),
                 filter: self.groups_filter.clone(),
                 name: self.group_name_attribute.clone(),
             },
-            (None, None) => Groups::None,
+            (None, None) => GroupSource::None,
         };
-        if !self.require_group.is_empty() && matches!(groups, Groups::None) {
+        if !self.require_group.is_empty() && matches!(groups, GroupSource::None) {
             let error = table.error("require_group", "no groups are known, so nobody could pass");
             errors.push(error.help("set `groups_attribute = \"memberOf\"`, or `groups_base`"));
         }
@@ -185,7 +187,7 @@ impl Options {
         Some(Directory::new(connections, lookup?, groups, self.user_attribute.clone(), (time, cache)))
     }
 
-    fn servers(&self, table: &Table, errors: &mut Vec<Error>) -> Option<Vec<Server>> {
+    fn servers(&self, table: &Table, errors: &mut Vec<Error>) -> Option<Vec<DirectoryServer>> {
         let before = errors.len();
         if self.urls.is_empty() {
             errors.push(table.error("urls", "there is no server").help("write `urls = [\"ldaps://HOST\"]`"));
@@ -203,7 +205,7 @@ impl Options {
         let servers = self.urls.iter().map(|url| {
             let starttls = self.starttls && url.starts_with("ldap://");
             let settings = LdapConnSettings::new().set_starttls(starttls).set_config(tls.clone()?);
-            Some(Server { url: url.clone(), settings })
+            Some(DirectoryServer { url: url.clone(), settings })
         });
         servers.collect()
     }

@@ -4,7 +4,7 @@ use http::header::{COOKIE, HeaderMap, HeaderValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::session::{LOGIN_SECS, Pending, Session};
+use super::session::{LOGIN_SECS, OidcSession, Pending};
 use crate::environ::Environ;
 use crate::middleware::canary::cookie;
 use crate::middleware::sealed::Sealer;
@@ -27,7 +27,7 @@ pub(super) enum CookieUse {
 
 impl Cookies {
     /// The session that the client has.
-    pub(super) fn session(&self, headers: &HeaderMap, environ: &Environ) -> Option<Session> {
+    pub(super) fn session(&self, headers: &HeaderMap, environ: &Environ) -> Option<OidcSession> {
         self.read(CookieUse::Session, headers, environ)
     }
 
@@ -40,12 +40,12 @@ impl Cookies {
     /// too long even then.
     pub(super) fn with_session(
         &self,
-        session: &Session,
+        session: &OidcSession,
         secs: u64,
         environ: &Environ,
     ) -> Option<HeaderValue> {
-        let write = |session: &Session| self.write(CookieUse::Session, session, secs, environ);
-        write(session).or_else(|| write(&Session { id_token: None, ..session.clone() }))
+        let write = |session: &OidcSession| self.write(CookieUse::Session, session, secs, environ);
+        write(session).or_else(|| write(&OidcSession { id_token: None, ..session.clone() }))
     }
 
     /// The cookie for logins.

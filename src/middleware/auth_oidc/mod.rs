@@ -22,13 +22,13 @@ use serde_json::json;
 
 use self::access::Access;
 use self::cookies::{CookieUse, Cookies};
+use self::options::OidcParts;
 pub(super) use self::options::Options;
-use self::options::Parts;
-use self::pages::{Page, page, redirect_to, with_cookies};
-use self::provider::{Answer, Provider, ProviderError};
+use self::pages::{OidcPage, page, redirect_to, with_cookies};
+use self::provider::{Provider, ProviderAnswer, ProviderError};
 use self::refresh::Refreshes;
 use self::requests::{is_navigation, own_path, parameter};
-use self::session::{LOGIN_SECS, Lifetime, Refresh, Session, now, with_login};
+use self::session::{LOGIN_SECS, OidcLifetime, OidcSession, Refresh, now, with_login};
 use super::csrf::{is_handshake, is_own};
 use super::identity::{names, pass_as, plain, unauthorized};
 use super::refusal::{refusal, refusal_for};
@@ -50,7 +50,7 @@ struct OidcAuth {
     provider: Provider,
     cookies: Cookies,
     access: Access,
-    lifetime: Lifetime,
+    lifetime: OidcLifetime,
     claims: Vec<(HeaderName, String)>,
     refreshes: Refreshes,
     next: App,
@@ -61,7 +61,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
     let mut errors = Vec::new();
     let parts = options.parts(table, &mut errors);
     Errors::check(errors)?;
-    let Some(Parts { provider, cookies, access, lifetime, claims }) = parts else {
+    let Some(OidcParts { provider, cookies, access, lifetime, claims }) = parts else {
         unreachable!("checked above")
     };
     let refreshes = Refreshes::default();
@@ -118,7 +118,7 @@ impl OidcAuth {
     async fn pass(
         &self,
         mut request: Request,
-        session: Session,
+        session: OidcSession,
         cookie: Option<HeaderValue>,
     ) -> Result<Response, BoxError> {
         for (name, claim) in &self.claims {
@@ -136,7 +136,7 @@ impl OidcAuth {
     }
 
     /// The session of the client, if it has not ended.
-    fn session(&self, request: &Head, environ: &Environ) -> Option<Session> {
+    fn session(&self, request: &Head, environ: &Environ) -> Option<OidcSession> {
         let session = self.cookies.session(&request.headers, environ)?;
         self.lifetime.covers(&session, now()).then_some(session)
     }
@@ -179,7 +179,7 @@ impl OidcAuth {
             // Such as a reload of this page, or the way back in the history.
             return match self.session(request, environ) {
                 Some(_) => redirect_to(&format!("{}/", environ.script_name), []),
-                None => self.failed(Page::Unknown, environ, []),
+                None => self.failed(OidcPage::Unknown, environ, []),
             };
         };
         let pending = logins.remove(index);
@@ -193,7 +193,7 @@ impl OidcAuth {
             Err(error @ ProviderError::Away(_)) => return away(&error),
             Err(error) => {
                 tracing::warn!("nobody was logged in: {error}");
-                return self.failed(Page::Refused, environ, [rest]);
+                return self.failed(OidcPage::Refused, environ, [rest]);
             }
         };
         let left = self.lifetime.left(&session, now());
@@ -205,7 +205,7 @@ impl OidcAuth {
             None => {
                 let groups = session.groups.len();
                 tracing::error!(user = session.user, groups, "the session is too large for a cookie");
-                self.failed(Page::TooLarge, environ, [rest])
+                self.failed(OidcPage::TooLarge, environ, [rest])
             }
         }
     }
@@ -225,15 +225,20 @@ impl OidcAuth {
     /// The session of a user of whom the provider says this; the `old` one ends.
     /// # Errors
     /// If the user may not pass.
-    fn begin(&self, answer: Answer, old: Option<&Session>, now: u64) -> Result<Session, ProviderError> {
+    fn begin(
+        &self,
+        answer: ProviderAnswer,
+        old: Option<&OidcSession>,
+        now: u64,
+    ) -> Result<OidcSession, ProviderError> {
         let refused = |reason: String| Err(ProviderError::Refused(reason));
-        let Answer { subject, claims, id_token, refresh_token, expires_in } = answer;
+        let ProviderAnswer { subject, claims, id_token, refresh_token, expires_in } = answer;
         let old_token = || old?.refresh.as_ref().map(|refresh| refresh.token.clone());
         let token = refresh_token.or_else(old_token).filter(|_| self.options.refresh);
         let secs = expires_in.map_or(REFRESH_SECS, |time| time.as_secs().max(30));
         let refresh = token.map(|token| Refresh { token, due: now + secs });
         if let Some(old) = old.filter(|_| claims.is_empty()) {
-            return Ok(Session { refresh, seen: now, ..old.clone() });
+            return Ok(OidcSession { refresh, seen: now, ..old.clone() });
         }
         let user = match &*self.options.user_claim {
             "email" => self.access.email(&claims).map(str::to_owned),
@@ -252,7 +257,7 @@ impl OidcAuth {
         let passed =
             self.claims.iter().filter_map(|(_, claim)| Some((claim.clone(), plain(claims.get(claim)?))));
         let old_id = || old.and_then(|old| old.id_token.clone());
-        Ok(Session {
+        Ok(OidcSession {
             user,
             subject,
             groups,
@@ -266,7 +271,7 @@ impl OidcAuth {
 
     /// The session with new claims; `None` if the user may no longer log in. If the provider is away, the session
     /// stays as it is for a minute.
-    async fn refreshed(&self, old: &Session, now: u64) -> Option<Session> {
+    async fn refreshed(&self, old: &OidcSession, now: u64) -> Option<OidcSession> {
         let Refresh { token, .. } = old.refresh.as_ref()?;
         let answer = self.provider.refresh(token, &old.subject).await;
         match answer.and_then(|answer| self.begin(answer, Some(old), now)) {
@@ -278,7 +283,7 @@ impl OidcAuth {
             Err(error) => {
                 tracing::error!(user = old.user, "cannot ask for new claims: {error}");
                 let refresh = Some(Refresh { token: token.clone(), due: now + 60 });
-                Some(Session { refresh, seen: now, ..old.clone() })
+                Some(OidcSession { refresh, seen: now, ..old.clone() })
             }
         }
     }
@@ -319,7 +324,7 @@ impl OidcAuth {
     /// A page about a login that has failed, with a way to try again.
     fn failed<const N: usize>(
         &self,
-        kind: Page,
+        kind: OidcPage,
         environ: &Environ,
         cookies: [Option<HeaderValue>; N],
     ) -> Response {

@@ -12,7 +12,7 @@ use super::access::Access;
 use super::cookies::Cookies;
 use super::provider::Provider;
 use super::requests::own_path;
-use super::session::Lifetime;
+use super::session::OidcLifetime;
 use crate::config::{ReadPath, Table, join};
 use crate::error::Error;
 use crate::middleware::options::{header, value};
@@ -163,17 +163,17 @@ fn ten() -> NonZeroU32 {
 }
 
 /// What the options describe.
-pub(super) struct Parts {
+pub(super) struct OidcParts {
     pub(super) provider: Provider,
     pub(super) cookies: Cookies,
     pub(super) access: Access,
-    pub(super) lifetime: Lifetime,
+    pub(super) lifetime: OidcLifetime,
     pub(super) claims: Vec<(HeaderName, String)>,
 }
 
 impl Options {
     /// Checks the options; faults go to `errors`. Asks nobody yet.
-    pub(super) fn parts(&self, table: &Table, errors: &mut Vec<Error>) -> Option<Parts> {
+    pub(super) fn parts(&self, table: &Table, errors: &mut Vec<Error>) -> Option<OidcParts> {
         let sealer = self.sealer(table, errors);
         let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         if self.cookie.is_empty() || !self.cookie.chars().all(is_token) {
@@ -204,9 +204,9 @@ impl Options {
             unverified: self.trust_unverified_email,
         };
         let lifetime =
-            Lifetime { idle: u64::from(self.idle_secs.get()), most: u64::from(self.max_secs.get()) };
+            OidcLifetime { idle: u64::from(self.idle_secs.get()), most: u64::from(self.max_secs.get()) };
         let cookies = Cookies { sealer: sealer?, name: self.cookie.clone() };
-        Some(Parts { provider: provider?, cookies, access, lifetime, claims })
+        Some(OidcParts { provider: provider?, cookies, access, lifetime, claims })
     }
 
     fn sealer(&self, table: &Table, errors: &mut Vec<Error>) -> Option<Sealer> {

@@ -9,7 +9,7 @@ use crate::environ::RefusalReason;
 
 /// What a page is about.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Page {
+pub(super) enum OidcPage {
     /// The login is not known: it took too long, or another browser began it.
     Unknown,
     /// The provider or the config does not let the user pass.
@@ -19,17 +19,17 @@ pub(super) enum Page {
 }
 
 /// The page, with links below `base`.
-pub(super) fn page(kind: Page, base: &str) -> Response {
+pub(super) fn page(kind: OidcPage, base: &str) -> Response {
     let (status, reason, text) = match kind {
-        Page::Unknown => (
+        OidcPage::Unknown => (
             StatusCode::BAD_REQUEST,
             "an unknown login",
             "This login took too long, or was begun in another browser.",
         ),
-        Page::Refused => {
+        OidcPage::Refused => {
             (StatusCode::FORBIDDEN, "a refused login", "You may not use this site with this account.")
         }
-        Page::TooLarge => (
+        OidcPage::TooLarge => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "a session that is too large",
             "The login failed: the login service sends too much about this account.",

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use super::session::Pending;
-use super::tokens::{AnyIdToken, Fault, Metadata, OidcClient, OtherClaims, Tokens, verified};
+use super::tokens::{AnyIdToken, OidcClient, OtherClaims, ProviderMetadata, TokenError, Tokens, verified};
 use crate::body::BoxFuture;
 use crate::error::{BoxError, chain};
 use crate::tls_client::HttpsClient;
@@ -56,20 +56,20 @@ pub(super) struct Provider {
     /// Whether claims come from the userinfo endpoint too.
     userinfo: bool,
     http: ProviderHttp,
-    known: Mutex<Known>,
+    known: Mutex<KnownProvider>,
     /// Held during a request for metadata, so that there is one at a time.
     asking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
-struct Known {
-    metadata: Option<(Arc<Metadata>, Instant)>,
+struct KnownProvider {
+    metadata: Option<(Arc<ProviderMetadata>, Instant)>,
     /// The last request for metadata, and why it failed.
     asked: Option<(Instant, Option<String>)>,
 }
 
 /// What the provider says about a user.
-pub(super) struct Answer {
+pub(super) struct ProviderAnswer {
     pub(super) subject: String,
     pub(super) claims: Map<String, Value>,
     pub(super) id_token: Option<String>,
@@ -163,7 +163,7 @@ impl Provider {
         code: &str,
         pending: &Pending,
         redirect: &str,
-    ) -> Result<Answer, ProviderError> {
+    ) -> Result<ProviderAnswer, ProviderError> {
         let metadata = self.metadata(METADATA).await?;
         let request = metadata.client.exchange_code(AuthorizationCode::new(code.to_owned()));
         let request = request.map_err(|error| ProviderError::Away(error.to_string()))?;
@@ -179,7 +179,7 @@ impl Provider {
 
     /// New claims of a user. The provider may send no ID token then; the claims are empty without one and without
     /// userinfo.
-    pub(super) async fn refresh(&self, token: &str, subject: &str) -> Result<Answer, ProviderError> {
+    pub(super) async fn refresh(&self, token: &str, subject: &str) -> Result<ProviderAnswer, ProviderError> {
         let metadata = self.metadata(METADATA).await?;
         let token = RefreshToken::new(token.to_owned());
         let request = metadata.client.exchange_refresh_token(&token);
@@ -206,20 +206,20 @@ impl Provider {
     /// Verifies the tokens, and collects the claims.
     async fn read(
         &self,
-        metadata: Arc<Metadata>,
+        metadata: Arc<ProviderMetadata>,
         tokens: Tokens,
         nonce: Option<&Nonce>,
         subject: Option<&str>,
-    ) -> Result<Answer, ProviderError> {
+    ) -> Result<ProviderAnswer, ProviderError> {
         let refused = |reason: &str| ProviderError::Refused(reason.to_owned());
         let mut claims = match tokens.id_token() {
             Some(_) => match verified(&metadata, &tokens, nonce) {
                 // The provider may have changed its keys.
-                Err(Fault::UnknownKey) => {
+                Err(TokenError::UnknownKey) => {
                     let metadata = self.metadata(PAUSE).await?;
-                    verified(&metadata, &tokens, nonce).map_err(Fault::into_error)?
+                    verified(&metadata, &tokens, nonce).map_err(TokenError::into_error)?
                 }
-                claims => claims.map_err(Fault::into_error)?,
+                claims => claims.map_err(TokenError::into_error)?,
             },
             None if nonce.is_some() => return Err(refused("the provider has sent no ID token")),
             None => Map::new(),
@@ -241,7 +241,7 @@ impl Provider {
                 claims.extend(more);
             }
         }
-        Ok(Answer {
+        Ok(ProviderAnswer {
             subject: told,
             claims,
             id_token: tokens.id_token().map(ToString::to_string),
@@ -251,7 +251,7 @@ impl Provider {
     }
 
     /// The metadata, asked for if what is known is older than `oldest`.
-    async fn metadata(&self, oldest: Duration) -> Result<Arc<Metadata>, ProviderError> {
+    async fn metadata(&self, oldest: Duration) -> Result<Arc<ProviderMetadata>, ProviderError> {
         if let Some(known) = self.known.lock().fresh(oldest) {
             return known;
         }
@@ -271,7 +271,7 @@ impl Provider {
         known.current()
     }
 
-    async fn discover(&self) -> Result<Metadata, BoxError> {
+    async fn discover(&self) -> Result<ProviderMetadata, BoxError> {
         let found = ProviderMetadataWithLogout::discover_async(self.issuer.clone(), &self.http).await;
         let found = found.map_err(|error| chain(&error))?;
         let end_session = found.additional_metadata().end_session_endpoint.clone();
@@ -281,13 +281,13 @@ impl Provider {
         let in_body = methods.contains(&CoreClientAuthMethod::ClientSecretPost)
             && !methods.contains(&CoreClientAuthMethod::ClientSecretBasic);
         let way = if in_body { AuthType::RequestBody } else { AuthType::BasicAuth };
-        Ok(Metadata { client: client.set_auth_type(way), end_session })
+        Ok(ProviderMetadata { client: client.set_auth_type(way), end_session })
     }
 }
 
-impl Known {
+impl KnownProvider {
     /// What is known, unless it must be asked for.
-    fn fresh(&self, oldest: Duration) -> Option<Result<Arc<Metadata>, ProviderError>> {
+    fn fresh(&self, oldest: Duration) -> Option<Result<Arc<ProviderMetadata>, ProviderError>> {
         let recent = |time: &Instant, oldest| time.elapsed() < oldest;
         let is_fresh = self.metadata.as_ref().is_some_and(|(_, found)| recent(found, oldest));
         let has_just_asked = self.asked.as_ref().is_some_and(|(asked, _)| recent(asked, PAUSE));
@@ -295,7 +295,7 @@ impl Known {
     }
 
     /// The last metadata, even if it is old: it may still be right.
-    fn current(&self) -> Result<Arc<Metadata>, ProviderError> {
+    fn current(&self) -> Result<Arc<ProviderMetadata>, ProviderError> {
         let reason = || self.asked.as_ref().and_then(|(_, reason)| reason.clone()).unwrap_or_default();
         let known = self.metadata.as_ref().map(|(metadata, _)| metadata.clone());
         known.ok_or_else(|| ProviderError::Away(reason()))

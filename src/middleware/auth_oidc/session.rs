@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 /// How long sessions last, in seconds.
-pub(super) struct Lifetime {
+pub(super) struct OidcLifetime {
     /// Without a request.
     pub(super) idle: u64,
     /// After the login.
@@ -15,7 +15,7 @@ pub(super) struct Lifetime {
 
 /// What is known about a user who has logged in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Session {
+pub(super) struct OidcSession {
     pub(super) user: String,
     /// The provider's id of the user.
     pub(super) subject: String,
@@ -61,19 +61,19 @@ const LOGINS: usize = 3;
 /// A session is marked as seen at most this often, in seconds.
 const SEEN_SECS: u64 = 60;
 
-impl Lifetime {
+impl OidcLifetime {
     /// Whether the session may still be used.
-    pub(super) fn covers(&self, session: &Session, now: u64) -> bool {
+    pub(super) fn covers(&self, session: &OidcSession, now: u64) -> bool {
         now < session.seen.saturating_add(self.idle) && now < session.began.saturating_add(self.most)
     }
 
     /// How long the session may last from now on, at most.
-    pub(super) fn left(&self, session: &Session, now: u64) -> u64 {
+    pub(super) fn left(&self, session: &OidcSession, now: u64) -> u64 {
         session.began.saturating_add(self.most).saturating_sub(now).min(self.idle)
     }
 
     /// Marks the session as seen; `false` if that was done recently.
-    pub(super) fn touch(&self, session: &mut Session, now: u64) -> bool {
+    pub(super) fn touch(&self, session: &mut OidcSession, now: u64) -> bool {
         let old = now >= session.seen.saturating_add(SEEN_SECS.min(self.idle / 4));
         if old {
             session.seen = now;
@@ -100,8 +100,8 @@ pub(super) fn now() -> u64 {
 mod tests {
     use super::*;
 
-    fn session() -> Session {
-        Session {
+    fn session() -> OidcSession {
+        OidcSession {
             user: "ann".into(),
             subject: "1".into(),
             groups: Vec::new(),
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn sessions_end() {
-        let lifetime = Lifetime { idle: 600, most: 1500 };
+        let lifetime = OidcLifetime { idle: 600, most: 1500 };
         let mut session = session();
         assert!(lifetime.covers(&session, 1599) && !lifetime.covers(&session, 1600));
         assert!(!lifetime.touch(&mut session, 1059) && lifetime.touch(&mut session, 1500));

@@ -55,22 +55,22 @@ pub(super) type AnyIdToken =
     IdToken<OtherClaims, CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm>;
 
 /// The provider's endpoints and keys.
-pub(super) struct Metadata {
+pub(super) struct ProviderMetadata {
     pub(super) client: OidcClient,
     pub(super) end_session: Option<EndSessionUrl>,
 }
 
 /// Why an ID token is not accepted.
-pub(super) enum Fault {
+pub(super) enum TokenError {
     UnknownKey,
     Other(String),
 }
 
-impl Fault {
+impl TokenError {
     pub(super) fn into_error(self) -> ProviderError {
         ProviderError::Refused(match self {
-            Fault::UnknownKey => "no key of the provider has signed the ID token".to_owned(),
-            Fault::Other(reason) => reason,
+            TokenError::UnknownKey => "no key of the provider has signed the ID token".to_owned(),
+            TokenError::Other(reason) => reason,
         })
     }
 }
@@ -80,17 +80,17 @@ impl Fault {
 /// # Source
 /// OpenID Connect Core 1.0, sections 3.1.3.7, 3.1.3.8 and 12.2.
 pub(super) fn verified(
-    metadata: &Metadata,
+    metadata: &ProviderMetadata,
     tokens: &Tokens,
     nonce: Option<&Nonce>,
-) -> Result<Map<String, Value>, Fault> {
+) -> Result<Map<String, Value>, TokenError> {
     let Some(token) = tokens.id_token() else { return Ok(Map::new()) };
     let verifier = metadata.client.id_token_verifier();
     let fault = |error: ClaimsVerificationError| match error {
         ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey) => {
-            Fault::UnknownKey
+            TokenError::UnknownKey
         }
-        error => Fault::Other(chain(&error)),
+        error => TokenError::Other(chain(&error)),
     };
     let claims = match nonce {
         Some(nonce) => token.claims(&verifier, nonce),
@@ -98,16 +98,16 @@ pub(super) fn verified(
     };
     let claims = claims.map_err(fault)?;
     if let Some(expected) = claims.access_token_hash() {
-        let other = |error: &dyn std::error::Error| Fault::Other(chain(error));
+        let other = |error: &dyn std::error::Error| TokenError::Other(chain(error));
         let algorithm = token.signing_alg().map_err(|error| other(&error))?;
         let key = token.signing_key(&verifier).map_err(|error| other(&error))?;
         let found = AccessTokenHash::from_token(tokens.access_token(), algorithm, key);
         if found.map_err(|error| other(&error))? != *expected {
-            return Err(Fault::Other("the ID token is for another access token".to_owned()));
+            return Err(TokenError::Other("the ID token is for another access token".to_owned()));
         }
     }
     match serde_json::to_value(claims) {
         Ok(Value::Object(claims)) => Ok(claims),
-        _ => Err(Fault::Other("the claims are not an object".to_owned())),
+        _ => Err(TokenError::Other("the claims are not an object".to_owned())),
     }
 }

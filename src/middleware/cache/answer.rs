@@ -10,17 +10,17 @@ use http::header::{
 use http::{HeaderValue, Method, StatusCode};
 
 use super::directives::split;
-use super::entry::{Entry, StoredBody};
+use super::entry::{CacheEntry, StoredBody};
 use super::policy::date;
-use crate::body::file::{FileBody, Piece};
+use crate::body::file::{BodyPiece, FileBody};
 use crate::body::{Body, Response};
-use crate::codec::range::{self, Parts};
+use crate::codec::range::{self, RangeResponse};
 
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// How a response came about, for `Cache-Status` (RFC 9211) and the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum CacheOutcome {
     /// A stored response, with its remaining lifetime in seconds.
     Hit(i64),
     /// Another request's response.
@@ -37,17 +37,19 @@ pub(super) enum Outcome {
     },
 }
 
-impl Outcome {
+impl CacheOutcome {
     /// A member of `Cache-Status`.
     pub(super) fn field(self) -> HeaderValue {
         let mut text = "paster; ".to_owned();
         let _ = match self {
-            Outcome::Hit(ttl) => write!(text, "hit; ttl={ttl}"),
-            Outcome::Collapsed => write!(text, "fwd=miss; collapsed"),
-            Outcome::Validated => write!(text, "fwd=stale; fwd-status=304"),
-            Outcome::StaleOnError(Some(status)) => write!(text, "fwd=stale; fwd-status={}", status.as_u16()),
-            Outcome::StaleOnError(None) => write!(text, "fwd=stale; detail=error"),
-            Outcome::Forwarded { reason, stored } => {
+            CacheOutcome::Hit(ttl) => write!(text, "hit; ttl={ttl}"),
+            CacheOutcome::Collapsed => write!(text, "fwd=miss; collapsed"),
+            CacheOutcome::Validated => write!(text, "fwd=stale; fwd-status=304"),
+            CacheOutcome::StaleOnError(Some(status)) => {
+                write!(text, "fwd=stale; fwd-status={}", status.as_u16())
+            }
+            CacheOutcome::StaleOnError(None) => write!(text, "fwd=stale; detail=error"),
+            CacheOutcome::Forwarded { reason, stored } => {
                 write!(text, "fwd={reason}{}", if stored { "; stored" } else { "" })
             }
         };
@@ -56,14 +58,14 @@ impl Outcome {
 }
 
 /// A request, as far as a stored response depends on it.
-pub(super) struct Asked {
+pub(super) struct CacheRequest {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
 }
 
-impl Entry {
+impl CacheEntry {
     /// The response from the cache, with its age. `own` are the fields of the app's response to this very request.
-    pub(super) fn answer(&self, asked: &Asked, own: Option<HeaderMap>) -> Response {
+    pub(super) fn answer(&self, asked: &CacheRequest, own: Option<HeaderMap>) -> Response {
         let fresh = own.is_some();
         let mut headers = own.unwrap_or_else(|| self.headers.clone());
         if !fresh {
@@ -74,14 +76,14 @@ impl Entry {
         }
         let length = self.length();
         let (status, start, end) = match self.part(asked, length) {
-            Parts::Some(parts) if parts.len() == 1 => {
+            RangeResponse::Some(parts) if parts.len() == 1 => {
                 let content =
                     format!("bytes {}-{}/{}", parts[0].start, parts[0].end - 1, length.unwrap_or(0));
                 insert(&mut headers, CONTENT_RANGE, &content);
                 headers.insert(CONTENT_LENGTH, (parts[0].end - parts[0].start).into());
                 (StatusCode::PARTIAL_CONTENT, parts[0].start, Some(parts[0].end))
             }
-            Parts::Unsatisfiable => {
+            RangeResponse::Unsatisfiable => {
                 headers.remove(CONTENT_LENGTH);
                 headers.remove(CONTENT_TYPE);
                 insert(&mut headers, CONTENT_RANGE, &format!("bytes */{}", length.unwrap_or(0)));
@@ -102,20 +104,20 @@ impl Entry {
                 bytes.slice(start as usize..end as usize).into()
             }
             StoredBody::File(file, length) => {
-                FileBody::new(file.clone(), [Piece::File(start..end.unwrap_or(*length))]).into()
+                FileBody::new(file.clone(), [BodyPiece::File(start..end.unwrap_or(*length))]).into()
             }
             StoredBody::Growing(growing) => growing.reader(start, end),
         }
     }
 
     /// The part that the request asks for (RFC 9110, section 14.2). Several parts are answered with the whole.
-    fn part(&self, asked: &Asked, length: Option<u64>) -> Parts {
+    fn part(&self, asked: &CacheRequest, length: Option<u64>) -> RangeResponse {
         let field = asked.headers.get(RANGE).and_then(|value| value.to_str().ok());
-        let (Some(field), Some(length)) = (field, length) else { return Parts::Whole };
+        let (Some(field), Some(length)) = (field, length) else { return RangeResponse::Whole };
         let applies = self.status == StatusCode::OK
             && asked.method == Method::GET
             && self.range_applies(&asked.headers);
-        if applies { range::parse(field, length) } else { Parts::Whole }
+        if applies { range::parse(field, length) } else { RangeResponse::Whole }
     }
 
     /// RFC 9110, section 13.1.5: only an exact validator.

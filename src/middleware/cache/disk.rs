@@ -15,9 +15,9 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 
-use super::entry::{CacheKey, Entry, MOST_VARIANTS, StoredBody};
-use super::head::{Head, read, read_head};
-use super::store::{Limits, Usage};
+use super::entry::{CacheEntry, CacheKey, MOST_VARIANTS, StoredBody};
+use super::head::{EntryHead, read, read_head};
+use super::store::{Limits, StoreUsage};
 use crate::caches::Purge;
 
 /// A head is touched again after this time of use.
@@ -33,7 +33,7 @@ pub(super) struct DiskStore {
     added: AtomicU64,
     /// Holds the lock while this worker sweeps.
     lock: Mutex<Option<File>>,
-    usage: Mutex<Usage>,
+    usage: Mutex<StoreUsage>,
 }
 
 impl DiskStore {
@@ -66,8 +66,8 @@ impl DiskStore {
     }
 
     /// See [`Store::find`](super::store::Store::find).
-    pub(super) fn find(&self, key: &CacheKey, request: &HeaderMap) -> io::Result<Option<Entry>> {
-        let mut found: Option<(PathBuf, Entry)> = None;
+    pub(super) fn find(&self, key: &CacheKey, request: &HeaderMap) -> io::Result<Option<CacheEntry>> {
+        let mut found: Option<(PathBuf, CacheEntry)> = None;
         for path in heads(&self.url_dir(key))? {
             let Some(entry) = read(&path)? else { continue };
             let newer = found.as_ref().is_none_or(|(_, other)| other.received < entry.received);
@@ -82,7 +82,7 @@ impl DiskStore {
     }
 
     /// See [`Store::put`](super::store::Store::put).
-    pub(super) fn put(&self, entry: &Entry) -> io::Result<()> {
+    pub(super) fn put(&self, entry: &CacheEntry) -> io::Result<()> {
         let dir = self.url_dir(&entry.key);
         fs::create_dir_all(&dir)?;
         let head_path = dir.join(format!("{}.head", entry.variant()));
@@ -99,7 +99,7 @@ impl DiskStore {
             }
             (StoredBody::Growing(_), _) => return Ok(()), // not complete
         };
-        let head = Head::of(entry, body, length);
+        let head = EntryHead::of(entry, body, length);
         let mut new = NamedTempFile::new_in(&dir)?;
         serde_json::to_writer(&mut new, &head)?;
         new.persist(&head_path)?;
@@ -159,7 +159,7 @@ impl DiskStore {
     }
 
     /// See [`Store::list`](super::store::Store::list).
-    pub(super) fn list(&self, app: &str, most: usize) -> io::Result<Vec<Entry>> {
+    pub(super) fn list(&self, app: &str, most: usize) -> io::Result<Vec<CacheEntry>> {
         let mut own = Vec::new();
         for path in self.all_heads()? {
             let Some(head) = read_head(&path)?.filter(|head| *head.app == *app) else { continue };
@@ -174,7 +174,7 @@ impl DiskStore {
     }
 
     /// What the store holds, if this worker sweeps it.
-    pub(super) fn usage(&self) -> Option<Usage> {
+    pub(super) fn usage(&self) -> Option<StoreUsage> {
         self.lock.lock().as_ref()?;
         let mut usage = *self.usage.lock();
         usage.bytes += self.written.load(Relaxed);
@@ -215,7 +215,7 @@ impl DiskStore {
         drop(lock);
         self.written.store(0, Relaxed);
         self.added.store(0, Relaxed);
-        let mut usage = Usage { evicted: self.usage.lock().evicted, ..Usage::default() };
+        let mut usage = StoreUsage { evicted: self.usage.lock().evicted, ..StoreUsage::default() };
         let mut used = Vec::new();
         for dir in self.url_dirs()? {
             let mut named = Vec::new();
@@ -247,7 +247,7 @@ impl DiskStore {
 }
 
 /// Whether the entry's body is the file at `path`.
-fn same_body(entry: &Entry, path: &Path) -> bool {
+fn same_body(entry: &CacheEntry, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let StoredBody::File(file, _) = &entry.body else { return false };
     let (Ok(own), Ok(other)) = (file.metadata(), fs::metadata(path)) else { return false };

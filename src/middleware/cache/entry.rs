@@ -39,7 +39,7 @@ impl CacheKey {
 
 /// A stored response, or one that is being stored.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(super) struct CacheEntry {
     pub(super) key: CacheKey,
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -78,7 +78,7 @@ pub(super) enum StoredBody {
     Growing(Arc<Growing>),
 }
 
-impl Entry {
+impl CacheEntry {
     /// RFC 9111, section 4.2.3.
     pub(super) fn age(&self, now: SystemTime) -> u64 {
         (self.initial_age + now.duration_since(self.received).unwrap_or_default()).as_secs()

@@ -10,11 +10,11 @@ use http::{Method, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
-use super::Cache;
-use super::answer::{Asked, Outcome};
-use super::entry::{CacheKey, Entry, StoredBody, stored_fields, tags};
+use super::CacheState;
+use super::answer::{CacheOutcome, CacheRequest};
+use super::entry::{CacheEntry, CacheKey, StoredBody, stored_fields, tags};
 use super::flights::{FlightGuard, Flown};
-use super::growing::{Growing, Received};
+use super::growing::{Growing, ReceivedBody};
 use super::lookup::asked;
 use super::policy::{Storable, is_replaceable, may_replace_error};
 use super::store::PurgeMark;
@@ -28,7 +28,7 @@ const RECEIVING: Duration = Duration::from_secs(600);
 /// A request to the app.
 struct Fetch {
     key: CacheKey,
-    asked: Asked,
+    asked: CacheRequest,
     /// When it was sent.
     at: SystemTime,
     /// What had been deleted.
@@ -37,13 +37,13 @@ struct Fetch {
     reason: &'static str,
 }
 
-impl Cache {
+impl CacheState {
     /// Asks the app, and stores its response if that is allowed. `stale` is the stored response, which is validated.
     pub(super) async fn fetch(
         self: &Arc<Self>,
         mut request: Request,
         key: CacheKey,
-        stale: Option<Arc<Entry>>,
+        stale: Option<Arc<CacheEntry>>,
         guard: Option<FlightGuard>,
     ) -> Result<Response, BoxError> {
         let at = SystemTime::now();
@@ -65,7 +65,7 @@ impl Cache {
                 tracing::warn!(url = &*fetch.key.url, "a stale response replaces an error: {error}");
             }
             let status = result.ok().map(|response| response.status());
-            return Ok(self.answer(entry, &fetch.asked, Outcome::StaleOnError(status)));
+            return Ok(self.answer(entry, &fetch.asked, CacheOutcome::StaleOnError(status)));
         }
         let response = result?;
         match stale {
@@ -77,7 +77,7 @@ impl Cache {
     }
 
     /// Validates a stale response in the background, unless that is happening already.
-    pub(super) fn refresh(self: Arc<Self>, request: &Request, key: &CacheKey, entry: &Arc<Entry>) {
+    pub(super) fn refresh(self: Arc<Self>, request: &Request, key: &CacheKey, entry: &Arc<CacheEntry>) {
         let Flown::Lead(guard) = self.flights.join(key) else { return };
         let mut own = Request::new(Body::empty());
         *own.method_mut() = Method::GET;
@@ -102,7 +102,7 @@ impl Cache {
     }
 
     /// The stored response with the new fields (RFC 9111, section 4.3.4).
-    async fn validated(&self, fetch: Fetch, stale: &Arc<Entry>, new: &HeaderMap) -> Response {
+    async fn validated(&self, fetch: Fetch, stale: &Arc<CacheEntry>, new: &HeaderMap) -> Response {
         let mut headers = stale.headers.clone();
         let added = stored_fields(new, &[]);
         for name in added.keys().filter(|name| !is_of_body(name.as_str())) {
@@ -126,14 +126,25 @@ impl Cache {
                 url: fetch.key.url.to_string(),
             })
             .await;
-            return self.answer(&Entry { headers, ..Entry::clone(stale) }, &fetch.asked, Outcome::Validated);
+            return self.answer(
+                &CacheEntry { headers, ..CacheEntry::clone(stale) },
+                &fetch.asked,
+                CacheOutcome::Validated,
+            );
         };
         let tags = tags(&headers);
-        let entry =
-            Entry { headers, selecting, tags, received: now, initial_age, freshness, ..Entry::clone(stale) };
+        let entry = CacheEntry {
+            headers,
+            selecting,
+            tags,
+            received: now,
+            initial_age,
+            freshness,
+            ..CacheEntry::clone(stale)
+        };
         let entry = Arc::new(entry);
         self.put(entry.clone(), fetch.mark).await;
-        self.answer(&entry, &fetch.asked, Outcome::Validated)
+        self.answer(&entry, &fetch.asked, CacheOutcome::Validated)
     }
 
     /// A new response: stored if that is allowed, passed on in any case.
@@ -152,7 +163,7 @@ impl Cache {
             return Ok(self.unstored(fetch, replaces, response).await);
         };
         let (head, body) = response.into_parts();
-        let entry = Entry {
+        let entry = CacheEntry {
             key: fetch.key.clone(),
             status,
             headers: stored_fields(&head.headers, &storable.unstored),
@@ -163,10 +174,10 @@ impl Cache {
             freshness: storable.freshness,
             body: StoredBody::Memory(bytes::Bytes::new()),
         };
-        let outcome = Outcome::Forwarded { reason: fetch.reason, stored: true };
+        let outcome = CacheOutcome::Forwarded { reason: fetch.reason, stored: true };
         let entry = if body.is_whole() {
             let entry =
-                Arc::new(Entry { body: StoredBody::Memory(body.collect().await?.to_bytes()), ..entry });
+                Arc::new(CacheEntry { body: StoredBody::Memory(body.collect().await?.to_bytes()), ..entry });
             self.put(entry.clone(), fetch.mark).await;
             entry
         } else {
@@ -174,12 +185,12 @@ impl Cache {
                 Ok(file) => file,
                 Err(error) => {
                     tracing::error!("cannot store a response: {error}");
-                    let outcome = Outcome::Forwarded { reason: fetch.reason, stored: false };
+                    let outcome = CacheOutcome::Forwarded { reason: fetch.reason, stored: false };
                     return Ok(self.marked(Response::from_parts(head, body), outcome));
                 }
             };
             let growing = Growing::new(length, file);
-            let entry = Arc::new(Entry { body: StoredBody::Growing(growing.clone()), ..entry });
+            let entry = Arc::new(CacheEntry { body: StoredBody::Growing(growing.clone()), ..entry });
             // Without a length it may turn out to be too long, and then only one client could have it.
             if let Some(guard) = fetch.guard.as_ref().filter(|_| length.is_some()) {
                 guard.answered(Some(entry.clone()));
@@ -195,7 +206,7 @@ impl Cache {
     /// Receives a body in a task of its own, and then stores the response.
     fn keep(
         self: &Arc<Self>,
-        entry: Arc<Entry>,
+        entry: Arc<CacheEntry>,
         growing: Arc<Growing>,
         body: Body,
         (mark, guard): (PurgeMark, Option<FlightGuard>),
@@ -204,20 +215,20 @@ impl Cache {
         tokio::spawn(async move {
             let receive = growing.receive(body, cache.max_entry_bytes);
             let body = match tokio::time::timeout(RECEIVING, receive).await {
-                Ok(Some(Received::Memory(bytes))) => StoredBody::Memory(bytes),
-                Ok(Some(Received::File(file, length))) => StoredBody::File(file, length),
+                Ok(Some(ReceivedBody::Memory(bytes))) => StoredBody::Memory(bytes),
+                Ok(Some(ReceivedBody::File(file, length))) => StoredBody::File(file, length),
                 _ => {
                     cache.uncacheable.lock().put(entry.key.clone(), SystemTime::now());
                     return;
                 }
             };
-            cache.put(Arc::new(Entry { body, ..Entry::clone(&entry) }), mark).await;
+            cache.put(Arc::new(CacheEntry { body, ..CacheEntry::clone(&entry) }), mark).await;
             drop(guard);
         });
     }
 
     /// Stores a response, unless it was deleted since it was requested.
-    async fn put(&self, entry: Arc<Entry>, mark: PurgeMark) {
+    async fn put(&self, entry: Arc<CacheEntry>, mark: PurgeMark) {
         if self.purges.names_since(mark.purges, &entry) {
             return;
         }
@@ -242,7 +253,7 @@ impl Cache {
         if response.status() != StatusCode::NOT_MODIFIED {
             self.uncacheable.lock().put(fetch.key, SystemTime::now());
         }
-        self.marked(response, Outcome::Forwarded { reason: fetch.reason, stored: false })
+        self.marked(response, CacheOutcome::Forwarded { reason: fetch.reason, stored: false })
     }
 }
 

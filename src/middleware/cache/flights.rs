@@ -7,7 +7,7 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::entry::{CacheKey, Entry};
+use super::entry::{CacheEntry, CacheKey};
 use crate::caches::Purge;
 
 /// The requests to the app that others wait for: at most one for each URL.
@@ -18,7 +18,7 @@ struct Flight {
     /// Whether there is a response that the others may look at; closed when the request has ended.
     answered: watch::Sender<bool>,
     /// The response, while its body is received.
-    entry: Option<Arc<Entry>>,
+    entry: Option<Arc<CacheEntry>>,
 }
 
 /// What a request does that needs the app.
@@ -47,7 +47,7 @@ impl Flights {
     }
 
     /// The response that is being received, if the request selects it.
-    pub(super) fn find(&self, key: &CacheKey, request: &HeaderMap) -> Option<Arc<Entry>> {
+    pub(super) fn find(&self, key: &CacheKey, request: &HeaderMap) -> Option<Arc<CacheEntry>> {
         let flights = self.0.lock();
         flights.get(key)?.entry.clone().filter(|entry| entry.is_selected(request))
     }
@@ -55,20 +55,20 @@ impl Flights {
     /// Nobody else gets the responses that the purge names.
     fn purge(&self, purge: &Purge) {
         for flight in self.0.lock().values_mut() {
-            let named = |entry: &mut Arc<Entry>| is_named(purge, entry);
+            let named = |entry: &mut Arc<CacheEntry>| is_named(purge, entry);
             flight.entry.take_if(named);
         }
     }
 }
 
-fn is_named(purge: &Purge, entry: &Entry) -> bool {
+fn is_named(purge: &Purge, entry: &CacheEntry) -> bool {
     purge.matches(&entry.key.app, &entry.key.url, &entry.tags)
 }
 
 impl FlightGuard {
     /// Tells the others that there is a response: one whose body is still being received, or one that is not for
     /// them, so that each asks the app itself. Without this, the next one asks for all when the guard is dropped.
-    pub(super) fn answered(&self, entry: Option<Arc<Entry>>) {
+    pub(super) fn answered(&self, entry: Option<Arc<CacheEntry>>) {
         if let Some(flight) = self.flights.0.lock().get_mut(&self.key) {
             flight.entry = entry;
             flight.answered.send_replace(true);
@@ -109,7 +109,7 @@ impl Purges {
     }
 
     /// Whether one of the purges after the first `count` names the response.
-    pub(super) fn names_since(&self, count: u64, entry: &Entry) -> bool {
+    pub(super) fn names_since(&self, count: u64, entry: &CacheEntry) -> bool {
         let purges = self.0.lock();
         let since = usize::try_from(purges.0 - count).unwrap_or(usize::MAX);
         since > REMEMBERED || purges.1.iter().rev().take(since).any(|purge| is_named(purge, entry))

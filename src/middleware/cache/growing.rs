@@ -27,21 +27,21 @@ const CHUNK: u64 = 64 * 1024;
 pub(super) struct Growing {
     /// The length that the response has announced.
     length: Option<u64>,
-    state: Mutex<State>,
+    state: Mutex<GrowingState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct GrowingState {
     chunks: Vec<Bytes>,
     /// Has the bytes instead of `chunks`.
     file: Option<Arc<File>>,
     received: u64,
-    end: Option<End>,
+    end: Option<GrowthEnd>,
     readers: Vec<Waker>,
 }
 
 #[derive(Debug)]
-enum End {
+enum GrowthEnd {
     Complete,
     Broken(Arc<str>),
     /// It is too long to be stored: one reader gets the rest from the app.
@@ -50,7 +50,7 @@ enum End {
 
 /// What has been received.
 #[derive(Debug)]
-pub(super) enum Received {
+pub(super) enum ReceivedBody {
     Memory(Bytes),
     File(Arc<File>, u64),
 }
@@ -58,7 +58,7 @@ pub(super) enum Received {
 impl Growing {
     /// A body of this length, if it is known, which goes to memory or to the file.
     pub(super) fn new(length: Option<u64>, file: Option<File>) -> Arc<Growing> {
-        let state = State { file: file.map(Arc::new), ..State::default() };
+        let state = GrowingState { file: file.map(Arc::new), ..GrowingState::default() };
         Arc::new(Growing { length, state: Mutex::new(state) })
     }
 
@@ -69,28 +69,28 @@ impl Growing {
 
     /// Receives the whole body; `None` if it is longer than `most` bytes, breaks off, or has another length than
     /// announced. Its readers get it in any case.
-    pub(super) async fn receive(self: Arc<Self>, mut body: Body, most: u64) -> Option<Received> {
+    pub(super) async fn receive(self: Arc<Self>, mut body: Body, most: u64) -> Option<ReceivedBody> {
         let guard = EndGuard(self.clone());
         while let Some(frame) = body.frame().await {
             let data = match frame.map(Frame::into_data) {
                 Ok(Ok(data)) => data,
                 Ok(Err(_)) => continue, // trailers are not stored (RFC 9110, section 6.5.1)
-                Err(error) => return guard.0.ended(End::Broken(error.to_string().into())),
+                Err(error) => return guard.0.ended(GrowthEnd::Broken(error.to_string().into())),
             };
             if let Err(error) = self.add(data).await {
                 tracing::error!("cannot store a response: {error}");
                 // What is missing in the file cannot be sent either.
-                return guard.0.ended(End::Broken(error.to_string().into()));
+                return guard.0.ended(GrowthEnd::Broken(error.to_string().into()));
             }
             if self.state.lock().received > most {
-                return guard.0.ended(End::TooLong(Some(body)));
+                return guard.0.ended(GrowthEnd::TooLong(Some(body)));
             }
         }
         if self.length.is_some_and(|length| length != self.state.lock().received) {
-            return guard.0.ended(End::Broken("the body has another length than announced".into()));
+            return guard.0.ended(GrowthEnd::Broken("the body has another length than announced".into()));
         }
         let received = self.received();
-        self.ended::<()>(End::Complete);
+        self.ended::<()>(GrowthEnd::Complete);
         Some(received)
     }
 
@@ -118,17 +118,17 @@ impl Growing {
     }
 
     /// One buffer of exactly the length: a chunk may keep a larger one alive.
-    fn received(&self) -> Received {
+    fn received(&self) -> ReceivedBody {
         let state = self.state.lock();
         if let Some(file) = &state.file {
-            return Received::File(file.clone(), state.received);
+            return ReceivedBody::File(file.clone(), state.received);
         }
         let mut whole = BytesMut::with_capacity(usize::try_from(state.received).unwrap_or(0));
         state.chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
-        Received::Memory(whole.freeze())
+        ReceivedBody::Memory(whole.freeze())
     }
 
-    fn ended<T>(&self, end: End) -> Option<T> {
+    fn ended<T>(&self, end: GrowthEnd) -> Option<T> {
         let mut state = self.state.lock();
         state.end.get_or_insert(end);
         state.readers.drain(..).for_each(Waker::wake);
@@ -138,7 +138,14 @@ impl Growing {
     /// The body from `start` on, up to `end`, as it is received. The rest of a body that is too long goes to the
     /// first reader that asks for it.
     pub(super) fn reader(self: &Arc<Self>, start: u64, end: Option<u64>) -> Body {
-        Body::new(Reader { body: self.clone(), at: start, end, chunk: (0, 0), reading: None, rest: None })
+        Body::new(GrowingReader {
+            body: self.clone(),
+            at: start,
+            end,
+            chunk: (0, 0),
+            reading: None,
+            rest: None,
+        })
     }
 }
 
@@ -147,11 +154,11 @@ struct EndGuard(Arc<Growing>);
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
-        self.0.ended::<()>(End::Broken("the server stopped before the response was complete".into()));
+        self.0.ended::<()>(GrowthEnd::Broken("the server stopped before the response was complete".into()));
     }
 }
 
-struct Reader {
+struct GrowingReader {
     body: Arc<Growing>,
     at: u64,
     end: Option<u64>,
@@ -161,9 +168,9 @@ struct Reader {
     rest: Option<Body>,
 }
 
-impl Reader {
+impl GrowingReader {
     /// The bytes in memory at its place, if there are some.
-    fn next_chunk(&mut self, state: &State, most: u64) -> Option<Bytes> {
+    fn next_chunk(&mut self, state: &GrowingState, most: u64) -> Option<Bytes> {
         let (mut index, mut start) = self.chunk;
         let found = loop {
             let chunk = state.chunks.get(index)?;
@@ -185,7 +192,7 @@ impl Reader {
     }
 }
 
-impl HttpBody for Reader {
+impl HttpBody for GrowingReader {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -228,9 +235,9 @@ impl HttpBody for Reader {
                 state.readers.push(task.waker().clone());
                 Poll::Pending
             }
-            Some(End::Complete) => Poll::Ready(None),
-            Some(End::Broken(why)) => Poll::Ready(Some(Err(why.to_string().into()))),
-            Some(End::TooLong(rest)) => match rest.take() {
+            Some(GrowthEnd::Complete) => Poll::Ready(None),
+            Some(GrowthEnd::Broken(why)) => Poll::Ready(Some(Err(why.to_string().into()))),
+            Some(GrowthEnd::TooLong(rest)) => match rest.take() {
                 Some(rest) => {
                     drop(state);
                     this.rest = Some(rest);
@@ -282,8 +289,10 @@ mod tests {
             let (received, texts) = tokio::join!(received, futures_util::future::join_all(readers.map(read)));
             assert_eq!(texts, ["abcdefghij", "cdefg", ""].map(|text| Ok(text.to_owned())));
             match received.unwrap() {
-                Received::Memory(bytes) => assert_eq!(bytes, "abcdefghij"),
-                Received::File(file, length) => assert_eq!(read_at(&file, 0, length).unwrap(), b"abcdefghij"),
+                ReceivedBody::Memory(bytes) => assert_eq!(bytes, "abcdefghij"),
+                ReceivedBody::File(file, length) => {
+                    assert_eq!(read_at(&file, 0, length).unwrap(), b"abcdefghij")
+                }
             }
         }
     }

@@ -9,14 +9,14 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::entry::{CacheKey, Entry, Freshness, StoredBody};
+use super::entry::{CacheEntry, CacheKey, Freshness, StoredBody};
 
 /// Version of the files.
 const VERSION: u32 = 1;
 
 /// What a head contains, as JSON.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Head {
+pub(super) struct EntryHead {
     version: u32,
     pub(super) app: String,
     pub(super) url: String,
@@ -32,11 +32,11 @@ pub(super) struct Head {
     pub(super) length: u64,
 }
 
-impl Head {
-    pub(super) fn of(entry: &Entry, body: String, length: u64) -> Head {
+impl EntryHead {
+    pub(super) fn of(entry: &CacheEntry, body: String, length: u64) -> EntryHead {
         let text = |value: &HeaderValue| value.as_bytes().iter().map(|byte| char::from(*byte)).collect();
         let millis = entry.received.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-        Head {
+        EntryHead {
             version: VERSION,
             app: entry.key.app.to_string(),
             url: entry.key.url.to_string(),
@@ -57,12 +57,12 @@ impl Head {
     }
 
     /// Parses a head; `None` if it is damaged, or of another version.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Head> {
-        serde_json::from_slice::<Head>(bytes).ok().filter(|head| head.version == VERSION)
+    pub(super) fn parse(bytes: &[u8]) -> Option<EntryHead> {
+        serde_json::from_slice::<EntryHead>(bytes).ok().filter(|head| head.version == VERSION)
     }
 
     /// The response, without its body; `None` if it is not one that was written here.
-    pub(super) fn into_entry(self) -> Option<Entry> {
+    pub(super) fn into_entry(self) -> Option<CacheEntry> {
         let bytes = |text: String| text.chars().map(|c| u8::try_from(c).ok()).collect::<Option<Vec<u8>>>();
         let mut headers = HeaderMap::new();
         for (name, value) in self.headers {
@@ -70,7 +70,7 @@ impl Head {
         }
         let selecting =
             self.selecting.into_iter().map(|(name, value)| Some((HeaderName::try_from(name).ok()?, value)));
-        Some(Entry {
+        Some(CacheEntry {
             key: CacheKey { app: self.app.into(), url: self.url.into() },
             status: StatusCode::from_u16(self.status).ok()?,
             headers,
@@ -85,7 +85,7 @@ impl Head {
 }
 
 /// A response by its head; `None` if it has been deleted, or is damaged.
-pub(super) fn read(path: &Path) -> io::Result<Option<Entry>> {
+pub(super) fn read(path: &Path) -> io::Result<Option<CacheEntry>> {
     let Some(head) = read_head(path)? else { return Ok(None) };
     let (body, length) = (path.with_file_name(&head.body), head.length);
     let Some(mut entry) = head.into_entry() else { return Ok(None) };
@@ -99,11 +99,11 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Entry>> {
     Ok(Some(entry))
 }
 
-pub(super) fn read_head(path: &Path) -> io::Result<Option<Head>> {
+pub(super) fn read_head(path: &Path) -> io::Result<Option<EntryHead>> {
     match fs::read(path) {
         Ok(bytes) => {
             // A name with `/` would lead out of the directory.
-            Ok(Head::parse(&bytes).filter(|head| !head.body.contains('/')))
+            Ok(EntryHead::parse(&bytes).filter(|head| !head.body.contains('/')))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

@@ -9,12 +9,12 @@ use http::header::{
 };
 use http::{Method, StatusCode, Uri};
 
-use super::answer::{Asked, CACHE_STATUS, Outcome};
+use super::answer::{CACHE_STATUS, CacheOutcome, CacheRequest};
 use super::directives::{split, unquoted};
-use super::entry::{CacheKey, Entry};
+use super::entry::{CacheEntry, CacheKey};
 use super::flights::Flown;
-use super::policy::Use;
-use super::{Cache, UNCACHEABLE};
+use super::policy::StoredUse;
+use super::{CacheState, UNCACHEABLE};
 use crate::body::{BoxFuture, Request, Response};
 use crate::caches::Purge;
 use crate::environ::Environ;
@@ -23,7 +23,7 @@ use crate::middleware::refusal::refusal;
 
 const INVALIDATED_GROUPS: HeaderName = HeaderName::from_static("cache-group-invalidation");
 
-impl Cache {
+impl CacheState {
     /// Answers a request.
     pub(super) fn call(self: Arc<Self>, request: Request) -> BoxFuture<Result<Response, BoxError>> {
         let Some(origin) = origin(&request) else { return self.next.handle(request) };
@@ -47,9 +47,9 @@ impl Cache {
         request: Request,
     ) -> BoxFuture<Result<Response, BoxError>> {
         let response = self.next.handle(request);
-        Box::pin(
-            async move { Ok(self.marked(response.await?, Outcome::Forwarded { reason, stored: false })) },
-        )
+        Box::pin(async move {
+            Ok(self.marked(response.await?, CacheOutcome::Forwarded { reason, stored: false }))
+        })
     }
 
     /// An unsafe method: what it may have changed is deleted (RFC 9111, section 4.4).
@@ -77,7 +77,7 @@ impl Cache {
                 self.delete(purge).await;
             }
         }
-        Ok(self.marked(response, Outcome::Forwarded { reason: "method", stored: false }))
+        Ok(self.marked(response, CacheOutcome::Forwarded { reason: "method", stored: false }))
     }
 
     async fn look_up(self: Arc<Self>, request: Request, key: CacheKey) -> Result<Response, BoxError> {
@@ -94,26 +94,28 @@ impl Cache {
             };
             let stale = match found {
                 Some(entry) => match self.policy.usable(&entry, request.headers(), now) {
-                    Use::Fresh | Use::Accepted => {
+                    StoredUse::Fresh | StoredUse::Accepted => {
                         let outcome = if collapsed || waited {
-                            Outcome::Collapsed
+                            CacheOutcome::Collapsed
                         } else {
-                            Outcome::Hit(entry.ttl(now))
+                            CacheOutcome::Hit(entry.ttl(now))
                         };
                         return Ok(self.answer(&entry, &asked(&request), outcome));
                     }
-                    Use::WhileRevalidate => {
+                    StoredUse::WhileRevalidate => {
                         self.clone().refresh(&request, &key, &entry);
-                        return Ok(self.answer(&entry, &asked(&request), Outcome::Hit(entry.ttl(now))));
+                        return Ok(self.answer(&entry, &asked(&request), CacheOutcome::Hit(entry.ttl(now))));
                     }
-                    Use::AfterValidation => Some(entry),
+                    StoredUse::AfterValidation => Some(entry),
                 },
                 None => None,
             };
             if self.policy.asked(request.headers()).only_if_cached {
                 let text = "The response is not in the cache.\n";
                 let response = refusal(StatusCode::GATEWAY_TIMEOUT, "not in the cache", text);
-                return Ok(self.marked(response, Outcome::Forwarded { reason: "request", stored: false }));
+                return Ok(
+                    self.marked(response, CacheOutcome::Forwarded { reason: "request", stored: false })
+                );
             }
             if *request.method() == Method::HEAD || request.headers().contains_key(RANGE) {
                 let reason = if stale.is_some() { "stale" } else { "miss" };
@@ -147,13 +149,13 @@ impl Cache {
     }
 
     /// The response from the cache.
-    pub(super) fn answer(&self, entry: &Entry, asked: &Asked, outcome: Outcome) -> Response {
+    pub(super) fn answer(&self, entry: &CacheEntry, asked: &CacheRequest, outcome: CacheOutcome) -> Response {
         self.marked(entry.answer(asked, None), outcome)
     }
 
     /// Counts a request, and tells the client how its response came about.
-    pub(super) fn marked(&self, mut response: Response, outcome: Outcome) -> Response {
-        let from_app = matches!(outcome, Outcome::Forwarded { .. });
+    pub(super) fn marked(&self, mut response: Response, outcome: CacheOutcome) -> Response {
+        let from_app = matches!(outcome, CacheOutcome::Forwarded { .. });
         let length = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
         self.counters.add(outcome, if from_app { 0 } else { length });
         if self.status_field {
@@ -182,8 +184,8 @@ fn is_usual(headers: &HeaderMap) -> bool {
 }
 
 /// What a stored response depends on.
-pub(super) fn asked(request: &Request) -> Asked {
-    Asked { method: request.method().clone(), headers: request.headers().clone() }
+pub(super) fn asked(request: &Request) -> CacheRequest {
+    CacheRequest { method: request.method().clone(), headers: request.headers().clone() }
 }
 
 /// The URL that a field names, if it belongs to the same origin.

@@ -6,37 +6,37 @@ use http::HeaderMap;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use super::entry::{CacheKey, Entry, MOST_VARIANTS};
-use super::store::{Limits, Usage};
+use super::entry::{CacheEntry, CacheKey, MOST_VARIANTS};
+use super::store::{Limits, StoreUsage};
 use crate::caches::Purge;
 
 pub(super) struct MemoryStore {
     limits: Limits,
-    state: Mutex<State>,
+    state: Mutex<MemoryState>,
 }
 
-struct State {
+struct MemoryState {
     /// The variants of each URL, the latest first.
-    urls: LruCache<CacheKey, Vec<Arc<Entry>>>,
-    usage: Usage,
+    urls: LruCache<CacheKey, Vec<Arc<CacheEntry>>>,
+    usage: StoreUsage,
 }
 
 impl MemoryStore {
     pub(super) fn new(limits: Limits) -> MemoryStore {
-        let state = State { urls: LruCache::unbounded(), usage: Usage::default() };
+        let state = MemoryState { urls: LruCache::unbounded(), usage: StoreUsage::default() };
         MemoryStore { limits, state: Mutex::new(state) }
     }
 
     /// The latest response that the request selects (RFC 9111, section 4).
-    pub(super) fn find(&self, key: &CacheKey, request: &HeaderMap) -> Option<Arc<Entry>> {
+    pub(super) fn find(&self, key: &CacheKey, request: &HeaderMap) -> Option<Arc<CacheEntry>> {
         let mut state = self.state.lock();
         state.urls.get(key)?.iter().find(|entry| entry.is_selected(request)).cloned()
     }
 
     /// Stores a response in place of one for the same requests.
-    pub(super) fn put(&self, entry: Arc<Entry>) {
+    pub(super) fn put(&self, entry: Arc<CacheEntry>) {
         let mut state = self.state.lock();
-        let State { urls, usage } = &mut *state;
+        let MemoryState { urls, usage } = &mut *state;
         usage.add(&entry);
         let variants = urls.get_or_insert_mut(entry.key.clone(), Vec::new);
         variants.retain(|old| {
@@ -58,8 +58,8 @@ impl MemoryStore {
 
     pub(super) fn purge(&self, purge: &Purge) -> u64 {
         let mut state = self.state.lock();
-        let State { urls, usage } = &mut *state;
-        let is_named = |entry: &Arc<Entry>| purge.matches(&entry.key.app, &entry.key.url, &entry.tags);
+        let MemoryState { urls, usage } = &mut *state;
+        let is_named = |entry: &Arc<CacheEntry>| purge.matches(&entry.key.app, &entry.key.url, &entry.tags);
         let keys: Vec<CacheKey> = match purge {
             Purge::Url { app, url } => {
                 vec![CacheKey { app: app.as_str().into(), url: url.as_str().into() }]
@@ -88,7 +88,7 @@ impl MemoryStore {
     }
 
     /// See [`Store::list`](super::store::Store::list).
-    pub(super) fn list(&self, app: &str, most: usize) -> Vec<Arc<Entry>> {
+    pub(super) fn list(&self, app: &str, most: usize) -> Vec<Arc<CacheEntry>> {
         let state = self.state.lock();
         let all = state.urls.iter().flat_map(|(_, variants)| variants);
         let mut own: Vec<_> = all.filter(|entry| *entry.key.app == *app).cloned().collect();
@@ -98,7 +98,7 @@ impl MemoryStore {
         own
     }
 
-    pub(super) fn usage(&self) -> Usage {
+    pub(super) fn usage(&self) -> StoreUsage {
         self.state.lock().usage
     }
 }

@@ -37,7 +37,7 @@ use self::flights::{Flights, Purges};
 use self::memory::MemoryStore;
 use self::policy::Policy;
 use self::shared::SharedStore;
-use self::store::{Limits, Store};
+use self::store::{CacheStore, Limits};
 use super::MiddlewareBuilder;
 use super::options::{entries, header};
 use crate::body::{App, BoxFuture};
@@ -116,11 +116,11 @@ const UNCACHEABLE_URLS: std::num::NonZeroUsize = std::num::NonZeroUsize::new(409
 /// How long requests for such a URL do not wait for one another.
 const UNCACHEABLE: Duration = Duration::from_secs(120);
 
-struct Cache {
+struct CacheState {
     name: String,
     app: Arc<str>,
     next: App,
-    store: Store,
+    store: CacheStore,
     policy: Policy,
     flights: Arc<Flights>,
     purges: Purges,
@@ -149,11 +149,11 @@ pub(super) fn build(
     }
     let limits = Limits { bytes: options.max_bytes, entries: options.max_entries };
     let opened = match &options.dir {
-        None => Ok(Store::Memory(MemoryStore::new(limits))),
+        None => Ok(CacheStore::Memory(MemoryStore::new(limits))),
         Some(dir) if context.checking => {
-            std::fs::metadata(&**dir).map(|_| Store::Memory(MemoryStore::new(limits)))
+            std::fs::metadata(&**dir).map(|_| CacheStore::Memory(MemoryStore::new(limits)))
         }
-        Some(dir) => DiskStore::open(dir, limits).map(|disk| Store::Disk(Arc::new(disk))),
+        Some(dir) => DiskStore::open(dir, limits).map(|disk| CacheStore::Disk(Arc::new(disk))),
     };
     let opened = opened.map_err(|cause| {
         let dir = options.dir.as_deref().unwrap_or(std::path::Path::new(""));
@@ -167,8 +167,8 @@ pub(super) fn build(
         }
         shared(name, table, context).map_err(|error| errors.push(error)).ok().flatten()
     });
-    let store = shared.map_or(Errors::join(opened, errors)?, Store::Shared);
-    let cache = Arc::new(Cache {
+    let store = shared.map_or(Errors::join(opened, errors)?, CacheStore::Shared);
+    let cache = Arc::new(CacheState {
         name: table.name().to_owned(),
         app: builder.app.into(),
         next,
@@ -204,7 +204,7 @@ fn shared(name: &str, table: &Table, context: &Context) -> Result<Option<SharedS
     Ok(Some(SharedStore::new(table.name(), responses)))
 }
 
-impl Cache {
+impl CacheState {
     /// Deletes stored responses here, and keeps those from being stored that were requested before.
     async fn delete(&self, purge: Purge) -> u64 {
         self.purges.add(&purge, &self.flights);
@@ -212,7 +212,7 @@ impl Cache {
     }
 }
 
-impl ManagedCache for Cache {
+impl ManagedCache for CacheState {
     fn purge(self: Arc<Self>, purge: Purge) -> BoxFuture<u64> {
         Box::pin(async move { self.delete(purge).await })
     }
@@ -223,7 +223,7 @@ impl ManagedCache for Cache {
             let now = SystemTime::now();
             let worker = (!cache.store.is_shared()).then(std::process::id);
             let entries = cache.store.list(&cache.app, most).await;
-            let shown = |entry: &Arc<entry::Entry>| CachedResponse {
+            let shown = |entry: &Arc<entry::CacheEntry>| CachedResponse {
                 cache: cache.name.clone(),
                 app: entry.key.app.to_string(),
                 url: entry.key.url.to_string(),

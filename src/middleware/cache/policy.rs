@@ -10,7 +10,7 @@ use http::header::{PRAGMA, TRAILER};
 use http::{HeaderValue, StatusCode};
 
 use super::directives::{Directives, seconds, split};
-use super::entry::{Entry, Freshness, has_validator, selecting};
+use super::entry::{CacheEntry, Freshness, has_validator, selecting};
 
 /// Statuses whose responses may be stored without explicit freshness (RFC 9110, section 15.1).
 const HEURISTIC: [u16; 11] = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501];
@@ -44,7 +44,7 @@ pub(super) struct Storable {
 
 /// How a stored response may be used for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
+pub(super) enum StoredUse {
     /// As it is.
     Fresh,
     /// Stale, as the client accepts it.
@@ -141,24 +141,24 @@ impl Policy {
     }
 
     /// How a stored response may be used, with what the request asks for (section 4).
-    pub(super) fn usable(&self, entry: &Entry, request: &HeaderMap, now: SystemTime) -> Use {
+    pub(super) fn usable(&self, entry: &CacheEntry, request: &HeaderMap, now: SystemTime) -> StoredUse {
         let (ttl, age) = (entry.ttl(now), entry.age(now));
         let Freshness { no_cache, must_revalidate, while_revalidate, .. } = entry.freshness;
         let asked = self.asked(request);
         let too_old = asked.max_age.is_some_and(|most| age > most);
         let too_late = asked.min_fresh.is_some_and(|least| ttl < least as i64);
         if no_cache || asked.no_cache || too_old || too_late {
-            return Use::AfterValidation;
+            return StoredUse::AfterValidation;
         }
         if ttl > 0 {
-            return Use::Fresh;
+            return StoredUse::Fresh;
         }
         if !must_revalidate && asked.max_stale.is_some_and(|most| -ttl <= most as i64) {
-            return Use::Accepted;
+            return StoredUse::Accepted;
         }
         match -ttl < while_revalidate as i64 {
-            true => Use::WhileRevalidate,
-            false => Use::AfterValidation,
+            true => StoredUse::WhileRevalidate,
+            false => StoredUse::AfterValidation,
         }
     }
 
@@ -178,7 +178,7 @@ impl Policy {
 }
 
 /// Whether a stale response may replace an error (RFC 5861, section 4).
-pub(super) fn may_replace_error(entry: &Entry, now: SystemTime) -> bool {
+pub(super) fn may_replace_error(entry: &CacheEntry, now: SystemTime) -> bool {
     !entry.freshness.no_cache && -entry.ttl(now) < entry.freshness.if_error as i64
 }
 

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use parking_lot::Mutex;
 
-use super::entry::{CacheKey, Entry, MOST_VARIANTS, StoredBody, has_validator};
+use super::entry::{CacheEntry, CacheKey, MOST_VARIANTS, StoredBody, has_validator};
 use super::growing::Growing;
-use super::head::Head;
+use super::head::EntryHead;
 use crate::caches::Purge;
 use crate::store::{Deletions, NewResponse, ResponseStore, StoreError, StoredHead};
 
@@ -57,13 +57,13 @@ impl SharedStore {
     }
 
     /// See [`Store::find`](super::store::Store::find).
-    pub(super) async fn find(&self, key: &CacheKey, request: &HeaderMap) -> Option<Entry> {
+    pub(super) async fn find(&self, key: &CacheKey, request: &HeaderMap) -> Option<CacheEntry> {
         let state = &self.0;
         let url = key.hash();
         let heads = state.used(state.responses.heads(&state.cache, vec![url.clone()])).await?;
-        let mut found: Option<(String, String, u64, Entry)> = None;
+        let mut found: Option<(String, String, u64, CacheEntry)> = None;
         for StoredHead { variant, head } in heads.into_iter().flatten() {
-            let Some(head) = Head::parse(&head) else { continue };
+            let Some(head) = EntryHead::parse(&head) else { continue };
             let (id, length) = (head.body.clone(), head.length);
             let Some(entry) = head.into_entry() else { continue };
             let newer = found.as_ref().is_none_or(|(.., other)| other.received < entry.received);
@@ -83,10 +83,10 @@ impl SharedStore {
     }
 
     /// Stores a response, unless others were deleted since `since`.
-    pub(super) async fn put(&self, entry: &Entry, since: Deletions) {
+    pub(super) async fn put(&self, entry: &CacheEntry, since: Deletions) {
         let StoredBody::Memory(body) = &entry.body else { return };
         let id = uuid::Uuid::new_v4().simple().to_string();
-        let head = Head::of(entry, id.clone(), body.len() as u64);
+        let head = EntryHead::of(entry, id.clone(), body.len() as u64);
         let Ok(head) = serde_json::to_vec(&head) else { return };
         let (variant, variants) = (entry.variant(), MOST_VARIANTS);
         let expires = kept_until(entry);
@@ -113,11 +113,11 @@ impl SharedStore {
     }
 
     /// See [`Store::list`](super::store::Store::list). The bodies are not read.
-    pub(super) async fn list(&self, app: &str, most: usize) -> Vec<Entry> {
+    pub(super) async fn list(&self, app: &str, most: usize) -> Vec<CacheEntry> {
         let mut own = Vec::new();
         let all = self.0.used(self.0.all_heads()).await.unwrap_or_default();
         for (_, StoredHead { head, .. }) in all {
-            let Some(head) = Head::parse(&head).filter(|head| head.app == app) else { continue };
+            let Some(head) = EntryHead::parse(&head).filter(|head| head.app == app) else { continue };
             let length = head.length;
             if let Some(mut entry) = head.into_entry() {
                 entry.body = StoredBody::Growing(Growing::new(Some(length), None));
@@ -186,7 +186,8 @@ impl SharedState {
         };
         let mut count = 0;
         for (url, StoredHead { variant, head }) in found {
-            let named = Head::parse(&head).is_none_or(|head| purge.matches(&head.app, &head.url, &head.tags));
+            let named =
+                EntryHead::parse(&head).is_none_or(|head| purge.matches(&head.app, &head.url, &head.tags));
             if named {
                 count += self.responses.delete(&self.cache, &url, vec![variant]).await?;
             }
@@ -234,7 +235,7 @@ async fn return_of(state: Weak<SharedState>) {
 }
 
 /// How long a response is of use: while it is fresh, while it may be used stale, and while it can be validated.
-fn kept_until(entry: &Entry) -> SystemTime {
+fn kept_until(entry: &CacheEntry) -> SystemTime {
     let fresh = Duration::from_secs(entry.freshness.lifetime).saturating_sub(entry.initial_age);
     let stale = Duration::from_secs(entry.freshness.while_revalidate.max(entry.freshness.if_error));
     let stale = if has_validator(&entry.headers) { stale.max(VALIDATED) } else { stale };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::disk::DiskStore;
-use super::entry::{CacheKey, Entry};
+use super::entry::{CacheEntry, CacheKey};
 use super::memory::MemoryStore;
 use super::shared::SharedStore;
 use crate::caches::Purge;
@@ -22,25 +22,25 @@ pub(super) struct Limits {
 
 /// What a store holds.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Usage {
+pub(super) struct StoreUsage {
     pub(super) bytes: u64,
     pub(super) entries: u64,
     /// How many responses were deleted so far because of the limits.
     pub(super) evicted: u64,
 }
 
-impl Usage {
-    pub(super) fn add(&mut self, entry: &Entry) {
+impl StoreUsage {
+    pub(super) fn add(&mut self, entry: &CacheEntry) {
         self.bytes += entry.size();
         self.entries += 1;
     }
 
-    pub(super) fn remove(&mut self, entry: &Entry) {
+    pub(super) fn remove(&mut self, entry: &CacheEntry) {
         self.bytes -= entry.size().min(self.bytes);
         self.entries -= self.entries.min(1);
     }
 
-    pub(super) fn evict(&mut self, entry: &Entry) {
+    pub(super) fn evict(&mut self, entry: &CacheEntry) {
         self.remove(entry);
         self.evicted += 1;
     }
@@ -51,7 +51,7 @@ impl Usage {
 }
 
 /// A store of responses.
-pub(super) enum Store {
+pub(super) enum CacheStore {
     Memory(MemoryStore),
     Disk(Arc<DiskStore>),
     Shared(SharedStore),
@@ -66,34 +66,34 @@ pub(super) struct PurgeMark {
     pub(super) deletions: Option<Deletions>,
 }
 
-impl Store {
+impl CacheStore {
     /// Whether all workers share it.
     pub(super) fn is_shared(&self) -> bool {
-        !matches!(self, Store::Memory(_))
+        !matches!(self, CacheStore::Memory(_))
     }
 
     /// Whether a service has it: what one worker deletes there is deleted for all.
     pub(super) fn is_remote(&self) -> bool {
-        matches!(self, Store::Shared(_))
+        matches!(self, CacheStore::Shared(_))
     }
 
     /// The latest response that the request selects.
-    pub(super) async fn find(&self, key: &CacheKey, request: &HeaderMap) -> Option<Arc<Entry>> {
+    pub(super) async fn find(&self, key: &CacheKey, request: &HeaderMap) -> Option<Arc<CacheEntry>> {
         match self {
-            Store::Memory(memory) => memory.find(key, request),
-            Store::Disk(disk) => {
+            CacheStore::Memory(memory) => memory.find(key, request),
+            CacheStore::Disk(disk) => {
                 let (key, request) = (key.clone(), request.clone());
                 let found = blocking(disk, move |disk| disk.find(&key, &request)).await;
                 logged("read", found).flatten().map(Arc::new)
             }
-            Store::Shared(shared) => shared.find(key, request).await.map(Arc::new),
+            CacheStore::Shared(shared) => shared.find(key, request).await.map(Arc::new),
         }
     }
 
     /// What has been deleted so far in a resource.
     pub(super) async fn deletions(&self, key: &CacheKey) -> Option<Deletions> {
         match self {
-            Store::Shared(shared) => shared.deletions(key).await,
+            CacheStore::Shared(shared) => shared.deletions(key).await,
             _ => None,
         }
     }
@@ -103,19 +103,19 @@ impl Store {
     /// If it cannot be created.
     pub(super) async fn file(&self) -> io::Result<Option<File>> {
         match self {
-            Store::Memory(_) | Store::Shared(_) => Ok(None),
-            Store::Disk(disk) => blocking(disk, |disk| disk.file()).await.map(Some),
+            CacheStore::Memory(_) | CacheStore::Shared(_) => Ok(None),
+            CacheStore::Disk(disk) => blocking(disk, |disk| disk.file()).await.map(Some),
         }
     }
 
     /// Stores a complete response in place of one for the same requests.
-    pub(super) async fn put(&self, entry: Arc<Entry>, mark: PurgeMark) {
+    pub(super) async fn put(&self, entry: Arc<CacheEntry>, mark: PurgeMark) {
         match self {
-            Store::Memory(memory) => memory.put(entry),
-            Store::Disk(disk) => {
+            CacheStore::Memory(memory) => memory.put(entry),
+            CacheStore::Disk(disk) => {
                 logged("store", blocking(disk, move |disk| disk.put(&entry)).await);
             }
-            Store::Shared(shared) => {
+            CacheStore::Shared(shared) => {
                 if let Some(deletions) = mark.deletions {
                     shared.put(&entry, deletions).await;
                 }
@@ -126,33 +126,33 @@ impl Store {
     /// Deletes responses; returns how many.
     pub(super) async fn purge(&self, purge: Purge) -> u64 {
         match self {
-            Store::Memory(memory) => memory.purge(&purge),
-            Store::Disk(disk) => {
+            CacheStore::Memory(memory) => memory.purge(&purge),
+            CacheStore::Disk(disk) => {
                 logged("delete", blocking(disk, move |disk| disk.purge(&purge)).await).unwrap_or(0)
             }
-            Store::Shared(shared) => shared.purge(purge).await,
+            CacheStore::Shared(shared) => shared.purge(purge).await,
         }
     }
 
     /// The first `most` responses of an app, by URL.
-    pub(super) async fn list(&self, app: &Arc<str>, most: usize) -> Vec<Arc<Entry>> {
+    pub(super) async fn list(&self, app: &Arc<str>, most: usize) -> Vec<Arc<CacheEntry>> {
         match self {
-            Store::Memory(memory) => memory.list(app, most),
-            Store::Disk(disk) => {
+            CacheStore::Memory(memory) => memory.list(app, most),
+            CacheStore::Disk(disk) => {
                 let app = app.clone();
                 let list = blocking(disk, move |disk| disk.list(&app, most)).await;
                 logged("list", list).unwrap_or_default().into_iter().map(Arc::new).collect()
             }
-            Store::Shared(shared) => shared.list(app, most).await.into_iter().map(Arc::new).collect(),
+            CacheStore::Shared(shared) => shared.list(app, most).await.into_iter().map(Arc::new).collect(),
         }
     }
 
     /// What it holds; `None` if another worker reports it, or the resource.
-    pub(super) fn usage(&self) -> Option<Usage> {
+    pub(super) fn usage(&self) -> Option<StoreUsage> {
         match self {
-            Store::Memory(memory) => Some(memory.usage()),
-            Store::Disk(disk) => disk.usage(),
-            Store::Shared(_) => None,
+            CacheStore::Memory(memory) => Some(memory.usage()),
+            CacheStore::Disk(disk) => disk.usage(),
+            CacheStore::Shared(_) => None,
         }
     }
 }

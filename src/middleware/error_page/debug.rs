@@ -14,7 +14,7 @@ use crate::environ::Environ;
 use crate::error::Traceback;
 use crate::inflight::CapturedLines;
 use crate::middleware::secret::masked;
-use crate::spans::{Recorder, Span, new_id};
+use crate::spans::{Span, SpanRecorder, new_id};
 
 /// Fields whose values are hidden.
 const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
@@ -27,8 +27,8 @@ const MOST_PLACES: usize = 3;
 
 /// Lets the page show the parts that the request passes through, and what is logged meanwhile.
 pub(super) fn observe(request: &mut Parts) {
-    if request.extensions.get::<Recorder>().is_none() {
-        request.extensions.insert(Recorder::new(Instant::now(), new_id()));
+    if request.extensions.get::<SpanRecorder>().is_none() {
+        request.extensions.insert(SpanRecorder::new(Instant::now(), new_id()));
     }
     if let Some(environ) = request.extensions.get::<Environ>() {
         environ.handle.capture();
@@ -53,7 +53,7 @@ pub(super) struct Observed {
 
 impl Observed {
     pub(super) fn of(request: &Parts) -> Observed {
-        let mut spans = request.extensions.get::<Recorder>().map(Recorder::seen).unwrap_or_default();
+        let mut spans = request.extensions.get::<SpanRecorder>().map(SpanRecorder::seen).unwrap_or_default();
         spans.sort_by_key(|span| span.began);
         let environ = request.extensions.get::<Environ>();
         let log = environ.map(|environ| environ.handle.captured()).unwrap_or_default();

@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::tee::{Kept, Tee};
-use super::access_log::sink::{Sink, Target};
+use self::tee::{BodyStart, Tee};
+use super::access_log::sink::{LineSink, LogTarget};
 use super::secret::masked;
 use crate::body::{App, Body, Request, Response};
 use crate::config::{AppendPath, Purpose, Table, help_for_denied, is_secret_field};
@@ -103,8 +103,8 @@ pub struct RecordedBody {
     pub base64: Option<String>,
 }
 
-struct Recorder {
-    sink: Sink,
+struct RequestRecorder {
+    sink: LineSink,
     left: AtomicU64,
     max_body_bytes: usize,
     credentials: bool,
@@ -126,9 +126,9 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
         table.error("file", message).because(error).help(help)
     });
     Errors::check(opened.err().into_iter().collect())?;
-    let target = Target::File(options.file.to_path_buf(), files.clone());
-    let recorder = Arc::new(Recorder {
-        sink: Sink::new(target, context.reopen.clone()),
+    let target = LogTarget::File(options.file.to_path_buf(), files.clone());
+    let recorder = Arc::new(RequestRecorder {
+        sink: LineSink::new(target, context.reopen.clone()),
         left: AtomicU64::new(options.max_requests),
         max_body_bytes: options.max_body_bytes,
         credentials: options.credentials,
@@ -139,7 +139,7 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
         }
         let (head, body) = request.into_parts();
         let line = recorder.line(&head);
-        let asked = Arc::new(Mutex::new(Kept::new(recorder.max_body_bytes)));
+        let asked = Arc::new(Mutex::new(BodyStart::new(recorder.max_body_bytes)));
         let copy = asked.clone();
         let body = Body::new(Tee::new(body, copy, |_| ()));
         let (recorder, response) = (recorder.clone(), next.handle(Request::from_parts(head, body)));
@@ -160,7 +160,7 @@ fn is_recordable(request: &Request) -> bool {
     !upgrades && !console && *request.method() != Method::CONNECT
 }
 
-impl Recorder {
+impl RequestRecorder {
     /// Takes one of the requests that may still be recorded.
     fn take(&self) -> bool {
         self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
@@ -197,10 +197,15 @@ impl Recorder {
     }
 
     /// Records the response when its body has ended. If the client leaves before, nothing is recorded.
-    fn follow(self: Arc<Self>, mut line: Recorded, asked: Arc<Mutex<Kept>>, response: Response) -> Response {
+    fn follow(
+        self: Arc<Self>,
+        mut line: Recorded,
+        asked: Arc<Mutex<BodyStart>>,
+        response: Response,
+    ) -> Response {
         line.response.status = response.status().as_u16();
         line.response.headers = self.fields(response.headers());
-        let answered = Arc::new(Mutex::new(Kept::new(self.max_body_bytes)));
+        let answered = Arc::new(Mutex::new(BodyStart::new(self.max_body_bytes)));
         response.map(|body| {
             Body::new(Tee::new(body, answered, move |answered| {
                 line.body = asked.lock().body();

@@ -17,16 +17,16 @@ use crate::error::BoxError;
 use crate::middleware::identity::hex;
 
 /// The start of a body, and the hash of what has passed.
-pub(super) struct Kept {
+pub(super) struct BodyStart {
     start: Vec<u8>,
     limit: usize,
     length: u64,
     hash: Sha256,
 }
 
-impl Kept {
-    pub(super) fn new(limit: usize) -> Kept {
-        Kept { start: Vec::new(), limit, length: 0, hash: Sha256::new() }
+impl BodyStart {
+    pub(super) fn new(limit: usize) -> BodyStart {
+        BodyStart { start: Vec::new(), limit, length: 0, hash: Sha256::new() }
     }
 
     fn add(&mut self, data: &[u8]) {
@@ -50,14 +50,14 @@ impl Kept {
 }
 
 /// Passes a body on, and calls `done` when it has ended.
-pub(super) struct Tee<F: FnOnce(&Kept)> {
+pub(super) struct Tee<F: FnOnce(&BodyStart)> {
     body: Body,
-    kept: Arc<Mutex<Kept>>,
+    kept: Arc<Mutex<BodyStart>>,
     done: Option<F>,
 }
 
-impl<F: FnOnce(&Kept)> Tee<F> {
-    pub(super) fn new(body: Body, kept: Arc<Mutex<Kept>>, done: F) -> Tee<F> {
+impl<F: FnOnce(&BodyStart)> Tee<F> {
+    pub(super) fn new(body: Body, kept: Arc<Mutex<BodyStart>>, done: F) -> Tee<F> {
         let mut tee = Tee { body, kept, done: Some(done) };
         if tee.body.is_end_stream() {
             tee.end(); // nobody reads an empty body
@@ -72,7 +72,7 @@ impl<F: FnOnce(&Kept)> Tee<F> {
     }
 }
 
-impl<F: FnOnce(&Kept) + Unpin> HttpBody for Tee<F> {
+impl<F: FnOnce(&BodyStart) + Unpin> HttpBody for Tee<F> {
     type Data = Bytes;
     type Error = BoxError;
 

@@ -21,7 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::cookie::{CookieStyle, SameSite, is_name};
-use self::records::{Found, Lifetime, SessionRecord, SessionRecords, WriteError, millis};
+use self::records::{FoundSession, SessionLifetime, SessionRecord, SessionRecords, WriteError, millis};
 use self::seal::Seal;
 use super::refusal::{refusal, refusal_for};
 use crate::body::{App, Request, Response};
@@ -96,7 +96,7 @@ impl Default for Options {
 pub(super) fn build(options: Options, table: &Table, context: &Context, next: App) -> Result<App> {
     let mut errors = Vec::new();
     let secs = |secs: NonZeroU32| Duration::from_secs(secs.get().into());
-    let lifetime = Lifetime { idle: secs(options.idle_secs), age: secs(options.max_age_secs) };
+    let lifetime = SessionLifetime { idle: secs(options.idle_secs), age: secs(options.max_age_secs) };
     if !is_name(&options.cookie) {
         let error = table.error("cookie", format!("`{}` cannot be the name of a cookie", options.cookie));
         errors.push(error.help("use letters, digits, `-` and `_`"));
@@ -122,28 +122,28 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
 /// Where the sessions are; `None` if the table of the resource has faults.
 fn keeper(
     options: &Options,
-    lifetime: Lifetime,
+    lifetime: SessionLifetime,
     table: &Table,
     context: &Context,
-) -> Result<Option<Keeper>, Error> {
+) -> Result<Option<SessionKeeper>, Error> {
     if options.store == COOKIE {
         let max_bytes = options.max_bytes.min(COOKIE_BYTES);
-        return Ok(Some(Keeper::Cookie { lifetime, max_bytes }));
+        return Ok(Some(SessionKeeper::Cookie { lifetime, max_bytes }));
     }
     let found = context.stores.find(&options.store).map_err(|error| error.at(table.origin("store")))?;
-    Ok(found.map(|store| Keeper::Store(SessionRecords::new(store, lifetime, options.max_bytes))))
+    Ok(found.map(|store| SessionKeeper::Store(SessionRecords::new(store, lifetime, options.max_bytes))))
 }
 
 struct Sessions {
-    keeper: Keeper,
+    keeper: SessionKeeper,
     style: CookieStyle,
     seal: Seal,
 }
 
 /// Where the data of sessions is.
-enum Keeper {
+enum SessionKeeper {
     Store(SessionRecords),
-    Cookie { lifetime: Lifetime, max_bytes: usize },
+    Cookie { lifetime: SessionLifetime, max_bytes: usize },
 }
 
 /// A session in a cookie.
@@ -156,12 +156,12 @@ struct CookieContent {
 }
 
 /// The session that a request came with.
-enum Opened {
+enum OpenedSession {
     /// None, or one that has ended. `stale`: the request has a cookie.
     None {
         stale: bool,
     },
-    Stored(Found),
+    Stored(FoundSession),
     InCookie(CookieContent),
 }
 
@@ -180,9 +180,9 @@ impl Sessions {
             Err(_) => return Ok(unavailable()),
         };
         let session = Session::new(match &opened {
-            Opened::None { .. } => Default::default(),
-            Opened::Stored(found) => found.record.data.clone(),
-            Opened::InCookie(content) => content.record.data.clone(),
+            OpenedSession::None { .. } => Default::default(),
+            OpenedSession::Stored(found) => found.record.data.clone(),
+            OpenedSession::InCookie(content) => content.record.data.clone(),
         });
         request.extensions_mut().insert(session.clone());
         let mut response = next.handle(request).await?;
@@ -205,30 +205,36 @@ impl Sessions {
     }
 
     /// The session that the cookie names.
-    async fn open(&self, headers: &HeaderMap, secure: bool) -> Result<Opened, StoreError> {
-        let Some(value) = self.style.find(headers, secure) else { return Ok(Opened::None { stale: false }) };
-        let stale = Opened::None { stale: true };
+    async fn open(&self, headers: &HeaderMap, secure: bool) -> Result<OpenedSession, StoreError> {
+        let Some(value) = self.style.find(headers, secure) else {
+            return Ok(OpenedSession::None { stale: false });
+        };
+        let stale = OpenedSession::None { stale: true };
         match &self.keeper {
-            Keeper::Store(records) => {
+            SessionKeeper::Store(records) => {
                 let Some(id) = self.seal.verify(value) else { return Ok(stale) };
-                Ok(records.find(id).await?.map_or(stale, Opened::Stored))
+                Ok(records.find(id).await?.map_or(stale, OpenedSession::Stored))
             }
-            Keeper::Cookie { lifetime, .. } => {
+            SessionKeeper::Cookie { lifetime, .. } => {
                 let content = self.seal.decrypt(value).and_then(|value| serde_json::from_slice(&value).ok());
                 let current = content.filter(|content: &CookieContent| {
                     let age = millis(SystemTime::now()).saturating_sub(content.seen);
                     Duration::from_millis(age) < lifetime.idle && content.record.end(*lifetime).is_some()
                 });
-                Ok(current.map_or(stale, Opened::InCookie))
+                Ok(current.map_or(stale, OpenedSession::InCookie))
             }
         }
     }
 
     /// Stores the changes.
-    async fn close(&self, opened: Opened, changes: &SessionChanges) -> Result<CookieChange, WriteError> {
+    async fn close(
+        &self,
+        opened: OpenedSession,
+        changes: &SessionChanges,
+    ) -> Result<CookieChange, WriteError> {
         match &self.keeper {
-            Keeper::Store(records) => self.close_stored(records, opened, changes).await,
-            Keeper::Cookie { lifetime, max_bytes } => {
+            SessionKeeper::Store(records) => self.close_stored(records, opened, changes).await,
+            SessionKeeper::Cookie { lifetime, max_bytes } => {
                 self.close_cookie(*lifetime, *max_bytes, opened, changes)
             }
         }
@@ -237,13 +243,13 @@ impl Sessions {
     async fn close_stored(
         &self,
         records: &SessionRecords,
-        opened: Opened,
+        opened: OpenedSession,
         changes: &SessionChanges,
     ) -> Result<CookieChange, WriteError> {
         let (found, stale) = match opened {
-            Opened::Stored(found) => (Some(found), false),
-            Opened::None { stale } => (None, stale),
-            Opened::InCookie(_) => (None, true),
+            OpenedSession::Stored(found) => (Some(found), false),
+            OpenedSession::None { stale } => (None, stale),
+            OpenedSession::InCookie(_) => (None, true),
         };
         let before = found.as_ref().map(|found| found.id.clone());
         let after = match &found {
@@ -267,15 +273,15 @@ impl Sessions {
 
     fn close_cookie(
         &self,
-        lifetime: Lifetime,
+        lifetime: SessionLifetime,
         max_bytes: usize,
-        opened: Opened,
+        opened: OpenedSession,
         changes: &SessionChanges,
     ) -> Result<CookieChange, WriteError> {
         let (mut record, seen, stale) = match opened {
-            Opened::InCookie(content) => (content.record, Some(content.seen), false),
-            Opened::None { stale } => (SessionRecord::new(), None, stale),
-            Opened::Stored(_) => (SessionRecord::new(), None, true),
+            OpenedSession::InCookie(content) => (content.record, Some(content.seen), false),
+            OpenedSession::None { stale } => (SessionRecord::new(), None, stale),
+            OpenedSession::Stored(_) => (SessionRecord::new(), None, true),
         };
         let now = millis(SystemTime::now());
         let idle = Duration::from_millis(now.saturating_sub(seen.unwrap_or(now)));

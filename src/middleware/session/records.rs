@@ -20,7 +20,7 @@ const ID_BYTES: usize = 18;
 
 /// When sessions end.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Lifetime {
+pub(super) struct SessionLifetime {
     /// Without a request.
     pub(super) idle: Duration,
     /// After the login or the first value, whatever happens.
@@ -62,7 +62,7 @@ impl SessionRecord {
     }
 
     /// When it ends if no other request comes; `None` if it is over.
-    pub(super) fn end(&self, lifetime: Lifetime) -> Option<SystemTime> {
+    pub(super) fn end(&self, lifetime: SessionLifetime) -> Option<SystemTime> {
         let now = SystemTime::now();
         let oldest =
             UNIX_EPOCH.checked_add(Duration::from_millis(self.created).saturating_add(lifetime.age))?;
@@ -84,7 +84,7 @@ pub(super) fn millis(time: SystemTime) -> u64 {
 
 /// A session that was found in the store.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
+pub(super) struct FoundSession {
     pub(super) id: String,
     pub(super) record: SessionRecord,
     version: u64,
@@ -94,17 +94,17 @@ pub(super) struct Found {
 /// The sessions in a store.
 pub(super) struct SessionRecords {
     pub(super) store: Arc<dyn Store>,
-    pub(super) lifetime: Lifetime,
+    pub(super) lifetime: SessionLifetime,
     pub(super) max_bytes: usize,
 }
 
 impl SessionRecords {
-    pub(super) fn new(store: Arc<dyn Store>, lifetime: Lifetime, max_bytes: usize) -> SessionRecords {
+    pub(super) fn new(store: Arc<dyn Store>, lifetime: SessionLifetime, max_bytes: usize) -> SessionRecords {
         SessionRecords { store, lifetime, max_bytes }
     }
 
     /// The session with this id.
-    pub(super) async fn find(&self, id: &str) -> Result<Option<Found>, StoreError> {
+    pub(super) async fn find(&self, id: &str) -> Result<Option<FoundSession>, StoreError> {
         let Some(stored) = self.store.load(&key(id)).await? else { return Ok(None) };
         let Ok(record) = serde_json::from_slice::<SessionRecord>(&stored.value) else {
             tracing::error!("the store has a session that is not JSON");
@@ -114,13 +114,13 @@ impl SessionRecords {
         if record.ended || record.end(self.lifetime).is_none() {
             return Ok(None);
         }
-        Ok(Some(Found { id: id.to_owned(), record, version: stored.version, expires: stored.expires }))
+        Ok(Some(FoundSession { id: id.to_owned(), record, version: stored.version, expires: stored.expires }))
     }
 
     /// Makes the changes of a request. Returns the id of the session afterwards; `None` if it has ended.
     pub(super) async fn change(
         &self,
-        found: Option<Found>,
+        found: Option<FoundSession>,
         changes: &SessionChanges,
     ) -> Result<Option<String>, WriteError> {
         match found {
@@ -154,7 +154,11 @@ impl SessionRecords {
     }
 
     /// Moves the session to a new id. Other requests that change it meanwhile come first, or see that it is gone.
-    async fn renew(&self, mut found: Found, changes: &SessionChanges) -> Result<Option<String>, WriteError> {
+    async fn renew(
+        &self,
+        mut found: FoundSession,
+        changes: &SessionChanges,
+    ) -> Result<Option<String>, WriteError> {
         for _ in 0..ATTEMPTS {
             let moved = SessionRecord { data: found.record.data, ..SessionRecord::new() };
             let begun = self.begin(moved, changes).await?;
@@ -173,7 +177,7 @@ impl SessionRecords {
     }
 
     /// Makes the changes in what the store has, which other requests may have changed since.
-    async fn update(&self, mut found: Found, changes: &SessionChanges) -> Result<String, WriteError> {
+    async fn update(&self, mut found: FoundSession, changes: &SessionChanges) -> Result<String, WriteError> {
         for _ in 0..ATTEMPTS {
             changes.apply_to(&mut found.record.data);
             if self.write(&found.id, &found.record, Some(found.version)).await? {
@@ -195,7 +199,7 @@ impl SessionRecords {
     }
 
     /// Moves the end of a session that is used, if a tenth of its idle time is over.
-    pub(super) async fn touch(&self, found: &Found) -> bool {
+    pub(super) async fn touch(&self, found: &FoundSession) -> bool {
         let Some(end) = found.record.end(self.lifetime) else { return false };
         let gained = end.duration_since(found.expires).unwrap_or_default();
         if gained < self.lifetime.idle / 10 {

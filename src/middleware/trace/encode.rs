@@ -21,7 +21,7 @@ const ERROR: u8 = 2;
 
 /// One finished request.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct FinishedRequest {
     pub(super) trace: [u8; 16],
     pub(super) id: [u8; 8],
     pub(super) parent: Option<[u8; 8]>,
@@ -40,7 +40,7 @@ pub(super) struct Request {
     pub(super) parts: Vec<Span>,
 }
 
-impl Request {
+impl FinishedRequest {
     /// The number of its spans.
     pub(super) fn spans(&self) -> usize {
         1 + self.parts.len()
@@ -98,7 +98,7 @@ impl Request {
 }
 
 /// An `ExportTraceServiceRequest` with these requests.
-pub(super) fn encode(service: &str, generation: u64, requests: &[Request]) -> Value {
+pub(super) fn encode(service: &str, generation: u64, requests: &[FinishedRequest]) -> Value {
     let mut spans = Vec::new();
     for request in requests {
         request.encode(&mut spans);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::encode::{self, Request};
+use super::encode::{self, FinishedRequest};
 use crate::tls_client::OtlpTarget;
 
 /// A batch is sent when it has this many spans, …
@@ -20,27 +20,27 @@ const TELLING: Duration = Duration::from_secs(60);
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Where spans go, and attributes of all of them.
-pub(super) struct Target {
+pub(super) struct ExportTarget {
     pub(super) collector: OtlpTarget,
     pub(super) service: String,
     pub(super) generation: u64,
 }
 
 /// Accepts spans. On drop, the spans that it holds are sent first, if the collector is quick enough.
-pub(super) struct Exporter {
+pub(super) struct SpanExporter {
     shared: Arc<ExporterShared>,
     limit: usize,
 }
 
 struct ExporterShared {
-    target: Target,
-    state: Mutex<State>,
+    target: ExportTarget,
+    state: Mutex<ExportState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    waiting: Vec<Request>,
+struct ExportState {
+    waiting: Vec<FinishedRequest>,
     spans: usize,
     dropped: u64,
     /// Started by the first span, so that a config that is only checked starts no thread.
@@ -49,15 +49,15 @@ struct State {
     ended: bool,
 }
 
-impl Exporter {
+impl SpanExporter {
     /// `limit` is the maximum number of waiting spans.
-    pub(super) fn new(target: Target, limit: usize) -> Exporter {
+    pub(super) fn new(target: ExportTarget, limit: usize) -> SpanExporter {
         let shared = ExporterShared { target, state: Mutex::default(), changed: Condvar::new() };
-        Exporter { shared: Arc::new(shared), limit }
+        SpanExporter { shared: Arc::new(shared), limit }
     }
 
     /// Accepts the spans of one request, or drops them if too many are waiting.
-    pub(super) fn send(&self, request: Request) {
+    pub(super) fn send(&self, request: FinishedRequest) {
         let mut state = self.shared.state();
         let spans = request.spans();
         if state.spans + spans > self.limit {
@@ -81,20 +81,20 @@ impl Exporter {
     }
 }
 
-impl Drop for Exporter {
+impl Drop for SpanExporter {
     fn drop(&mut self) {
         let mut state = self.shared.state();
         state.closed = true;
         self.shared.changed.notify_all();
         if state.started {
-            let waits = |state: &mut State| !state.ended;
+            let waits = |state: &mut ExportState| !state.ended;
             self.shared.changed.wait_while_for(&mut state, waits, FAREWELL);
         }
     }
 }
 
 impl ExporterShared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ExportState> {
         self.state.lock()
     }
 
@@ -139,7 +139,7 @@ impl ExporterShared {
     }
 
     /// Waits for the next batch or for the end; after a failure, first for `pause`.
-    fn batch(&self, pause: Option<Duration>) -> (Vec<Request>, u64, bool) {
+    fn batch(&self, pause: Option<Duration>) -> (Vec<FinishedRequest>, u64, bool) {
         let mut state = self.state();
         if let Some(pause) = pause {
             self.changed.wait_while_for(&mut state, |state| !state.closed, pause);
@@ -147,7 +147,7 @@ impl ExporterShared {
         while state.waiting.is_empty() && !state.closed {
             self.changed.wait(&mut state);
         }
-        let fills = |state: &mut State| state.spans < BATCH && !state.closed;
+        let fills = |state: &mut ExportState| state.spans < BATCH && !state.closed;
         self.changed.wait_while_for(&mut state, fills, PATIENCE);
         state.spans = 0;
         let batch = std::mem::take(&mut state.waiting);

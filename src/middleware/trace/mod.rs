@@ -20,8 +20,8 @@ use http::header::USER_AGENT;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use self::encode::Request as Ended;
-use self::export::{Exporter, Target};
+use self::encode::FinishedRequest;
+use self::export::{ExportTarget, SpanExporter};
 use self::parent::Parent;
 use crate::body::{App, Request, Response, Watch};
 use crate::config::{ReadPath, Table};
@@ -29,7 +29,7 @@ use crate::context::Context;
 use crate::environ::{Environ, RequestId};
 use crate::error::{Errors, Result};
 use crate::inflight::TraceIds;
-use crate::spans::{Recorder, new_id};
+use crate::spans::{SpanRecorder, new_id};
 use crate::tls_client::OtlpTarget;
 
 /// Options of a `[middleware.NAME]` table with `use = "trace"`.
@@ -71,7 +71,7 @@ impl Default for Options {
 struct Tracing {
     sample: f64,
     trust_parent: Option<bool>,
-    exporter: Exporter,
+    exporter: SpanExporter,
 }
 
 /// Wraps `next`: the request gets a new `traceparent`, which plugins and upstreams also see.
@@ -86,8 +86,8 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
     );
     Errors::check(errors)?;
     let Some(collector) = target else { return Err(table.error("endpoint", "no endpoint").into()) };
-    let target = Target { collector, service: options.service, generation: context.generation };
-    let exporter = Exporter::new(target, options.queue_spans.get());
+    let target = ExportTarget { collector, service: options.service, generation: context.generation };
+    let exporter = SpanExporter::new(target, options.queue_spans.get());
     let tracing = Arc::new(Tracing { sample: options.sample, trust_parent: options.trust_parent, exporter });
     Ok(App::from_call(move |mut request| {
         let trusted = tracing
@@ -107,7 +107,7 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
             return Box::pin(async move { response.await.map(|response| with_ids(response, ids)) });
         }
         let began = Instant::now();
-        let recorder = Recorder::new(began, own);
+        let recorder = SpanRecorder::new(began, own);
         let mut open = OpenTrace {
             tracing: tracing.clone(),
             recorder: recorder.clone(),
@@ -139,14 +139,14 @@ fn with_ids(mut response: Response, ids: TraceIds) -> Response {
 
 /// What a request's span contains before there is a response. The query is left out because it may contain
 /// secrets.
-fn describe(request: &Request, parent: &Parent, own: [u8; 8], continued: bool) -> Ended {
+fn describe(request: &Request, parent: &Parent, own: [u8; 8], continued: bool) -> FinishedRequest {
     let environ = request.extensions().get::<Environ>();
     let agent = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
     let path = match environ {
         Some(environ) => format!("{}{}", environ.script_name, request.uri().path()),
         None => request.uri().path().to_owned(),
     };
-    Ended {
+    FinishedRequest {
         trace: parent.trace,
         id: own,
         parent: continued.then_some(parent.span),
@@ -169,9 +169,9 @@ fn describe(request: &Request, parent: &Parent, own: [u8; 8], continued: bool) -
 /// The span of a request in progress. It ends on drop, so that a request whose client leaves has a span too.
 struct OpenTrace {
     tracing: Arc<Tracing>,
-    recorder: Recorder,
+    recorder: SpanRecorder,
     began: Instant,
-    ended: Option<Ended>,
+    ended: Option<FinishedRequest>,
 }
 
 impl OpenTrace {

@@ -10,12 +10,12 @@ use tokio::process::Command;
 
 use super::child::{ProcessGroup, lines};
 use super::tracked::{Records, Tracked};
-use super::types::{Inputs, Progress, Speed, Step};
+use super::types::{BuildProgress, BuildStep, Inputs, Speed};
 use crate::error::Error;
 
 /// A plugin's crate, as cargo sees it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Package {
+pub(super) struct CargoPackage {
     pub(super) manifest: PathBuf,
     /// The target directory: a separate one, so that paster's builds and the user's do not overwrite each
     /// other's results.
@@ -26,11 +26,11 @@ pub(super) struct Package {
     pub(super) workspace: PathBuf,
     /// `Cargo.toml` of the crate and of its local dependencies.
     pub(super) manifests: BTreeSet<PathBuf>,
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<BuildStep>,
 }
 
 #[derive(Deserialize)]
-struct Metadata {
+struct CargoMetadata {
     packages: Vec<MetadataPackage>,
     resolve: Option<Resolve>,
     workspace_root: PathBuf,
@@ -46,28 +46,28 @@ struct MetadataPackage {
     manifest_path: PathBuf,
     source: Option<String>,
     metadata: Option<Value>,
-    targets: Vec<Target>,
+    targets: Vec<CargoTarget>,
 }
 
 #[derive(Deserialize)]
-struct Target {
+struct CargoTarget {
     kind: Vec<String>,
 }
 
 #[derive(Deserialize)]
 struct Resolve {
-    nodes: Vec<Node>,
+    nodes: Vec<CargoNode>,
 }
 
 #[derive(Deserialize)]
-struct Node {
+struct CargoNode {
     id: String,
     dependencies: Vec<String>,
 }
 
-impl Package {
+impl CargoPackage {
     /// Asks cargo about the crate at `manifest`.
-    pub(super) async fn read(manifest: &Path) -> Result<Package, Error> {
+    pub(super) async fn read(manifest: &Path) -> Result<CargoPackage, Error> {
         let mut command = cargo(manifest);
         command.args(["metadata", "--format-version=1", "--manifest-path"]).arg(manifest);
         let output = command.stdin(Stdio::null()).output().await.map_err(no_cargo)?;
@@ -76,12 +76,12 @@ impl Package {
             let error = Error::new(format!("cargo cannot read the crate in `{name}`"));
             return Err(error.with_output(String::from_utf8_lossy(&output.stderr)));
         }
-        let metadata: Metadata = serde_json::from_slice(&output.stdout)
+        let metadata: CargoMetadata = serde_json::from_slice(&output.stdout)
             .map_err(|cause| Error::new("cargo's metadata has an unknown format").because(cause))?;
-        Package::new(manifest, metadata)
+        CargoPackage::new(manifest, metadata)
     }
 
-    fn new(manifest: &Path, metadata: Metadata) -> Result<Package, Error> {
+    fn new(manifest: &Path, metadata: CargoMetadata) -> Result<CargoPackage, Error> {
         let by_id: BTreeMap<_, _> = metadata.packages.iter().map(|one| (one.id.as_str(), one)).collect();
         let root = metadata.packages.iter().find(|one| one.manifest_path == manifest);
         let Some(root) = root else {
@@ -118,7 +118,7 @@ impl Package {
             }
         }
         let is_default = metadata.workspace_default_members.contains(&root.id);
-        Ok(Package {
+        Ok(CargoPackage {
             manifest: manifest.to_owned(),
             workspace_target: is_default.then(|| metadata.target_directory.clone()),
             target: metadata.target_directory.join("paster"),
@@ -235,10 +235,10 @@ const QUICK: &[(&str, &str)] = &[
 /// # Errors
 /// With the compiler's output.
 pub(super) async fn build(
-    package: &Package,
+    package: &CargoPackage,
     profile: &str,
     speed: Speed,
-    tell: &(dyn Fn(Progress) + Send + Sync),
+    tell: &(dyn Fn(BuildProgress) + Send + Sync),
 ) -> Result<(PathBuf, Option<Tracked>), Vec<Error>> {
     let mut command = cargo(&package.manifest);
     command.args(["build", "--lib", "--message-format=json", "--profile", profile, "--manifest-path"]);
@@ -264,12 +264,12 @@ pub(super) async fn build(
     let mut heard = Heard::default();
     loop {
         let line = tokio::select! {
-            Some(line) = messages.recv() => Line::Message(line),
-            Some(line) = words.recv() => Line::Word(line),
+            Some(line) = messages.recv() => CargoMessage::Message(line),
+            Some(line) = words.recv() => CargoMessage::Word(line),
             else => break,
         };
         if let Some(text) = heard.hear(line, package) {
-            tell(Progress::At { text, done: Some(heard.done) });
+            tell(BuildProgress::At { text, done: Some(heard.done) });
         }
     }
     let status =
@@ -288,7 +288,7 @@ pub(super) async fn build(
     })
 }
 
-enum Line {
+enum CargoMessage {
     Message(String),
     Word(String),
 }
@@ -308,9 +308,9 @@ struct Heard {
 
 impl Heard {
     /// Processes a line; returns the text to show, if any.
-    fn hear(&mut self, line: Line, package: &Package) -> Option<String> {
+    fn hear(&mut self, line: CargoMessage, package: &CargoPackage) -> Option<String> {
         match line {
-            Line::Word(line) => {
+            CargoMessage::Word(line) => {
                 let text = line.trim();
                 let shown = ["Compiling", "Blocking", "Downloading", "Downloaded", "Updating", "Checking"];
                 if shown.iter().any(|word| text.starts_with(word)) {
@@ -319,7 +319,7 @@ impl Heard {
                 self.words += &line;
                 self.words.push('\n');
             }
-            Line::Message(line) => {
+            CargoMessage::Message(line) => {
                 let message: Value = serde_json::from_str(&line).ok()?;
                 self.records.hear(&message);
                 match message["reason"].as_str() {
@@ -337,7 +337,7 @@ impl Heard {
         None
     }
 
-    fn fault(&self, package: &Package) -> Error {
+    fn fault(&self, package: &CargoPackage) -> Error {
         let error = Error::new(format!("the crate in `{}` does not build", package.folder().display()));
         let output = if self.errors.is_empty() { &self.words } else { &self.errors };
         error.with_output(output.trim_end())
@@ -345,7 +345,7 @@ impl Heard {
 }
 
 /// The library in a message about an artifact, if it belongs to the crate.
-fn library(message: &Value, package: &Package) -> Option<PathBuf> {
+fn library(message: &Value, package: &CargoPackage) -> Option<PathBuf> {
     let ours = message["manifest_path"].as_str().map(Path::new) == Some(&package.manifest);
     let kinds = message["target"]["kind"].as_array()?;
     let files =

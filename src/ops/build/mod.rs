@@ -24,19 +24,19 @@ use crate::middleware::MiddlewareKind;
 use crate::plugin::{MIDDLEWARE_PREFIX, PluginLibrary, PluginSource};
 pub use stamp::files;
 use types::LibrarySource;
-pub use types::{Inputs, Listener, Progress, Speed};
+pub use types::{BuildObserver, BuildProgress, Inputs, Speed};
 
 /// The result of a failed build.
 #[derive(Debug)]
-pub struct Failure {
+pub struct BuildFailure {
     /// Every fault.
     pub faults: Vec<Error>,
     /// The libraries that are available anyway, by the app's name, or `middleware.NAME`.
     pub built: BTreeMap<String, PathBuf>,
 }
 
-impl From<Failure> for Errors {
-    fn from(failure: Failure) -> Errors {
+impl From<BuildFailure> for Errors {
+    fn from(failure: BuildFailure) -> Errors {
         Errors::check(failure.faults).err().unwrap_or_else(|| Error::new("the build failed").into())
     }
 }
@@ -64,8 +64,8 @@ pub async fn libraries(
     config: &Config,
     speed: Speed,
     copies: Option<&Copies>,
-    listener: Listener<'_>,
-) -> (Inputs, Result<BTreeMap<String, PathBuf>, Failure>) {
+    listener: BuildObserver<'_>,
+) -> (Inputs, Result<BTreeMap<String, PathBuf>, BuildFailure>) {
     let mut inputs = Inputs::default();
     let mut faults = Vec::new();
     let mut found = BTreeMap::new();
@@ -112,12 +112,12 @@ pub async fn libraries(
             }
         }
     }
-    (inputs, if faults.is_empty() { Ok(found) } else { Err(Failure { faults, built: found }) })
+    (inputs, if faults.is_empty() { Ok(found) } else { Err(BuildFailure { faults, built: found }) })
 }
 
 /// What is known about the libraries of a config without building any.
 #[derive(Debug, Default)]
-pub struct Built {
+pub struct BuildState {
     /// The libraries that are available, by the app's name, or `middleware.NAME`.
     pub libraries: BTreeMap<String, PathBuf>,
     /// The plugins whose crate is not built or has changed since.
@@ -129,8 +129,8 @@ pub struct Built {
 }
 
 /// Finds the libraries that are available without building anything.
-pub fn built(config: &Config) -> Built {
-    let mut built = Built::default();
+pub fn built(config: &Config) -> BuildState {
+    let mut built = BuildState::default();
     let mut manifests = BTreeSet::new();
     for (name, table) in tables(config) {
         if !runs_library(&table) {
@@ -213,7 +213,7 @@ async fn build(
     manifest: &Path,
     profile: &str,
     speed: Speed,
-    tell: &(dyn Fn(Progress) + Send + Sync),
+    tell: &(dyn Fn(BuildProgress) + Send + Sync),
 ) -> (Inputs, Result<PathBuf, Vec<Error>>) {
     let stamp = stamp::Stamp::of(manifest, profile, speed);
     let known = stamp.read();
@@ -222,11 +222,11 @@ async fn build(
     }
     let began = Instant::now();
     let begun = std::time::SystemTime::now();
-    tell(Progress::Begin);
+    tell(BuildProgress::Begin);
     let package = match (known.as_ref().and_then(|known| known.package()), sdk_version::provide(manifest)) {
         (_, Err(errors)) => Err(errors.into()),
         (Some(package), _) => Ok(package.clone()),
-        (None, _) => cargo::Package::read(manifest).await.map_err(|fault| vec![fault]),
+        (None, _) => cargo::CargoPackage::read(manifest).await.map_err(|fault| vec![fault]),
     };
     let package = match package {
         Ok(package) => package,
@@ -248,7 +248,7 @@ async fn build(
     };
     stamp.write(&package, &library, begun, complete, tracked);
     let inputs = stamp.read().map_or(inputs, |known| known.watched());
-    tell(Progress::End { ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) });
+    tell(BuildProgress::End { ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) });
     (inputs, Ok(library))
 }
 

@@ -14,7 +14,7 @@ use crate::scaffold::location::of_span;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What the dependency `paster-sdk` of a manifest names.
-enum Wanted {
+enum SdkDependency {
     /// A directory, absolute.
     Path(PathBuf),
     /// A version requirement for the registry.
@@ -28,16 +28,16 @@ enum Wanted {
 pub(super) fn check(manifest: &Path) -> Result<Option<String>, Error> {
     let Some((wanted, origin)) = wanted(manifest) else { return Ok(None) };
     let version = match wanted {
-        Wanted::Version(wanted) => {
+        SdkDependency::Version(wanted) => {
             let fits = VersionReq::parse(&wanted).ok().zip(Version::parse(VERSION).ok());
             fits.is_some_and(|(wanted, ours)| !wanted.matches(&ours)).then_some(wanted)
         }
-        Wanted::Path(path) if ours().as_ref() == Some(&path) => None,
-        Wanted::Path(path) if !path.join("Cargo.toml").is_file() => {
+        SdkDependency::Path(path) if ours().as_ref() == Some(&path) => None,
+        SdkDependency::Path(path) if !path.join("Cargo.toml").is_file() => {
             let error = Error::config(format!("there is no SDK in `{}`", path.display())).at(origin);
             return Err(error.help(format!("use that of paster {VERSION}: `{}`", line())));
         }
-        Wanted::Path(path) => version(&path).filter(|version| version != VERSION),
+        SdkDependency::Path(path) => version(&path).filter(|version| version != VERSION),
     };
     Ok(version.map(|version| {
         let place = format!("{}:{}", origin.source, origin.line);
@@ -53,7 +53,7 @@ pub(super) fn check(manifest: &Path) -> Result<Option<String>, Error> {
 /// # Errors
 /// When it cannot be written.
 pub(super) fn provide(manifest: &Path) -> Result<()> {
-    let Some((Wanted::Path(path), _)) = wanted(manifest) else { return Ok(()) };
+    let Some((SdkDependency::Path(path), _)) = wanted(manifest) else { return Ok(()) };
     if path.join("Cargo.toml").is_file() {
         return Ok(());
     }
@@ -65,7 +65,7 @@ pub(super) fn provide(manifest: &Path) -> Result<()> {
 
 /// The dependency of the crate at `manifest`, and its place. `None` if the crate has none, inherits it or gets it from
 /// elsewhere. Cargo reports the faults of manifests.
-fn wanted(manifest: &Path) -> Option<(Wanted, Origin)> {
+fn wanted(manifest: &Path) -> Option<(SdkDependency, Origin)> {
     let text = std::fs::read_to_string(manifest).ok()?;
     let document = Document::parse(&*text).ok()?;
     let dependency = document.get("dependencies")?.get("paster-sdk")?;
@@ -74,9 +74,9 @@ fn wanted(manifest: &Path) -> Option<(Wanted, Origin)> {
     let written = value.as_str()?;
     let origin = of_span(&manifest.to_string_lossy(), &text, &value.span()?);
     let wanted = match path {
-        Some(_) => Wanted::Path(manifest.parent()?.join(written)),
+        Some(_) => SdkDependency::Path(manifest.parent()?.join(written)),
         None if dependency.get("git").is_some() => return None,
-        None => Wanted::Version(written.to_owned()),
+        None => SdkDependency::Version(written.to_owned()),
     };
     Some((wanted, origin))
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::cargo::{self, Package};
+use super::cargo::{self, CargoPackage};
 use super::child::find_program;
 use super::tracked::Tracked;
 use super::types::{Inputs, Speed};
@@ -29,8 +29,8 @@ pub(super) struct Stamp {
 
 /// The content of the record.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Known {
-    package: Package,
+pub(super) struct StampRecord {
+    package: CargoPackage,
     /// [`digest`] of the files that determine the package.
     outline: String,
     pub(super) library: PathBuf,
@@ -42,14 +42,14 @@ pub(super) struct Known {
     state: String,
 }
 
-impl Known {
+impl StampRecord {
     /// Whether cargo would find nothing to do.
     pub(super) fn is_fresh(&self) -> bool {
         self.library.is_file() && self.state == self.now()
     }
 
     /// Cargo's data about the crate, while the files that determine it have not changed.
-    pub(super) fn package(&self) -> Option<&Package> {
+    pub(super) fn package(&self) -> Option<&CargoPackage> {
         (self.outline == digest(&self.package.outline())).then_some(&self.package)
     }
 
@@ -95,8 +95,8 @@ impl Stamp {
     }
 
     /// The record, even if it is out of date.
-    pub(super) fn read(&self) -> Option<Known> {
-        let known: Known = serde_json::from_slice(&fs::read(self.file.as_ref()?).ok()?).ok()?;
+    pub(super) fn read(&self) -> Option<StampRecord> {
+        let known: StampRecord = serde_json::from_slice(&fs::read(self.file.as_ref()?).ok()?).ok()?;
         (known.package.manifest == self.manifest).then_some(known)
     }
 
@@ -104,7 +104,7 @@ impl Stamp {
     /// it depends on besides files.
     pub(super) fn write(
         &self,
-        package: &Package,
+        package: &CargoPackage,
         library: &Path,
         begun: SystemTime,
         complete: bool,
@@ -121,7 +121,7 @@ impl Stamp {
         let outputs = package.inputs().outputs;
         let written = |path: &PathBuf| outputs.iter().any(|output| path.starts_with(output));
         let certain = certain && !files(&made_from).iter().any(|path| changed(path) && !written(path));
-        let mut known = Known {
+        let mut known = StampRecord {
             package: package.clone(),
             outline: digest(&package.outline()),
             library: library.to_owned(),
@@ -168,7 +168,7 @@ fn last_change(found: &fs::Metadata) -> SystemTime {
 }
 
 /// All inputs of `library`.
-fn made_from(package: &Package, library: &Path) -> Option<Vec<PathBuf>> {
+fn made_from(package: &CargoPackage, library: &Path) -> Option<Vec<PathBuf>> {
     let mut all = BTreeSet::new();
     // `target/paster/debug/libname.d`, beside the library: `library: source source …`.
     let dep_info = fs::read_to_string(library.with_extension("d")).ok()?;
@@ -246,7 +246,8 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 /// Removes the records of crates that no longer exist.
 fn forget_gone(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let known = fs::read(entry.path()).ok().and_then(|text| serde_json::from_slice::<Known>(&text).ok());
+        let known =
+            fs::read(entry.path()).ok().and_then(|text| serde_json::from_slice::<StampRecord>(&text).ok());
         if known.is_none_or(|known| !known.package.manifest.exists()) {
             let _ = fs::remove_file(entry.path()); // another start may do the same
         }

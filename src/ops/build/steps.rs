@@ -8,17 +8,20 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
-use super::cargo::Package;
+use super::cargo::CargoPackage;
 use super::child::{ProcessGroup, find_program, lines};
 use super::stamp;
-use super::types::{Progress, Step};
+use super::types::{BuildProgress, BuildStep};
 use crate::error::Error;
 
 /// Runs the steps whose outputs are missing or older than their inputs, in order. Returns whether all
 /// required steps could run.
 /// # Errors
 /// A step that fails, with its output.
-pub(super) async fn run(package: &Package, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<bool, Error> {
+pub(super) async fn run(
+    package: &CargoPackage,
+    tell: &(dyn Fn(BuildProgress) + Send + Sync),
+) -> Result<bool, Error> {
     let mut whole = true;
     for step in &package.steps {
         let dir = package.folder().join(&step.dir);
@@ -29,7 +32,7 @@ pub(super) async fn run(package: &Package, tell: &(dyn Fn(Progress) + Send + Syn
         }
         if let Some(program) = step.needs.as_ref().filter(|program| find_program(program).is_none()) {
             let default = format!("`{program}` is not installed: skipped `{}`", step.run.join(" "));
-            tell(Progress::Warning(step.without.clone().unwrap_or(default)));
+            tell(BuildProgress::Warning(step.without.clone().unwrap_or(default)));
             whole = false;
             continue;
         }
@@ -48,12 +51,12 @@ fn write(record: &Path, state: &str) {
 }
 
 /// The file that records the inputs of a step's last run.
-fn record(package: &Package, step: &Step) -> PathBuf {
+fn record(package: &CargoPackage, step: &BuildStep) -> PathBuf {
     let name = format!("{} {:?} {:?}", package.manifest.display(), step.dir, step.run);
     package.target.join("steps").join(stamp::hex(&Sha256::digest(name)[..12]))
 }
 
-fn is_fresh(step: &Step, dir: &Path, record: &Path, state: &str) -> bool {
+fn is_fresh(step: &BuildStep, dir: &Path, record: &Path, state: &str) -> bool {
     let times: Option<Vec<SystemTime>> = step
         .outputs
         .iter()
@@ -74,9 +77,13 @@ fn is_fresh(step: &Step, dir: &Path, record: &Path, state: &str) -> bool {
     }
 }
 
-async fn run_one(step: &Step, dir: &Path, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Error> {
+async fn run_one(
+    step: &BuildStep,
+    dir: &Path,
+    tell: &(dyn Fn(BuildProgress) + Send + Sync),
+) -> Result<(), Error> {
     let line = step.run.join(" ");
-    tell(Progress::At { text: line.clone(), done: None });
+    tell(BuildProgress::At { text: line.clone(), done: None });
     let failed = |cause: std::io::Error| {
         let error = Error::new(format!("cannot run `{line}` in `{}`", dir.display()));
         error.because(cause)

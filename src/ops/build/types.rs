@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Progress of a build.
 #[derive(Debug, Clone)]
-pub enum Progress {
+pub enum BuildProgress {
     /// The build of an app starts.
     Begin,
     /// The current step.
@@ -27,7 +27,7 @@ pub enum Progress {
 }
 
 /// Receives progress, with the app's name.
-pub type Listener<'a> = &'a (dyn Fn(&str, Progress) + Send + Sync);
+pub type BuildObserver<'a> = &'a (dyn Fn(&str, BuildProgress) + Send + Sync);
 
 /// The inputs of libraries.
 #[derive(Debug, Clone, Default)]
@@ -70,7 +70,7 @@ pub(super) enum LibrarySource {
 /// One front-end step: an entry of `[[package.metadata.paster.build]]` in the plugin's `Cargo.toml`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Step {
+pub(super) struct BuildStep {
     /// The program and its arguments.
     pub(super) run: Vec<String>,
     /// Directory to run it in, relative to the crate.

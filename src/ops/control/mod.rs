@@ -28,7 +28,7 @@ const LONGEST: u64 = 64 << 20;
 
 /// Which server to connect to.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub struct WantedServer {
     /// Its control socket.
     pub control: Option<PathBuf>,
     /// The config that it serves, with its other sources.
@@ -46,7 +46,7 @@ pub struct Connection {
 
 /// The answer to a request.
 #[derive(Debug)]
-pub enum Answer<T> {
+pub enum ControlReply<T> {
     /// The result.
     Done(T),
     /// The errors.
@@ -56,7 +56,7 @@ pub enum Answer<T> {
 /// Finds a server and connects to it: by its socket, by its config, or the only one that runs.
 /// # Errors
 /// When there is none, or when several match: the error lists them.
-pub fn connect(wanted: &Wanted) -> Result<Connection> {
+pub fn connect(wanted: &WantedServer) -> Result<Connection> {
     if let Some(path) = &wanted.control {
         return Connection::open(path).map_err(|cause| unreachable(path).because(cause).into());
     }
@@ -139,9 +139,9 @@ impl Connection {
         stream.set_write_timeout(Some(GREETING))?;
         let mut this =
             Connection { reader: BufReader::new(stream), path: path.to_owned(), hello: Hello::default() };
-        match this.ask(&Ask::Hello).map_err(std::io::Error::other)? {
-            Answer::Done(hello) => this.hello = hello,
-            Answer::Failed(faults) => {
+        match this.ask(&ControlCommand::Hello).map_err(std::io::Error::other)? {
+            ControlReply::Done(hello) => this.hello = hello,
+            ControlReply::Failed(faults) => {
                 let text = faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("; ");
                 return Err(std::io::Error::other(text));
             }
@@ -153,7 +153,7 @@ impl Connection {
     /// Sends a request and waits for the answer.
     /// # Errors
     /// When the connection fails, or the answer is invalid.
-    pub fn ask<T: DeserializeOwned>(&mut self, ask: &Ask) -> Result<Answer<T>> {
+    pub fn ask<T: DeserializeOwned>(&mut self, ask: &ControlCommand) -> Result<ControlReply<T>> {
         self.say(ask)?;
         loop {
             match self.reply()? {
@@ -163,9 +163,9 @@ impl Connection {
                             .help("it may have another version than `paster --version`")
                             .because(cause)
                     })?;
-                    return Ok(Answer::Done(value));
+                    return Ok(ControlReply::Done(value));
                 }
-                Some(Reply::Failed(faults)) => return Ok(Answer::Failed(faults)),
+                Some(Reply::Failed(faults)) => return Ok(ControlReply::Failed(faults)),
                 Some(Reply::Line(_)) => {}
                 None => return Err(Error::new("the server stopped before it answered").into()),
             }
@@ -175,10 +175,10 @@ impl Connection {
     /// The same, with the server's errors as an error.
     /// # Errors
     /// Also those of the server.
-    pub fn done<T: DeserializeOwned>(&mut self, ask: &Ask) -> Result<T> {
+    pub fn done<T: DeserializeOwned>(&mut self, ask: &ControlCommand) -> Result<T> {
         match self.ask(ask)? {
-            Answer::Done(value) => Ok(value),
-            Answer::Failed(faults) => {
+            ControlReply::Done(value) => Ok(value),
+            ControlReply::Failed(faults) => {
                 Errors::check(faults)?;
                 Err(Error::new("the server refused without a reason").into())
             }
@@ -188,8 +188,8 @@ impl Connection {
     /// Sends a request without waiting for the answer.
     /// # Errors
     /// When the connection fails.
-    pub fn say(&mut self, ask: &Ask) -> Result<()> {
-        let request = Request { paster: VERSION, ask: ask.clone() };
+    pub fn say(&mut self, ask: &ControlCommand) -> Result<()> {
+        let request = ControlRequest { paster: VERSION, ask: ask.clone() };
         let mut line = serde_json::to_string(&request).expect("asks have string keys only");
         line.push('\n');
         let failed = |cause| Error::new("cannot send a request to the server").because(cause);

@@ -1,6 +1,6 @@
 //! The protocol between a command and a supervisor: one JSON object per line, over a Unix socket.
 //!
-//! The command sends a [`Request`]; the supervisor answers with [`Reply`]s, the last of them `done` or
+//! The command sends a [`ControlRequest`]; the supervisor answers with [`Reply`]s, the last of them `done` or
 //! `failed`. A connection may carry several requests, one after another. Fields and variants are only ever
 //! added; a request with an unknown version or kind is refused with a reason.
 
@@ -17,23 +17,23 @@ pub const VERSION: u32 = 1;
 
 /// One line from a command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Request {
+pub struct ControlRequest {
     /// [`VERSION`].
     pub paster: u32,
     /// The request.
     #[serde(flatten)]
-    pub ask: Ask,
+    pub ask: ControlCommand,
 }
 
 /// The requests.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
-pub enum Ask {
+pub enum ControlCommand {
     /// Identify the server. Answer: [`Hello`].
     Hello,
     /// List the processes. Answer: [`Ps`].
     Ps,
-    /// List the requests in flight. Answer: a list of [`InFlight`], oldest first.
+    /// List the requests in flight. Answer: a list of [`RequestInFlight`], oldest first.
     Requests,
     /// List the routes. Answer: [`Routes`](crate::ops::routes::Routes).
     Routes,
@@ -233,12 +233,12 @@ pub struct WorkerInfo {
     /// Its memory (proportional set size), in bytes.
     pub memory_bytes: Option<u64>,
     /// The load of its servers; `None` if it did not answer in time.
-    pub load: Option<Counts>,
+    pub load: Option<WorkerLoad>,
 }
 
 /// The load of the servers of a worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
+pub struct WorkerLoad {
     /// Open connections, including upgraded ones.
     pub connections: u64,
     /// Upgraded connections among them (WebSocket).
@@ -251,8 +251,8 @@ pub struct Counts {
     pub failed: u64,
 }
 
-impl std::ops::AddAssign for Counts {
-    fn add_assign(&mut self, other: Counts) {
+impl std::ops::AddAssign for WorkerLoad {
+    fn add_assign(&mut self, other: WorkerLoad) {
         self.connections += other.connections;
         self.upgraded += other.upgraded;
         self.in_flight += other.in_flight;
@@ -282,7 +282,7 @@ pub struct SideInfo {
 
 /// A request in flight.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct InFlight {
+pub struct RequestInFlight {
     /// The id for `paster cancel`: the worker's process id and a number.
     pub id: String,
     /// The id from the middleware `request_id`.

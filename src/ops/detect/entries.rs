@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// An application that a rule has found.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundApp {
     /// The table `[app.main]`.
     pub(super) app: Map<String, Value>,
     /// What tells so.
@@ -28,8 +28,8 @@ pub(super) fn app(kind: &str, options: Value) -> Map<String, Value> {
     app
 }
 
-pub(super) fn found(app: Map<String, Value>, why: String) -> Found {
-    Found { app, why, more: Value::Null }
+pub(super) fn found(app: Map<String, Value>, why: String) -> FoundApp {
+    FoundApp { app, why, more: Value::Null }
 }
 
 /// An error about an application that is not complete, or not the only one.
@@ -66,7 +66,7 @@ pub(super) fn projects(contents: &Contents) -> Vec<(&str, &str)> {
     all.map(|one| (&*one.root, &*one.settings)).filter(|(root, module)| has_settings(root, module)).collect()
 }
 
-pub(super) fn django(contents: &Contents, _: &'static str) -> Result<Found> {
+pub(super) fn django(contents: &Contents, _: &'static str) -> Result<FoundApp> {
     match projects(contents).as_slice() {
         [] => incomplete(
             "there is no `manage.py` that names a settings module".to_owned(),
@@ -85,13 +85,13 @@ pub(super) fn django(contents: &Contents, _: &'static str) -> Result<Found> {
     }
 }
 
-pub(super) fn pyramid(contents: &Contents, _: &'static str) -> Result<Found> {
+pub(super) fn pyramid(contents: &Contents, _: &'static str) -> Result<FoundApp> {
     let (name, _) = ini_file(contents)?;
     let why = format!("`{name}` has an application, and the project uses Pyramid");
     Ok(found(app("pyramid", json!({ "publish_dir": contents.path(".") })), why))
 }
 
-pub(super) fn paste(contents: &Contents, _: &'static str) -> Result<Found> {
+pub(super) fn paste(contents: &Contents, _: &'static str) -> Result<FoundApp> {
     let (name, _) = ini_file(contents)?;
     let options = json!({ "application": format!("config:{name}"), "working_dir": contents.path(".") });
     Ok(found(app("wsgi", options), format!("`{name}` has an application")))
@@ -117,7 +117,7 @@ fn ini_file(contents: &Contents) -> Result<(&str, String)> {
     }
 }
 
-pub(super) fn python_framework(contents: &Contents, kind: &'static str) -> Result<Found> {
+pub(super) fn python_framework(contents: &Contents, kind: &'static str) -> Result<FoundApp> {
     let why = match applications(contents, kind).next() {
         Some(PythonApplication { file, name, .. }) if name.is_empty() => {
             format!("`{file}` adds to the application that the framework keeps")
@@ -128,7 +128,7 @@ pub(super) fn python_framework(contents: &Contents, kind: &'static str) -> Resul
     Ok(found(app(kind, json!({ "publish_dir": contents.path(".") })), why))
 }
 
-pub(super) fn python_object(contents: &Contents, kind: &'static str) -> Result<Found> {
+pub(super) fn python_object(contents: &Contents, kind: &'static str) -> Result<FoundApp> {
     // The author's own word.
     if let Some(WebLine { application, folder, .. }) = web_line(contents, kind) {
         let options = json!({ "application": application, "working_dir": contents.path(&folder) });
@@ -158,7 +158,7 @@ pub(super) fn python_object(contents: &Contents, kind: &'static str) -> Result<F
     }
 }
 
-pub(super) fn plugin(contents: &Contents, _: &'static str) -> Result<Found> {
+pub(super) fn plugin(contents: &Contents, _: &'static str) -> Result<FoundApp> {
     match plugins(contents).as_slice() {
         [folder] => {
             let manifest =
@@ -195,7 +195,7 @@ pub(super) fn plugins(contents: &Contents) -> Vec<&str> {
     plugins.map(|name| name.strip_suffix("/Cargo.toml").unwrap_or(".")).collect()
 }
 
-pub(super) fn php(contents: &Contents, _: &'static str) -> Result<Found> {
+pub(super) fn php(contents: &Contents, _: &'static str) -> Result<FoundApp> {
     let root = PHP_ROOTS.iter().find(|root| contents.has_file(&format!("{root}/index.php")));
     let Some(root) = root else {
         return incomplete("there is no `index.php`".to_owned(), "name its directory".to_owned());
@@ -224,7 +224,7 @@ fn php_socket() -> Option<String> {
     sockets.filter(|path| path.ends_with("fpm.sock")).min_by_key(|path| (path.len(), path.clone()))
 }
 
-pub(super) fn pages(contents: &Contents, roots: &[&str]) -> Result<Found> {
+pub(super) fn pages(contents: &Contents, roots: &[&str]) -> Result<FoundApp> {
     let there: Vec<_> =
         roots.iter().filter(|root| contents.has_file(&format!("{root}/index.html"))).collect();
     match there.as_slice() {
@@ -242,11 +242,11 @@ pub(super) fn pages(contents: &Contents, roots: &[&str]) -> Result<Found> {
     }
 }
 
-pub(super) fn notebook(contents: &Contents, _: &'static str) -> Result<Found> {
+pub(super) fn notebook(contents: &Contents, _: &'static str) -> Result<FoundApp> {
     let name = contents.names().iter().find(|name| name.ends_with(".ipynb"));
     let why = format!("`{}` is a notebook", name.map_or("*.ipynb", String::as_str));
     let app = app("notebook", json!({ "settings": { "data_dir": contents.path(".") } }));
     // Notebooks with plots are large.
     let more = json!({ "middleware": { "body_limit": { "max_bytes": 256 << 20 } } });
-    Ok(Found { app, why, more })
+    Ok(FoundApp { app, why, more })
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::contents::{Contents, PathStyle};
-use super::rules::{RULES, Rule, Sign};
+use super::rules::{DetectRule, RULES, Sign};
 use crate::error::{Error, Result};
 
 /// A rule that was tried.
@@ -47,7 +47,7 @@ pub fn explain(folder: &Path) -> Result<Vec<TriedRule>> {
     Ok(tried)
 }
 
-fn try_rule(rule: &Rule, contents: &Contents) -> TriedRule {
+fn try_rule(rule: &DetectRule, contents: &Contents) -> TriedRule {
     let groups = [("all", rule.all), ("any", rule.any), ("none", rule.none)];
     let signs = groups.into_iter().flat_map(|(group, signs)| {
         signs.iter().map(move |sign| TriedSign { group, what: words(sign), found: sign.is_in(contents) })

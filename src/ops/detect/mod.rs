@@ -19,7 +19,7 @@ use self::contents::Contents;
 pub use self::contents::PathStyle;
 pub use self::explain::{explain, explanation};
 pub use self::programs::tables as procfile_tables;
-use self::rules::{RULES, Rule};
+use self::rules::{DetectRule, RULES};
 use crate::app::config_of;
 use crate::error::{Error, Result};
 use crate::registry::nearest;
@@ -56,14 +56,15 @@ pub fn detect(folder: &Path, kind: Option<&str>, style: PathStyle) -> Result<Det
         Error::usage(format!("cannot read the directory `{}`", folder.display())).because(cause)
     })?;
     let contents = Contents::new(absolute, style);
-    let matching: Vec<&Rule> = match kind {
+    let matching: Vec<&DetectRule> = match kind {
         Some(kind) => vec![rule_of(kind)?],
         None => RULES.iter().filter(|rule| rule.matches(&contents)).collect(),
     };
     let Some(best) = matching.iter().map(|rule| rule.rank).min() else {
         return Err(nothing(folder, &contents).into());
     };
-    let (first, rest): (Vec<&Rule>, Vec<&Rule>) = matching.iter().partition(|rule| rule.rank == best);
+    let (first, rest): (Vec<&DetectRule>, Vec<&DetectRule>) =
+        matching.iter().partition(|rule| rule.rank == best);
     if first.len() > 1 {
         return Err(ambiguous(folder, &first).into());
     }
@@ -75,7 +76,7 @@ pub fn detect(folder: &Path, kind: Option<&str>, style: PathStyle) -> Result<Det
     Ok(Detected { kind: rule.name, why: found.why, others, config })
 }
 
-fn rule_of(kind: &str) -> Result<&'static Rule, Error> {
+fn rule_of(kind: &str) -> Result<&'static DetectRule, Error> {
     let names = || RULES.iter().map(|rule| rule.name);
     RULES.iter().find(|rule| rule.name == kind).ok_or_else(|| {
         let error = Error::usage(format!("`--as {kind}`: a directory is not served as `{kind}`"));
@@ -86,7 +87,7 @@ fn rule_of(kind: &str) -> Result<&'static Rule, Error> {
     })
 }
 
-fn ambiguous(folder: &Path, rules: &[&Rule]) -> Error {
+fn ambiguous(folder: &Path, rules: &[&DetectRule]) -> Error {
     let names: Vec<_> = rules.iter().map(|rule| format!("`{}`", rule.name)).collect();
     let message = format!("`{}` can be served as {}", folder.display(), names.join(" or "));
     let choices = rules

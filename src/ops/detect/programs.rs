@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::contents::Contents;
-use super::entries::{Found, app, found, incomplete};
+use super::entries::{FoundApp, app, found, incomplete};
 use crate::config::{Procfile, ProcfileEntry, ProcfileRole, simple_words};
 use crate::error::Result;
 
@@ -39,7 +39,7 @@ pub(super) fn procfile_of(contents: &Contents) -> Procfile {
 }
 
 /// `web` is the app, and the others are programs beside it.
-pub(super) fn procfile(contents: &Contents, _: &'static str) -> Result<Found> {
+pub(super) fn procfile(contents: &Contents, _: &'static str) -> Result<FoundApp> {
     let procfile = procfile_of(contents);
     let folder = contents.path(".").as_str().unwrap_or(".").to_owned();
     let env_file = contents.path(".env").as_str().filter(|_| contents.has_file(".env")).map(str::to_owned);
@@ -54,7 +54,7 @@ pub(super) fn procfile(contents: &Contents, _: &'static str) -> Result<Found> {
         why += &format!(", and line {} is skipped: {}", line.line, line.reason);
     }
     let more = if programs.is_empty() { Value::Null } else { json!({ "program": programs }) };
-    Ok(Found { app: app("program", Value::Object(web)), why, more })
+    Ok(FoundApp { app: app("program", Value::Object(web)), why, more })
 }
 
 /// The options of the program of one line. An empty `folder` is the config's.
@@ -147,7 +147,7 @@ fn manager(contents: &Contents, manifest: &Value) -> &'static str {
     named.or_else(locked).unwrap_or("npm")
 }
 
-pub(super) fn node(contents: &Contents, _: &'static str) -> Result<Found> {
+pub(super) fn node(contents: &Contents, _: &'static str) -> Result<FoundApp> {
     let Some((words, why)) = node_command(contents) else {
         return incomplete(
             "there is no `package.json` with a start script of a server".to_owned(),
@@ -184,7 +184,7 @@ pub(super) fn is_go_server(contents: &Contents) -> bool {
     !go_programs(contents).is_empty() && (contents.names().iter().any(reads_port) || uses_gin())
 }
 
-pub(super) fn go(contents: &Contents, _: &'static str) -> Result<Found> {
+pub(super) fn go(contents: &Contents, _: &'static str) -> Result<FoundApp> {
     match go_programs(contents).as_slice() {
         [] => incomplete(
             "there is no `package main`, here or in `cmd`".to_owned(),
@@ -208,7 +208,7 @@ pub(super) fn go(contents: &Contents, _: &'static str) -> Result<Found> {
     }
 }
 
-pub(super) fn rack(contents: &Contents, _: &'static str) -> Result<Found> {
+pub(super) fn rack(contents: &Contents, _: &'static str) -> Result<FoundApp> {
     if !contents.has_file("config.ru") {
         return incomplete(
             "there is no `config.ru`".to_owned(),
@@ -230,7 +230,7 @@ pub(super) fn rack(contents: &Contents, _: &'static str) -> Result<Found> {
 }
 
 /// Rails serves by Rack, with the tasks of `config/puma.rb`.
-pub(super) fn rails(contents: &Contents, name: &'static str) -> Result<Found> {
+pub(super) fn rails(contents: &Contents, name: &'static str) -> Result<FoundApp> {
     if !contents.has_file("bin/rails") {
         return incomplete(
             "there is no `bin/rails`".to_owned(),
@@ -239,7 +239,7 @@ pub(super) fn rails(contents: &Contents, name: &'static str) -> Result<Found> {
         );
     }
     let found = rack(contents, name)?;
-    Ok(Found { why: "`bin/rails` is a Rails application".to_owned(), ..found })
+    Ok(FoundApp { why: "`bin/rails` is a Rails application".to_owned(), ..found })
 }
 
 /// Files of Deno programs with usual names.
@@ -275,7 +275,7 @@ pub(super) fn deno_command(contents: &Contents) -> Option<(Vec<String>, String)>
     Some((words.map(str::to_owned).to_vec(), format!("`{file}` exports a `fetch` handler")))
 }
 
-pub(super) fn deno(contents: &Contents, _: &'static str) -> Result<Found> {
+pub(super) fn deno(contents: &Contents, _: &'static str) -> Result<FoundApp> {
     let Some((words, why)) = deno_command(contents) else {
         return incomplete(
             "there is no `deno.json` with a task `start`, and no file that exports a `fetch` handler"

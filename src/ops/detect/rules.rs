@@ -6,8 +6,8 @@
 
 use super::contents::Contents;
 use super::entries::{
-    Found, applications, django, notebook, object_in, pages, paste, php, plugin, plugins, projects, pyramid,
-    python_framework, python_object, web_line,
+    FoundApp, applications, django, notebook, object_in, pages, paste, php, plugin, plugins, projects,
+    pyramid, python_framework, python_object, web_line,
 };
 use super::programs::{
     deno, deno_command, go, is_go_server, node, node_command, procfile, procfile_of, rack, rails, script,
@@ -16,7 +16,7 @@ use super::requirements::depends_on;
 use crate::error::Result;
 
 /// How one kind of application is recognized.
-pub(super) struct Rule {
+pub(super) struct DetectRule {
     /// What `--as` calls it.
     pub(super) name: &'static str,
     /// What it is, for errors.
@@ -30,7 +30,7 @@ pub(super) struct Rule {
     /// and none of these.
     pub(super) none: &'static [Sign],
     /// Reads the details, for the rule of this name.
-    pub(super) find: fn(&Contents, &'static str) -> Result<Found>,
+    pub(super) find: fn(&Contents, &'static str) -> Result<FoundApp>,
 }
 
 /// Something that a directory has.
@@ -66,8 +66,8 @@ pub(super) enum Sign {
 }
 
 /// Everything that is recognized.
-pub(super) static RULES: &[Rule] = &[
-    Rule {
+pub(super) static RULES: &[DetectRule] = &[
+    DetectRule {
         name: "django",
         about: "a Django project (`manage.py`)",
         rank: 1,
@@ -76,7 +76,7 @@ pub(super) static RULES: &[Rule] = &[
         none: &[],
         find: django,
     },
-    Rule {
+    DetectRule {
         name: "pyramid",
         about: "a Pyramid application (`*.ini` with `[app:main]`)",
         rank: 1,
@@ -85,7 +85,7 @@ pub(super) static RULES: &[Rule] = &[
         none: &[],
         find: pyramid,
     },
-    Rule {
+    DetectRule {
         name: "paste",
         about: "an application of PasteDeploy (`*.ini` with `[app:main]`)",
         rank: 1,
@@ -94,7 +94,7 @@ pub(super) static RULES: &[Rule] = &[
         none: &[Sign::Uses("pyramid")],
         find: paste,
     },
-    Rule {
+    DetectRule {
         name: "plugin",
         about: "a plugin (`Cargo.toml` with `paster-sdk`)",
         rank: 1,
@@ -103,7 +103,7 @@ pub(super) static RULES: &[Rule] = &[
         none: &[],
         find: plugin,
     },
-    Rule {
+    DetectRule {
         name: "php",
         about: "a PHP site (`index.php`)",
         rank: 1,
@@ -125,7 +125,7 @@ pub(super) static RULES: &[Rule] = &[
     framework("fastapi", "a FastAPI application", &[Sign::Application("fastapi")]),
     framework("starlette", "a Starlette application", &[Sign::Application("starlette")]),
     framework("tornado", "a Tornado application", &[Sign::Application("tornado")]),
-    Rule {
+    DetectRule {
         name: "procfile",
         about: "the programs of a `Procfile`",
         rank: 3,
@@ -134,7 +134,7 @@ pub(super) static RULES: &[Rule] = &[
         none: &[Sign::WebLine("wsgi"), Sign::WebLine("asgi")],
         find: procfile,
     },
-    Rule {
+    DetectRule {
         name: "wsgi",
         about: "a WSGI application (`wsgi.py`)",
         rank: 4,
@@ -148,7 +148,7 @@ pub(super) static RULES: &[Rule] = &[
         none: &[],
         find: python_object,
     },
-    Rule {
+    DetectRule {
         name: "asgi",
         about: "an ASGI application (`asgi.py`)",
         rank: 4,
@@ -157,7 +157,7 @@ pub(super) static RULES: &[Rule] = &[
         none: &[],
         find: python_object,
     },
-    Rule {
+    DetectRule {
         name: "rails",
         about: "a Rails application (`bin/rails`)",
         rank: 4,
@@ -166,7 +166,7 @@ pub(super) static RULES: &[Rule] = &[
         none: &[],
         find: rails,
     },
-    Rule {
+    DetectRule {
         name: "rack",
         about: "a Rack application (`config.ru`)",
         rank: 5,
@@ -175,7 +175,7 @@ pub(super) static RULES: &[Rule] = &[
         none: &[],
         find: rack,
     },
-    Rule {
+    DetectRule {
         name: "go",
         about: "a server in Go (`go.mod`)",
         rank: 5,
@@ -184,7 +184,7 @@ pub(super) static RULES: &[Rule] = &[
         none: &[],
         find: go,
     },
-    Rule {
+    DetectRule {
         name: "deno",
         about: "a server of Deno (`deno.json`)",
         rank: 5,
@@ -194,7 +194,7 @@ pub(super) static RULES: &[Rule] = &[
         find: deno,
     },
     // A `package.json` beside another application builds its front end.
-    Rule {
+    DetectRule {
         name: "node",
         about: "a server of Node.js (`package.json` with a start script)",
         rank: 6,
@@ -203,7 +203,7 @@ pub(super) static RULES: &[Rule] = &[
         none: &[],
         find: node,
     },
-    Rule {
+    DetectRule {
         name: "static",
         about: "pages (`index.html`)",
         rank: 7,
@@ -212,7 +212,7 @@ pub(super) static RULES: &[Rule] = &[
         none: &[Sign::Script("build")],
         find: |contents, _| pages(contents, &[".", "public", "www"]),
     },
-    Rule {
+    DetectRule {
         name: "built",
         about: "pages that a build has written (`dist/index.html`)",
         rank: 8,
@@ -226,7 +226,7 @@ pub(super) static RULES: &[Rule] = &[
         none: &[],
         find: |contents, _| pages(contents, &["dist", "build", "out", "_site"]),
     },
-    Rule {
+    DetectRule {
         name: "notebook",
         about: "notebooks (`*.ipynb`)",
         rank: 9,
@@ -238,11 +238,11 @@ pub(super) static RULES: &[Rule] = &[
 ];
 
 /// The rule of a framework whose application is an object of a Python file.
-const fn framework(name: &'static str, about: &'static str, all: &'static [Sign]) -> Rule {
-    Rule { name, about, rank: 2, all, any: &[], none: &[], find: python_framework }
+const fn framework(name: &'static str, about: &'static str, all: &'static [Sign]) -> DetectRule {
+    DetectRule { name, about, rank: 2, all, any: &[], none: &[], find: python_framework }
 }
 
-impl Rule {
+impl DetectRule {
     pub(super) fn matches(&self, contents: &Contents) -> bool {
         let is_there = |sign: &Sign| sign.is_in(contents);
         self.all.iter().all(is_there)

@@ -38,7 +38,7 @@ pub(super) struct PythonSetting {
 pub(super) fn read(input: &ImportInput, module: &str) -> Result<Vec<PythonSetting>> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Report {
+    enum SettingsReport {
         Settings(Vec<PythonSetting>),
         Syntax { error: String, line: Option<usize> },
     }
@@ -52,8 +52,8 @@ pub(super) fn read(input: &ImportInput, module: &str) -> Result<Vec<PythonSettin
     let failed = || Error::new(format!("`{}` cannot read `{}`", interpreter.display(), input.path.display()));
     let output = run(&mut command, &input.text).map_err(|cause| failed().because(cause))?;
     match serde_json::from_slice(&output.stdout) {
-        Ok(Report::Settings(settings)) => Ok(settings),
-        Ok(Report::Syntax { error, line }) => {
+        Ok(SettingsReport::Settings(settings)) => Ok(settings),
+        Ok(SettingsReport::Syntax { error, line }) => {
             Err(input.error(line.unwrap_or(0), format!("it is not valid Python: {error}")).into())
         }
         Err(cause) => {

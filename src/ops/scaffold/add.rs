@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::create::Prepared;
+use super::create::PreparedProject;
 use super::existing::Existing;
-use super::layer::{Ask, Layer, Project, project_name};
+use super::layer::{Ask, LayerProject, SkeletonLayer, project_name};
 use crate::error::{Error, Result};
 use crate::scaffold::{Base, Lock, Plan, ProvidedAnswers, Skeleton, compose};
 
@@ -26,7 +26,7 @@ pub struct AddRequest {
 /// Opens the skeleton, answers its questions, renders it and finds out how it goes into the project. Writes nothing.
 /// # Errors
 /// Faults of the command line, of the skeleton and of the project; files and keys that exist already.
-pub fn prepare(request: &AddRequest, ask: Ask<'_>) -> Result<Prepared> {
+pub fn prepare(request: &AddRequest, ask: Ask<'_>) -> Result<PreparedProject> {
     let target = &request.target;
     if !target.is_dir() {
         return Err(Error::usage(format!("there is no directory `{}`", target.display()))
@@ -39,16 +39,20 @@ pub fn prepare(request: &AddRequest, ask: Ask<'_>) -> Result<Prepared> {
         Some((lock, _)) => lock.project.clone(),
         None => project_name(target)?,
     };
-    let project = Project { target: target.clone(), name };
+    let project = LayerProject { target: target.clone(), name };
     let existing = Existing::of_project(target)?;
-    let layer = Layer::new(skeleton, &project, existing, &request.given, ask)?.added();
+    let layer = SkeletonLayer::new(skeleton, &project, existing, &request.given, ask)?.added();
     let plan = Plan::addition(target, layer.files.clone(), request.force)?;
     let (lock, base) = remember(&project, remembered, &layer)?;
-    Prepared::new(vec![layer], project, plan.remember(lock, base, "add"), request.trust)
+    PreparedProject::new(vec![layer], project, plan.remember(lock, base, "add"), request.trust)
 }
 
 /// What the project remembers afterwards: the files of all its skeletons, put together.
-fn remember(project: &Project, remembered: Option<(Lock, Base)>, layer: &Layer) -> Result<(Lock, Base)> {
+fn remember(
+    project: &LayerProject,
+    remembered: Option<(Lock, Base)>,
+    layer: &SkeletonLayer,
+) -> Result<(Lock, Base)> {
     let Some((mut lock, mut base)) = remembered else {
         return Ok((Lock::new(&project.name, vec![layer.locked()], &layer.files), Base::of(&layer.files)));
     };

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::existing::Existing;
-use super::layer::{Ask, Layer, Project, git, project_name, share};
+use super::layer::{Ask, LayerProject, SkeletonLayer, git, project_name, share};
 use super::programs;
 use crate::config::{Sources, without_bom};
 use crate::error::{Error, Result};
 use crate::ops::python_environment::PythonEnvironment;
-use crate::scaffold::{Base, Lock, Plan, PostAction, ProvidedAnswers, Skeleton, Written, compose};
+use crate::scaffold::{Base, Lock, Plan, PostAction, ProvidedAnswers, Skeleton, WrittenFiles, compose};
 
 /// What to create.
 #[derive(Debug, Clone, Default)]
@@ -29,9 +29,9 @@ pub struct CreateRequest {
 
 /// Everything that is found out before anything is written.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct PreparedProject {
     /// The skeletons with their answers, the main one first.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<SkeletonLayer>,
     /// The directory of the project, as the user named it.
     pub target: PathBuf,
     /// The project's name: the name of the directory.
@@ -50,7 +50,7 @@ pub struct Prepared {
 #[derive(Debug, Default)]
 pub struct Created {
     /// What was written.
-    pub written: Written,
+    pub written: WrittenFiles,
     /// The actions that were done.
     pub done: Vec<PostAction>,
     /// The actions that were skipped, and why.
@@ -63,16 +63,16 @@ pub struct Created {
 /// # Errors
 /// Faults of the command line (names, answers) and of the skeletons; obstacles at the target; skeletons that run
 /// programs, without trust.
-pub fn prepare(request: &CreateRequest, ask: Ask<'_>) -> Result<Prepared> {
+pub fn prepare(request: &CreateRequest, ask: Ask<'_>) -> Result<PreparedProject> {
     let mut skeletons = vec![Skeleton::open(&request.skeleton)?];
     for other in &request.with {
         skeletons.push(Skeleton::open_addition(other)?);
     }
     let about = &skeletons[0].manifest.about;
     let target = request.target.clone().unwrap_or_else(|| PathBuf::from(&about.name));
-    let project = Project { name: project_name(&target)?, target: target.clone() };
+    let project = LayerProject { name: project_name(&target)?, target: target.clone() };
     let all: Vec<_> = skeletons.iter().collect();
-    let mut layers = Vec::<Layer>::new();
+    let mut layers = Vec::<SkeletonLayer>::new();
     for (which, skeleton) in skeletons.iter().enumerate() {
         let mut given = share(&request.given, &all, which);
         // One question, one answer: what an earlier skeleton knows is not asked again.
@@ -81,18 +81,23 @@ pub fn prepare(request: &CreateRequest, ask: Ask<'_>) -> Result<Prepared> {
         }
         let existing =
             Existing::of_files(&compose(layers.iter().map(|layer| layer.files.clone()).collect())?);
-        layers.push(Layer::new(skeleton.clone(), &project, existing, &given, ask)?);
+        layers.push(SkeletonLayer::new(skeleton.clone(), &project, existing, &given, ask)?);
     }
     let files = compose(layers.iter().map(|layer| layer.files.clone()).collect())?;
-    let lock = Lock::new(&project.name, layers.iter().map(Layer::locked).collect(), &files);
+    let lock = Lock::new(&project.name, layers.iter().map(SkeletonLayer::locked).collect(), &files);
     let base = Base::of(&files);
     let plan = Plan::new(&target, files)?.remember(lock, base, "create");
-    Prepared::new(layers, project, plan, request.trust)
+    PreparedProject::new(layers, project, plan, request.trust)
 }
 
-impl Prepared {
+impl PreparedProject {
     /// Adds what happens after the files are written.
-    pub(super) fn new(layers: Vec<Layer>, project: Project, plan: Plan, trust: bool) -> Result<Prepared> {
+    pub(super) fn new(
+        layers: Vec<SkeletonLayer>,
+        project: LayerProject,
+        plan: Plan,
+        trust: bool,
+    ) -> Result<PreparedProject> {
         let (mut posts, mut programs, mut next) = (Vec::new(), Vec::new(), Vec::new());
         for layer in &layers {
             let found = layer.skeleton.posts(&layer.answers)?;
@@ -100,8 +105,8 @@ impl Prepared {
             programs.extend(programs::trusted(layer, trust)?);
             next.extend(layer.skeleton.next(&layer.answers)?);
         }
-        let Project { target, name } = project;
-        Ok(Prepared { layers, target, project: name, plan, posts, programs, next })
+        let LayerProject { target, name } = project;
+        Ok(PreparedProject { layers, target, project: name, plan, posts, programs, next })
     }
 
     /// The main skeleton.
@@ -141,7 +146,7 @@ impl Prepared {
     /// When a file cannot be written: then nothing was written. When a check of the result fails: then the
     /// files exist.
     pub fn write(&self) -> Result<Created> {
-        let notices = self.layers.iter().map(Layer::write_sdk).collect::<Result<Vec<_>>>()?;
+        let notices = self.layers.iter().map(SkeletonLayer::write_sdk).collect::<Result<Vec<_>>>()?;
         let mut created = Created { written: self.plan.write()?, ..Created::default() };
         created.notices.extend(notices.into_iter().flatten());
         for post in &self.posts {

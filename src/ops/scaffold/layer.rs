@@ -17,7 +17,7 @@ pub type Ask<'a> = &'a mut dyn FnMut(&Question<'_>) -> Result<Option<Value>>;
 
 /// One skeleton with its answers.
 #[derive(Debug)]
-pub struct Layer {
+pub struct SkeletonLayer {
     /// The skeleton.
     pub skeleton: Skeleton,
     /// All answers.
@@ -33,22 +33,22 @@ pub struct Layer {
 
 /// The project that a layer is for.
 #[derive(Debug, Clone)]
-pub(super) struct Project {
+pub(super) struct LayerProject {
     pub(super) target: PathBuf,
     pub(super) name: String,
 }
 
-impl Layer {
+impl SkeletonLayer {
     /// Answers the skeleton's questions and renders it.
     /// # Errors
     /// Faults of the answers and of the skeleton.
     pub(super) fn new(
         skeleton: Skeleton,
-        project: &Project,
+        project: &LayerProject,
         existing: Existing,
         given: &ProvidedAnswers,
         ask: Ask<'_>,
-    ) -> Result<Layer> {
+    ) -> Result<SkeletonLayer> {
         let copy = if sdk::checkout().is_none() && skeleton.mentions("paster_sdk") {
             sdk::Copy::find()
         } else {
@@ -62,12 +62,12 @@ impl Layer {
             answers.vars.iter().any(|answer| answer.value.as_str().map(Path::new) == Some(&folder))
         });
         let files = render(&skeleton, &answers)?;
-        Ok(Layer { skeleton, answers, files, added: false, existing, sdk })
+        Ok(SkeletonLayer { skeleton, answers, files, added: false, existing, sdk })
     }
 
     /// Marks it as added to an existing project.
-    pub(super) fn added(self) -> Layer {
-        Layer { added: true, ..self }
+    pub(super) fn added(self) -> SkeletonLayer {
+        SkeletonLayer { added: true, ..self }
     }
 
     /// What the project remembers of it.

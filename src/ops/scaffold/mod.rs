@@ -10,5 +10,5 @@ pub mod skeleton;
 pub mod undo;
 pub mod update;
 
-pub use layer::{Ask, Layer};
+pub use layer::{Ask, SkeletonLayer};
 pub use programs::shown;

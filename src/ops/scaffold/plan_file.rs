@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::create::{CreateRequest, Prepared, prepare};
+use super::create::{CreateRequest, PreparedProject, prepare};
 use super::layer::Ask;
 use super::shown;
 use crate::error::{Error, Result};
@@ -58,7 +58,7 @@ struct PlannedFile {
 }
 
 /// The plan for a project: what [`prepare`] found for a target with an absolute path.
-pub fn plan(prepared: &Prepared, force: bool) -> PlanFile {
+pub fn plan(prepared: &PreparedProject, force: bool) -> PlanFile {
     let digest =
         |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let mut answers = Map::new();
@@ -114,7 +114,7 @@ impl PlanFile {
     /// Prepares what the plan says; `given` has the secrets.
     /// # Errors
     /// If the skeletons or the directory have changed since: with everything that differs.
-    pub fn prepare(&self, given: ProvidedAnswers, trust: bool, ask: Ask<'_>) -> Result<Prepared> {
+    pub fn prepare(&self, given: ProvidedAnswers, trust: bool, ask: Ask<'_>) -> Result<PreparedProject> {
         let given = ProvidedAnswers { kept: self.answers.clone(), ..given };
         let (main, with) = self.skeletons.split_first().expect("`read` checked it");
         let request = CreateRequest {

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::layer::Layer;
+use super::layer::SkeletonLayer;
 use crate::error::{Error, Result};
 
 /// The programs of a skeleton.
 /// # Errors
 /// Without trust, an error that shows them.
-pub(super) fn trusted(layer: &Layer, trust: bool) -> Result<Vec<Vec<String>>> {
+pub(super) fn trusted(layer: &SkeletonLayer, trust: bool) -> Result<Vec<Vec<String>>> {
     let programs = layer.skeleton.programs(&layer.answers)?;
     if programs.is_empty() || trust {
         return Ok(programs);

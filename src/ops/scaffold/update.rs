@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::existing::Existing;
-use super::layer::{Ask, Layer, Project, share};
+use super::layer::{Ask, LayerProject, SkeletonLayer, share};
 use crate::error::{Error, Result};
-use crate::scaffold::{Base, Lock, LockedSkeleton, Plan, ProvidedAnswers, Skeleton, Step, Written, compose};
+use crate::scaffold::{
+    Base, Lock, LockedSkeleton, Plan, PlanStep, ProvidedAnswers, Skeleton, WrittenFiles, compose,
+};
 
 /// What to update.
 #[derive(Debug, Clone, Default)]
@@ -27,7 +29,7 @@ pub struct Update {
     /// The skeletons as the project has them.
     pub before: Vec<LockedSkeleton>,
     /// The skeletons as they are now.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<SkeletonLayer>,
     /// What happens to each file.
     pub plan: Plan,
 }
@@ -45,7 +47,7 @@ pub fn prepare(request: &UpdateRequest, ask: Ask<'_>) -> Result<Update> {
         .help("name the directory of the project")
         .into());
     };
-    let project = Project { target: target.clone(), name: lock.project.clone() };
+    let project = LayerProject { target: target.clone(), name: lock.project.clone() };
     let mut skeletons = Vec::new();
     for (which, locked) in lock.skeletons.iter().enumerate() {
         let address = request.skeleton.as_ref().filter(|_| which == 0).unwrap_or(&locked.source);
@@ -59,7 +61,7 @@ pub fn prepare(request: &UpdateRequest, ask: Ask<'_>) -> Result<Update> {
         skeletons.push(skeleton);
     }
     let all: Vec<_> = skeletons.iter().collect();
-    let mut layers = Vec::<Layer>::new();
+    let mut layers = Vec::<SkeletonLayer>::new();
     for (which, (skeleton, locked)) in skeletons.iter().zip(&lock.skeletons).enumerate() {
         let mut given = share(&request.given, &all, which);
         for layer in layers.iter().filter(|_| !locked.added) {
@@ -70,11 +72,11 @@ pub fn prepare(request: &UpdateRequest, ask: Ask<'_>) -> Result<Update> {
             true => Existing::kept_before(locked.existing.clone()),
             false => Existing::of_files(&compose(layers.iter().map(|layer| layer.files.clone()).collect())?),
         };
-        let layer = Layer::new(skeleton.clone(), &project, existing, &given, ask)?;
+        let layer = SkeletonLayer::new(skeleton.clone(), &project, existing, &given, ask)?;
         layers.push(if locked.added { layer.added() } else { layer });
     }
     let files = compose(layers.iter().map(|layer| layer.files.clone()).collect())?;
-    let new_lock = Lock::new(&project.name, layers.iter().map(Layer::locked).collect(), &files);
+    let new_lock = Lock::new(&project.name, layers.iter().map(SkeletonLayer::locked).collect(), &files);
     let new_base = Base::of(&files);
     let label = layers.first().map(|layer| label(&layer.skeleton)).unwrap_or_default();
     let renamed = renamed(&layers, &lock.skeletons);
@@ -90,7 +92,7 @@ fn label(skeleton: &Skeleton) -> String {
 }
 
 /// The old source of each file that a skeleton renamed since the project's version of it, by the new one.
-fn renamed(layers: &[Layer], before: &[LockedSkeleton]) -> BTreeMap<String, String> {
+fn renamed(layers: &[SkeletonLayer], before: &[LockedSkeleton]) -> BTreeMap<String, String> {
     let mut renamed = BTreeMap::new();
     for (layer, locked) in layers.iter().zip(before) {
         let version = locked.version.as_deref().and_then(|version| semver::Version::parse(version).ok());
@@ -110,7 +112,7 @@ fn renamed(layers: &[Layer], before: &[LockedSkeleton]) -> BTreeMap<String, Stri
 
 impl Update {
     /// The steps that change something, or that the user should know.
-    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+    pub fn steps(&self) -> impl Iterator<Item = &PlanStep> {
         self.plan.steps.iter().filter(|step| step.action.changes() || step.note.is_some())
     }
 
@@ -124,7 +126,7 @@ impl Update {
     /// Writes the files.
     /// # Errors
     /// What could not be written: then nothing was changed.
-    pub fn write(&self) -> Result<Written> {
+    pub fn write(&self) -> Result<WrittenFiles> {
         for layer in &self.layers {
             layer.write_sdk()?;
         }

@@ -16,11 +16,11 @@ use crate::error::{Errors, Result};
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// The format of a line.
-    pub(crate) format: Format,
+    pub(crate) format: LogFormat,
     /// The lowest level to write.
-    level: Level,
+    level: LogDetail,
     /// Levels by target prefix, such as `paster::server`, `paster::supervisor`, `hyper` or `plugin`.
-    levels: BTreeMap<String, Level>,
+    levels: BTreeMap<String, LogDetail>,
     /// File to append to instead of standard error; reopened on USR1.
     pub(crate) file: Option<AppendPath>,
 }
@@ -28,7 +28,7 @@ pub struct Log {
 /// The format of a line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Format {
+pub(crate) enum LogFormat {
     /// Time, level, target, message and fields.
     #[default]
     Text,
@@ -39,7 +39,7 @@ pub(crate) enum Format {
 /// How much is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Level {
+enum LogDetail {
     /// Nothing.
     Off,
     /// Failures.
@@ -55,15 +55,15 @@ enum Level {
     Trace,
 }
 
-impl Level {
+impl LogDetail {
     fn name(self) -> &'static str {
         match self {
-            Level::Off => "off",
-            Level::Error => "error",
-            Level::Warn => "warn",
-            Level::Info => "info",
-            Level::Debug => "debug",
-            Level::Trace => "trace",
+            LogDetail::Off => "off",
+            LogDetail::Error => "error",
+            LogDetail::Warn => "warn",
+            LogDetail::Info => "info",
+            LogDetail::Debug => "debug",
+            LogDetail::Trace => "trace",
         }
     }
 }

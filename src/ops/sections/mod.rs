@@ -10,7 +10,7 @@ pub mod task;
 use self::log::Log;
 use self::otlp::Otlp;
 use self::process::Process;
-use self::task::Task;
+use self::task::ScheduledTask;
 use crate::config::Config;
 use crate::error::{Error, Errors, Result};
 
@@ -20,7 +20,7 @@ pub(crate) struct Sections {
     pub(crate) process: Process,
     /// `None` without the table.
     pub(crate) log: Option<Log>,
-    pub(crate) tasks: Vec<Task>,
+    pub(crate) tasks: Vec<ScheduledTask>,
 }
 
 impl Sections {

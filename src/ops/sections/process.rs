@@ -116,8 +116,8 @@ impl Serialize for Workers {
 
 impl<'de> Deserialize<'de> for Workers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Wanted;
-        impl Visitor<'_> for Wanted {
+        struct WantedProcess;
+        impl Visitor<'_> for WantedProcess {
             type Value = Workers;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -150,7 +150,7 @@ impl<'de> Deserialize<'de> for Workers {
                 }
             }
         }
-        deserializer.deserialize_any(Wanted)
+        deserializer.deserialize_any(WantedProcess)
     }
 }
 

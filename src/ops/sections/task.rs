@@ -59,7 +59,7 @@ fn hour() -> u64 {
 
 /// A task, as the supervisor stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Task {
+pub(crate) struct ScheduledTask {
     pub(crate) name: String,
     pub(crate) schedule: Schedule,
     pub(crate) order: Order,
@@ -103,7 +103,7 @@ impl std::fmt::Display for Work {
 /// Reads every `[task.NAME]`.
 /// # Errors
 /// All faults of all tables.
-pub(crate) fn read(config: &Config) -> Result<Vec<Task>> {
+pub(crate) fn read(config: &Config) -> Result<Vec<ScheduledTask>> {
     let mut tasks = Vec::new();
     let mut errors = Vec::new();
     for name in config.names("task") {
@@ -127,7 +127,7 @@ pub fn check(config: &Config) -> Result<()> {
     read(config).map(drop)
 }
 
-fn read_one(config: &Config, table: &Table) -> Result<Task> {
+fn read_one(config: &Config, table: &Table) -> Result<ScheduledTask> {
     let options: TaskOptions = table.options()?;
     let mut errors = Vec::new();
     let schedule = match (&options.every, &options.cron) {
@@ -179,7 +179,7 @@ fn read_one(config: &Config, table: &Table) -> Result<Task> {
         return Err(table.error("", "the task is invalid").into());
     };
     let name = table.name().to_owned();
-    Ok(Task {
+    Ok(ScheduledTask {
         order: Order { name: name.clone(), work, timeout: Duration::from_secs(options.timeout_secs) },
         name,
         schedule,

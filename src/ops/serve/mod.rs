@@ -30,7 +30,7 @@ pub use self::options::Options;
 use self::process::credentials::Credentials;
 pub use self::program::{exec, program as program_process};
 pub use self::side::side;
-pub use self::supervisor::event::{Event, Listener, Reason, Why};
+pub use self::supervisor::event::{Event, EventListener, ReloadReason, Why};
 use self::supervisor::open_files;
 pub use self::supervisor::upgrade::successor;
 pub use self::worker::tasks::become_program;
@@ -57,7 +57,7 @@ pub fn check_user(config: &Config) -> Result<Vec<String>> {
 /// Serves until it is stopped; returns the exit code.
 /// # Errors
 /// When it could not start serving.
-pub fn serve(options: Options, listener: Listener) -> Result<u8> {
+pub fn serve(options: Options, listener: EventListener) -> Result<u8> {
     let loaded = match options.load() {
         LoadedConfig { config: Ok(config), .. } if cgi::is_meant(&config) => return cgi::serve(config),
         loaded => loaded,

@@ -11,7 +11,7 @@ use crate::config::is_secret_field;
 
 /// The head of a request or response at one place of a stack.
 #[derive(Debug, Clone)]
-pub(super) struct Head {
+pub(super) struct TracedHead {
     /// Method and target, or the status.
     line: String,
     fields: HeaderMap,
@@ -28,17 +28,20 @@ pub struct Changes {
     pub response: Vec<String>,
 }
 
-impl Head {
-    pub(super) fn of_request(request: &Request) -> Head {
-        Head { line: format!("{} {}", request.method(), request.uri()), fields: request.headers().clone() }
+impl TracedHead {
+    pub(super) fn of_request(request: &Request) -> TracedHead {
+        TracedHead {
+            line: format!("{} {}", request.method(), request.uri()),
+            fields: request.headers().clone(),
+        }
     }
 
-    pub(super) fn of_response(response: &Response) -> Head {
-        Head { line: status(response.status()), fields: response.headers().clone() }
+    pub(super) fn of_response(response: &Response) -> TracedHead {
+        TracedHead { line: status(response.status()), fields: response.headers().clone() }
     }
 
     /// The changes that lead from this head to `other`.
-    pub(super) fn changes_to(&self, other: &Head) -> Vec<String> {
+    pub(super) fn changes_to(&self, other: &TracedHead) -> Vec<String> {
         let mut changes = Vec::new();
         if self.line != other.line {
             changes.push(format!("{} → {}", self.line, other.line));

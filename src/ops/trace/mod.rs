@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
-use self::changes::Head;
+use self::changes::TracedHead;
 use crate::body::{App, Response};
 use crate::error::BoxError;
 use crate::middleware::failure::{Failure, Panicked};
@@ -21,7 +21,7 @@ pub use changes::Changes;
 
 /// One call of one part.
 #[derive(Debug, Clone, Serialize)]
-pub struct Step {
+pub struct TraceStep {
     /// How many parts surround it.
     pub depth: usize,
     /// Name of the app.
@@ -44,20 +44,20 @@ pub struct Step {
 
 /// What went into a part and what came out.
 #[derive(Debug)]
-struct Seen {
-    request: Head,
-    response: Option<Head>,
+struct TracedCall {
+    request: TracedHead,
+    response: Option<TracedHead>,
 }
 
 /// Collects the steps of a request. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Trace(Arc<Mutex<State>>);
+pub struct Trace(Arc<Mutex<TraceState>>);
 
 #[derive(Debug, Default)]
-struct State {
-    steps: Vec<Step>,
+struct TraceState {
+    steps: Vec<TraceStep>,
     /// For each step.
-    seen: Vec<Seen>,
+    seen: Vec<TracedCall>,
     /// Indices of the steps in progress, outermost first.
     open: Vec<usize>,
     /// When the first one started.
@@ -66,8 +66,8 @@ struct State {
 
 impl Trace {
     /// Takes the steps so far, in the order in which they started.
-    pub fn take(&self) -> Vec<Step> {
-        let State { mut steps, seen, .. } = std::mem::take(&mut *self.state());
+    pub fn take(&self) -> Vec<TraceStep> {
+        let TraceState { mut steps, seen, .. } = std::mem::take(&mut *self.state());
         let inner: Vec<Vec<usize>> = (0..steps.len()).map(|index| inner(&steps, index).collect()).collect();
         for (index, step) in steps.iter_mut().enumerate().filter(|(_, step)| step.middleware.is_some()) {
             let own = &seen[index];
@@ -92,7 +92,7 @@ impl Trace {
             let (trace, part) = (trace.clone(), part.clone());
             let (app, middleware) = (app.clone(), middleware.clone());
             Box::pin(async move {
-                let index = trace.begin(app, middleware, Head::of_request(&request));
+                let index = trace.begin(app, middleware, TracedHead::of_request(&request));
                 let started = Instant::now();
                 let result = part.handle(request).await;
                 trace.end(index, started.elapsed(), &result);
@@ -122,11 +122,11 @@ impl Trace {
         })
     }
 
-    fn begin(&self, app: String, middleware: Option<String>, request: Head) -> usize {
+    fn begin(&self, app: String, middleware: Option<String>, request: TracedHead) -> usize {
         let mut state = self.state();
         let (index, depth) = (state.steps.len(), state.open.len());
         let began = *state.began.get_or_insert_with(Instant::now);
-        state.steps.push(Step {
+        state.steps.push(TraceStep {
             depth,
             app,
             middleware,
@@ -137,7 +137,7 @@ impl Trace {
             error: None,
             changes: Changes::default(),
         });
-        state.seen.push(Seen { request, response: None });
+        state.seen.push(TracedCall { request, response: None });
         state.open.push(index);
         index
     }
@@ -153,7 +153,7 @@ impl Trace {
         step.micros = micros;
         step.own_micros = micros.saturating_sub(inner);
         if let Ok(response) = result {
-            state.seen[index].response = Some(Head::of_response(response));
+            state.seen[index].response = Some(TracedHead::of_response(response));
         }
         let step = &mut state.steps[index];
         match result {
@@ -166,14 +166,14 @@ impl Trace {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, TraceState> {
         // After a panic under the lock, the steps can still be shown.
         self.0.lock()
     }
 }
 
 /// The steps directly inside of the step `index`.
-fn inner(steps: &[Step], index: usize) -> impl Iterator<Item = usize> {
+fn inner(steps: &[TraceStep], index: usize) -> impl Iterator<Item = usize> {
     let depth = steps[index].depth;
     let inside = steps.iter().enumerate().skip(index + 1).take_while(move |(_, step)| step.depth > depth);
     inside.filter(move |(_, step)| step.depth == depth + 1).map(|(index, _)| index)

@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use super::{BUILT_IN, Kind, Manifest, PostAction, Var};
+use super::{BUILT_IN, Manifest, PostAction, Var, VariableKind};
 use crate::scaffold::condition::Condition;
 use crate::scaffold::merge::MergeKind;
 use crate::scaffold::template::HELPERS;
@@ -95,7 +95,7 @@ impl Manifest {
                 format!("not a regular expression: {}", error.to_string().lines().last().unwrap_or_default()),
             );
         }
-        if var.range.is_some_and(|[least, most]| var.kind != Kind::Int || least > most) {
+        if var.range.is_some_and(|[least, most]| var.kind != VariableKind::Int || least > most) {
             fault(
                 "range",
                 "`range` must be two numbers in ascending order, and only an `int` may have one".into(),
@@ -107,7 +107,7 @@ impl Manifest {
         if var.value.is_some() && var.ask.is_some() {
             fault("ask", "a variable with a `value` is never asked".into());
         }
-        if !var.choices.is_empty() && matches!(var.kind, Kind::Int | Kind::Bool) {
+        if !var.choices.is_empty() && matches!(var.kind, VariableKind::Int | VariableKind::Bool) {
             fault("choices", "only strings and lists may have `choices`".into());
         }
         for (key, value) in [("default", &var.default), ("value", &var.value)] {

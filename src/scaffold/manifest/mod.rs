@@ -71,7 +71,7 @@ pub struct Var {
     pub ask: Option<String>,
     /// The kind of its value.
     #[serde(default, rename = "type")]
-    pub kind: Kind,
+    pub kind: VariableKind,
     /// Its default value; if a string, a template.
     #[serde(default)]
     pub default: Option<Value>,
@@ -98,7 +98,7 @@ pub struct Var {
 /// The kind of a variable's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum VariableKind {
     /// A string.
     #[default]
     String,

@@ -41,7 +41,7 @@ impl Manifest {
 
     /// The same, for a skeleton that extends those of `bases`, the most general one first.
     pub(in crate::scaffold) fn parse_on(place: &str, text: &str, bases: &[&Manifest]) -> Result<Manifest> {
-        let reader = Reader { place, text };
+        let reader = ManifestReader { place, text };
         let document = Document::parse(text)
             .map_err(|error| reader.error(error.span(), format!("invalid TOML: {}", error.message())))?;
         reader.refuse_later_keys(&document)?;
@@ -89,7 +89,7 @@ impl Manifest {
 /// # Errors
 /// Invalid TOML; a list that is none.
 pub(in crate::scaffold) fn extends(place: &str, text: &str) -> Result<Vec<String>> {
-    let reader = Reader { place, text };
+    let reader = ManifestReader { place, text };
     let document = Document::parse(text)
         .map_err(|error| reader.error(error.span(), format!("invalid TOML: {}", error.message())))?;
     let Some(item) = document.get("skeleton").and_then(|about| about.get("extends")) else {
@@ -121,12 +121,12 @@ fn in_order<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Var
 }
 
 /// The text being parsed, for errors with places.
-struct Reader<'a> {
+struct ManifestReader<'a> {
     place: &'a str,
     text: &'a str,
 }
 
-impl Reader<'_> {
+impl ManifestReader<'_> {
     fn error(&self, span: Option<Range<usize>>, message: impl Into<String>) -> Error {
         Error::new(message).at(span.map(|span| location::of_span(self.place, self.text, &span)))
     }

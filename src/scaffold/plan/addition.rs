@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Action, Plan, State, Step, existing};
+use super::{Action, Plan, PlanState, PlanStep, existing};
 use crate::error::{Error, Errors, Result};
 use crate::scaffold::merge::{MergeKind, Merged, Versions, merge};
 use crate::scaffold::render::Rendered;
@@ -26,22 +26,22 @@ impl Plan {
             }
         }
         Errors::check(faults)?;
-        Ok(Plan { target: target.to_owned(), state: State::Used, steps, memory: None })
+        Ok(Plan { target: target.to_owned(), state: PlanState::Used, steps, memory: None })
     }
 }
 
-fn step(root: &Dir, target: &Path, mut file: Rendered, force: bool) -> Result<Step, Error> {
+fn step(root: &Dir, target: &Path, mut file: Rendered, force: bool) -> Result<PlanStep, Error> {
     let shown = target.join(&file.path).display().to_string();
     let found = existing(root, &file.path)
         .map_err(|error| Error::new(format!("`{shown}` is in the way")).because(error))?;
-    let Some((bytes, _)) = &found else { return Ok(Step::new(file, Action::Create, None)) };
+    let Some((bytes, _)) = &found else { return Ok(PlanStep::new(file, Action::Create, None)) };
     if *bytes == file.bytes {
-        return Ok(Step::new(file, Action::Same, found));
+        return Ok(PlanStep::new(file, Action::Same, found));
     }
     if file.merge == MergeKind::Text {
         return match force {
-            _ if file.once => Ok(Step::new(file, Action::Keep, found)),
-            true => Ok(Step::new(file, Action::Overwrite, found)),
+            _ if file.once => Ok(PlanStep::new(file, Action::Keep, found)),
+            true => Ok(PlanStep::new(file, Action::Overwrite, found)),
             false => Err(Error::new(format!("`{shown}` exists already"))
                 .help("see what would change there with `--diff`")
                 .help("replace it with `--force`; the old file is kept as `*.bak`")),
@@ -56,10 +56,10 @@ fn step(root: &Dir, target: &Path, mut file: Rendered, force: bool) -> Result<St
     let merged = merge(file.merge, versions, &file.replaced, "")
         .map_err(|why| Error::new(format!("cannot add to `{shown}`")).because(why))?;
     match merged {
-        Merged::Clean(text) if text == ours => Ok(Step::new(file, Action::Same, found)),
+        Merged::Clean(text) if text == ours => Ok(PlanStep::new(file, Action::Same, found)),
         Merged::Clean(text) => {
             file.bytes = text.into_bytes();
-            Ok(Step::new(file, Action::Merge, found))
+            Ok(PlanStep::new(file, Action::Merge, found))
         }
         Merged::Conflict { keys, .. } => {
             let keys = keys.join("`, `");

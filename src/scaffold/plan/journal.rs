@@ -4,16 +4,16 @@ use crate::scaffold::rooted_dir::Dir;
 
 /// What was done, so that it can be undone.
 #[derive(Default)]
-pub(super) struct Journal(Vec<Undo>);
+pub(super) struct Journal(Vec<UndoStep>);
 
-pub(super) enum Undo {
+pub(super) enum UndoStep {
     Remove(String),
     RemoveFolder(String),
     Restore { kept: String, path: String },
 }
 
 impl Journal {
-    pub(super) fn done(&mut self, undo: Undo) {
+    pub(super) fn done(&mut self, undo: UndoStep) {
         self.0.push(undo);
     }
 
@@ -22,12 +22,14 @@ impl Journal {
         let mut left = Vec::new();
         for undo in self.0.into_iter().rev() {
             let path = match &undo {
-                Undo::Remove(path) | Undo::RemoveFolder(path) | Undo::Restore { path, .. } => path,
+                UndoStep::Remove(path) | UndoStep::RemoveFolder(path) | UndoStep::Restore { path, .. } => {
+                    path
+                }
             };
             let outcome = open_parent(root, path, &mut |_| {}).and_then(|(folder, name)| match &undo {
-                Undo::Remove(_) => folder.remove(name),
-                Undo::RemoveFolder(_) => folder.remove_folder(name),
-                Undo::Restore { kept, .. } => {
+                UndoStep::Remove(_) => folder.remove(name),
+                UndoStep::RemoveFolder(_) => folder.remove_folder(name),
+                UndoStep::Restore { kept, .. } => {
                     let kept = kept.rsplit('/').next().unwrap_or(kept);
                     folder.rename(kept, name)?;
                     // If both are names of one file, a rename leaves both and reports no error.

@@ -56,7 +56,7 @@ impl Action {
 
 /// One file of the plan.
 #[derive(Debug, Clone)]
-pub struct Step {
+pub struct PlanStep {
     /// What to write.
     pub file: Rendered,
     /// What happens.
@@ -73,9 +73,9 @@ pub struct Step {
 #[derive(Debug)]
 pub struct Plan {
     target: PathBuf,
-    state: State,
+    state: PlanState,
     /// All files, in order of path.
-    pub steps: Vec<Step>,
+    pub steps: Vec<PlanStep>,
     /// What the project remembers afterwards.
     memory: Option<Memory>,
 }
@@ -89,7 +89,7 @@ struct Memory {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum PlanState {
     Absent,
     /// Exists, and is empty or contains only `.git`.
     Empty,
@@ -98,7 +98,7 @@ enum State {
 
 /// What was written.
 #[derive(Debug, Default)]
-pub struct Written {
+pub struct WrittenFiles {
     /// The replaced files, with the names of their backups.
     pub backups: Vec<(String, String)>,
 }
@@ -115,14 +115,14 @@ impl Plan {
                 let root = Dir::open(target).map_err(fault)?;
                 let mut names = std::fs::read_dir(target).map_err(fault)?;
                 let used = names.any(|entry| entry.map_or(true, |entry| entry.file_name() != ".git"));
-                (if used { State::Used } else { State::Empty }, Some(root))
+                (if used { PlanState::Used } else { PlanState::Empty }, Some(root))
             }
             Ok(_) => return Err(Error::new(format!("`{}` is a file, not a folder", target.display())).into()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 if std::fs::symlink_metadata(target).is_ok() {
                     return Err(Error::new(format!("`{}` is a broken symlink", target.display())).into());
                 }
-                (State::Absent, None)
+                (PlanState::Absent, None)
             }
             Err(error) => return Err(fault(error).into()),
         };
@@ -143,7 +143,7 @@ impl Plan {
                 Some(_) if file.once => Action::Keep,
                 Some(_) => Action::Overwrite,
             };
-            steps.push(Step::new(file, action, existing));
+            steps.push(PlanStep::new(file, action, existing));
         }
         Errors::check(faults)?;
         Ok(Plan { target: target.to_owned(), state, steps, memory: None })
@@ -164,13 +164,13 @@ impl Plan {
 
     /// Whether the target already has files and this plan changes anything.
     pub fn needs_force(&self) -> bool {
-        self.state == State::Used && self.steps.iter().any(|step| step.action.changes())
+        self.state == PlanState::Used && self.steps.iter().any(|step| step.action.changes())
     }
 }
 
-impl Step {
-    fn new(file: Rendered, action: Action, existing: Option<(Vec<u8>, u32)>) -> Step {
-        Step { file, action, existing, renamed_from: None, note: None }
+impl PlanStep {
+    fn new(file: Rendered, action: Action, existing: Option<(Vec<u8>, u32)>) -> PlanStep {
+        PlanStep { file, action, existing, renamed_from: None, note: None }
     }
 }
 

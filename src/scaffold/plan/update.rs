@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::moved::renamed_by_user;
-use super::{Action, Plan, State, Step, existing};
+use super::{Action, Plan, PlanState, PlanStep, existing};
 use crate::error::{Error, Errors, Result};
 use crate::scaffold::lock::{Base, Lock, LockedFile};
 use crate::scaffold::merge::{MergeKind, Merged, Versions, has_markers, merge};
@@ -34,7 +34,7 @@ impl Plan {
         let paths: BTreeSet<_> = files.iter().map(|file| file.path.clone()).collect();
         let mut moved = renamed_by_user(&root, lock, base);
         moved.retain(|_, path| !paths.contains(path));
-        let project = Project { root: &root, target, base, label, moved };
+        let project = UpdatedProject { root: &root, target, base, label, moved };
         for file in files {
             let old = old_file(lock, &file, renamed, &paths);
             seen.extend(old.map(|old| old.path.clone()));
@@ -51,7 +51,7 @@ impl Plan {
         }
         Errors::check(faults)?;
         steps.sort_by(|left, right| left.file.path.cmp(&right.file.path));
-        Ok(Plan { target: target.to_owned(), state: State::Used, steps, memory: None })
+        Ok(Plan { target: target.to_owned(), state: PlanState::Used, steps, memory: None })
     }
 }
 
@@ -69,7 +69,7 @@ fn old_file<'a>(
     })
 }
 
-struct Project<'a> {
+struct UpdatedProject<'a> {
     root: &'a Dir,
     target: &'a Path,
     base: &'a Base,
@@ -79,17 +79,17 @@ struct Project<'a> {
 }
 
 /// A file that exists, with its permission bits.
-type Found = Option<(Vec<u8>, u32)>;
+type ExistingFile = Option<(Vec<u8>, u32)>;
 
-impl Project<'_> {
-    fn existing(&self, path: &str) -> Result<Found, Error> {
+impl UpdatedProject<'_> {
+    fn existing(&self, path: &str) -> Result<ExistingFile, Error> {
         let shown = self.target.join(path);
         existing(self.root, path)
             .map_err(|error| Error::new(format!("`{}` is in the way", shown.display())).because(error))
     }
 
     /// What becomes of a file that the skeletons have now.
-    fn file(&self, old: Option<&LockedFile>, file: Rendered) -> Result<Vec<Step>, Error> {
+    fn file(&self, old: Option<&LockedFile>, file: Rendered) -> Result<Vec<PlanStep>, Error> {
         match old {
             Some(old) if self.moved.contains_key(&old.path) => self.renamed(old, file),
             Some(old) if old.path != file.path => self.moved(old, file),
@@ -98,7 +98,7 @@ impl Project<'_> {
     }
 
     /// A file that the user renamed: it stays where they put it.
-    fn renamed(&self, old: &LockedFile, mut file: Rendered) -> Result<Vec<Step>, Error> {
+    fn renamed(&self, old: &LockedFile, mut file: Rendered) -> Result<Vec<PlanStep>, Error> {
         file.path.clone_from(&self.moved[&old.path]);
         let found = self.existing(&file.path)?;
         let mut step = self.in_place(Some(old), found, file)?;
@@ -109,7 +109,7 @@ impl Project<'_> {
     }
 
     /// A file that moved: the user's changes go with it.
-    fn moved(&self, old: &LockedFile, file: Rendered) -> Result<Vec<Step>, Error> {
+    fn moved(&self, old: &LockedFile, file: Rendered) -> Result<Vec<PlanStep>, Error> {
         let before = self.existing(&old.path)?;
         if self.existing(&file.path)?.is_some() {
             let mut step = self.in_place(None, self.existing(&file.path)?, file)?;
@@ -122,7 +122,7 @@ impl Project<'_> {
             return Ok(vec![step]);
         }
         let removed = Rendered { path: old.path.clone(), ..step.file.clone() };
-        let mut delete = Step::new(removed, Action::Delete, before.clone());
+        let mut delete = PlanStep::new(removed, Action::Delete, before.clone());
         delete.note = Some(format!("moved to `{path}`"));
         if !step.action.changes() {
             // Its content stays; only its place is new.
@@ -136,30 +136,35 @@ impl Project<'_> {
     }
 
     /// A file at its path; `found` is what the user has.
-    fn in_place(&self, old: Option<&LockedFile>, found: Found, mut file: Rendered) -> Result<Step, Error> {
+    fn in_place(
+        &self,
+        old: Option<&LockedFile>,
+        found: ExistingFile,
+        mut file: Rendered,
+    ) -> Result<PlanStep, Error> {
         let Some((ours, _)) = &found else {
             let action = if old.is_some() { Action::StayDeleted } else { Action::Create };
-            return Ok(Step::new(file, action, None));
+            return Ok(PlanStep::new(file, action, None));
         };
         if *ours == file.bytes {
-            return Ok(Step::new(file, Action::Same, found));
+            return Ok(PlanStep::new(file, Action::Same, found));
         }
         let base = old.and_then(|old| self.base.0.get(&old.path));
         if file.once || file.secret {
-            return Ok(Step::new(file, Action::Keep, found));
+            return Ok(PlanStep::new(file, Action::Keep, found));
         }
         if base == Some(&file.bytes) {
             // Only the user changed it.
-            return Ok(Step::new(file, Action::Same, found));
+            return Ok(PlanStep::new(file, Action::Same, found));
         }
         if base == Some(ours) {
-            return Ok(Step::new(file, Action::Update, found));
+            return Ok(PlanStep::new(file, Action::Update, found));
         }
         let base = base.map_or(&[][..], Vec::as_slice);
         let shown = self.target.join(&file.path).display().to_string();
         let texts = [base, ours, &file.bytes].map(std::str::from_utf8);
         let [Ok(base), Ok(ours), Ok(theirs)] = texts else {
-            let mut step = Step::new(file, Action::Keep, found);
+            let mut step = PlanStep::new(file, Action::Keep, found);
             step.note = Some("not text: both you and the skeleton changed it, yours stays".into());
             return Ok(step);
         };
@@ -179,11 +184,11 @@ impl Project<'_> {
                 Merged::Conflict { marked, .. } => (marked, Action::Conflict),
             };
         file.bytes = text.into_bytes();
-        Ok(Step::new(file, action, found))
+        Ok(PlanStep::new(file, action, found))
     }
 
     /// A file that the skeletons have no longer.
-    fn dropped(&self, old: &LockedFile) -> Result<Option<Step>, Error> {
+    fn dropped(&self, old: &LockedFile) -> Result<Option<PlanStep>, Error> {
         let Some((ours, mode)) = self.existing(&old.path)? else { return Ok(None) };
         let unchanged = self.base.0.get(&old.path) == Some(&ours);
         let file = Rendered {
@@ -198,7 +203,7 @@ impl Project<'_> {
             secret: false,
         };
         let action = if unchanged { Action::Delete } else { Action::Keep };
-        let mut step = Step::new(file, action, Some((ours, mode)));
+        let mut step = PlanStep::new(file, action, Some((ours, mode)));
         if !unchanged {
             step.note = Some("the skeleton has it no longer; you changed it, so it stays".into());
         }

@@ -6,8 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::journal::{Journal, Undo, open_parent};
-use super::{Action, Memory, Plan, State, Step, Written};
+use super::journal::{Journal, UndoStep, open_parent};
+use super::{Action, Memory, Plan, PlanState, PlanStep, WrittenFiles};
 use crate::error::{Error, Result};
 use crate::scaffold::lock::{BASE, LOCK};
 use crate::scaffold::render::STATE_FOLDER;
@@ -30,18 +30,18 @@ impl Plan {
     /// Writes all files, or none.
     /// # Errors
     /// What could not be written. What was already done is undone.
-    pub fn write(&self) -> Result<Written> {
-        if self.state == State::Used
+    pub fn write(&self) -> Result<WrittenFiles> {
+        if self.state == PlanState::Used
             && !self.steps.iter().any(|step| step.action.changes())
             && !self.changes_lock()?
         {
-            return Ok(Written::default());
+            return Ok(WrittenFiles::default());
         }
         let state = match &self.memory {
             Some(memory) => state_files(&self.target, memory, &self.steps)?,
             None => Vec::new(),
         };
-        let written = |step: &&Step| step.action.changes() && step.action != Action::Delete;
+        let written = |step: &&PlanStep| step.action.changes() && step.action != Action::Delete;
         let mut files: Vec<_> = self.steps.iter().filter(written).map(File::of).collect();
         files.extend(state.iter().map(|(name, bytes, mode)| File {
             path: format!("{STATE_FOLDER}/{name}"),
@@ -52,12 +52,12 @@ impl Plan {
             backup: false,
         }));
         match self.state {
-            State::Absent => self.write_new(&files),
-            State::Empty | State::Used => self.write_into(&files),
+            PlanState::Absent => self.write_new(&files),
+            PlanState::Empty | PlanState::Used => self.write_into(&files),
         }
     }
 
-    fn write_new(&self, files: &[File<'_>]) -> Result<Written> {
+    fn write_new(&self, files: &[File<'_>]) -> Result<WrittenFiles> {
         let fault = |error: std::io::Error| {
             Error::new(format!("cannot create `{}`: nothing was written", self.target.display()))
                 .because(error)
@@ -90,10 +90,10 @@ impl Plan {
             }
             return Err(fault(error).into());
         }
-        Ok(Written::default())
+        Ok(WrittenFiles::default())
     }
 
-    fn write_into(&self, files: &[File<'_>]) -> Result<Written> {
+    fn write_into(&self, files: &[File<'_>]) -> Result<WrittenFiles> {
         let fault = |error: std::io::Error| {
             Error::new(format!("cannot write into `{}`: nothing was changed", self.target.display()))
                 .because(error)
@@ -124,27 +124,27 @@ impl Plan {
         root: &Dir,
         files: &[File<'_>],
         journal: &mut Journal,
-    ) -> std::io::Result<Written> {
+    ) -> std::io::Result<WrittenFiles> {
         let mut staged = Vec::new();
         for file in files {
             let path = &file.path;
-            let (folder, _) = open_parent(root, path, &mut |made| journal.done(Undo::RemoveFolder(made)))
+            let (folder, _) = open_parent(root, path, &mut |made| journal.done(UndoStep::RemoveFolder(made)))
                 .map_err(|error| at(path, &error))?;
             let temporary = temporary();
             folder
                 .create(&temporary, file.bytes, file.mode, file.exact_mode)
                 .map_err(|error| at(path, &error))?;
-            journal.done(Undo::Remove(sibling(path, &temporary)));
+            journal.done(UndoStep::Remove(sibling(path, &temporary)));
             staged.push((file, temporary));
         }
-        let mut written = Written::default();
+        let mut written = WrittenFiles::default();
         let mut spare = Vec::new();
         for (file, temporary) in staged {
             let path = &file.path;
             let (folder, name) = open_parent(root, path, &mut |_| {}).map_err(|error| at(path, &error))?;
             if file.replaces && folder.entry(name)?.is_some() {
                 let kept = keep(&folder, name, file.backup).map_err(|error| at(path, &error))?;
-                journal.done(Undo::Restore { kept: sibling(path, &kept), path: path.clone() });
+                journal.done(UndoStep::Restore { kept: sibling(path, &kept), path: path.clone() });
                 folder.rename(&temporary, name).map_err(|error| at(path, &error))?;
                 if file.backup {
                     written.backups.push((path.clone(), sibling(path, &kept)));
@@ -153,7 +153,7 @@ impl Plan {
                 }
             } else {
                 folder.rename_new(&temporary, name).map_err(|error| at(path, &error))?;
-                journal.done(Undo::Remove(path.clone()));
+                journal.done(UndoStep::Remove(path.clone()));
             }
         }
         for step in self.steps.iter().filter(|step| step.action == Action::Delete) {
@@ -161,7 +161,7 @@ impl Plan {
             let (folder, name) = open_parent(root, path, &mut |_| {}).map_err(|error| at(path, &error))?;
             let kept = temporary();
             folder.rename_new(name, &kept).map_err(|error| at(path, &error))?;
-            journal.done(Undo::Restore { kept: sibling(path, &kept), path: path.clone() });
+            journal.done(UndoStep::Restore { kept: sibling(path, &kept), path: path.clone() });
             spare.push(sibling(path, &kept));
         }
         for path in spare {
@@ -173,7 +173,7 @@ impl Plan {
 }
 
 impl<'a> File<'a> {
-    fn of(step: &'a Step) -> File<'a> {
+    fn of(step: &'a PlanStep) -> File<'a> {
         let (mode, exact_mode) = match &step.existing {
             // A file that only its owner may read must not become public when it is replaced.
             Some((_, mode)) if !step.file.exact_mode => (*mode, true),
@@ -191,7 +191,11 @@ impl<'a> File<'a> {
 }
 
 /// The files in `.paster`: name, content, permission bits.
-fn state_files(target: &Path, memory: &Memory, steps: &[Step]) -> Result<Vec<(&'static str, Vec<u8>, u32)>> {
+fn state_files(
+    target: &Path,
+    memory: &Memory,
+    steps: &[PlanStep],
+) -> Result<Vec<(&'static str, Vec<u8>, u32)>> {
     let fault = |error: std::io::Error| Error::new("cannot write what the project remembers").because(error);
     let (lock, base) = (memory.lock.text()?.into_bytes(), memory.base.packed().map_err(fault)?);
     let undo = record(target, memory.command, steps, &lock, &base).map_err(fault)?;

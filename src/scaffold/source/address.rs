@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 
 /// Where a skeleton is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Address {
+pub(super) enum SkeletonAddress {
     /// Built into paster, if there is one of that name; otherwise a folder or an archive.
     Local { path: String, folder: String },
     /// A git repository: `URL[#FOLDER][@REVISION]`.
@@ -16,11 +16,11 @@ pub(super) enum Address {
     Package { name: String, folder: String, version: Option<String> },
 }
 
-impl Address {
+impl SkeletonAddress {
     /// Parses what the user wrote.
     /// # Errors
     /// A folder that leads out of the source; a protocol that paster does not use.
-    pub(super) fn parse(text: &str) -> Result<Address> {
+    pub(super) fn parse(text: &str) -> Result<SkeletonAddress> {
         if text.contains("::") && !text.starts_with("git::") {
             return Err(Error::usage(format!("`{}`: this protocol is not supported", text.escape_debug()))
                 .help("use a URL that starts with `https://` or `ssh://`")
@@ -43,11 +43,11 @@ impl Address {
         let folder = folder.trim_matches('/').to_owned();
         let (source, revision) = (source.to_owned(), revision.map(str::to_owned));
         Ok(if package.is_some() {
-            Address::Package { name: source, folder, version: revision }
+            SkeletonAddress::Package { name: source, folder, version: revision }
         } else if remote {
-            Address::Git { url: source, folder, revision }
+            SkeletonAddress::Git { url: source, folder, revision }
         } else {
-            Address::Local { path: source, folder }
+            SkeletonAddress::Local { path: source, folder }
         })
     }
 }
@@ -92,10 +92,12 @@ mod tests {
 
     #[test]
     fn addresses_name_folders_and_revisions() {
-        let check = |text: &str| match Address::parse(text) {
-            Ok(Address::Local { path, folder }) => format!("local {path} [{folder}]"),
-            Ok(Address::Git { url, folder, revision }) => format!("git {url} [{folder}] {revision:?}"),
-            Ok(Address::Package { name, folder, version }) => {
+        let check = |text: &str| match SkeletonAddress::parse(text) {
+            Ok(SkeletonAddress::Local { path, folder }) => format!("local {path} [{folder}]"),
+            Ok(SkeletonAddress::Git { url, folder, revision }) => {
+                format!("git {url} [{folder}] {revision:?}")
+            }
+            Ok(SkeletonAddress::Package { name, folder, version }) => {
                 format!("package {name} [{folder}] {version:?}")
             }
             Err(errors) => format!("error {errors}"),

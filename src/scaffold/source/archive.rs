@@ -6,7 +6,7 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use super::tree::Tree;
+use super::tree::SkeletonTree;
 
 /// The endings of archives.
 const ENDINGS: [&str; 4] = [".tar.gz", ".tgz", ".tar", ".zip"];
@@ -20,7 +20,7 @@ pub(super) fn is_archive(name: &str) -> bool {
 /// Reads the archive at `path`.
 /// # Errors
 /// One that cannot be read, or that contains links, special files, or paths that lead out of it.
-pub(super) fn read(path: &Path) -> Result<Tree> {
+pub(super) fn read(path: &Path) -> Result<SkeletonTree> {
     let file = File::open(path)?;
     let name = path.to_string_lossy().to_ascii_lowercase();
     if name.ends_with(".zip") {
@@ -35,8 +35,8 @@ pub(super) fn read(path: &Path) -> Result<Tree> {
 /// Reads a tar archive.
 /// # Errors
 /// As [`read`].
-pub(super) fn tar(reader: impl Read) -> Result<Tree> {
-    let mut tree = Tree::default();
+pub(super) fn tar(reader: impl Read) -> Result<SkeletonTree> {
+    let mut tree = SkeletonTree::default();
     for entry in ::tar::Archive::new(reader).entries()? {
         let mut entry = entry?;
         let path = std::str::from_utf8(&entry.path_bytes()).map(str::to_owned).map_err(Error::other)?;
@@ -52,8 +52,8 @@ pub(super) fn tar(reader: impl Read) -> Result<Tree> {
     Ok(tree)
 }
 
-fn zip(file: File) -> Result<Tree> {
-    let mut tree = Tree::default();
+fn zip(file: File) -> Result<SkeletonTree> {
+    let mut tree = SkeletonTree::default();
     let mut archive = ::zip::ZipArchive::new(file)?;
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index)?;

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::archive;
-use super::tree::{PARTS, Tree};
+use super::tree::{PARTS, SkeletonTree};
 use crate::error::{Error, Result};
 
 /// What was found: the files of the folder, and the commit.
 pub(super) struct Checkout {
-    pub(super) tree: Tree,
+    pub(super) tree: SkeletonTree,
     pub(super) commit: String,
 }
 
@@ -52,7 +52,7 @@ pub(super) fn fetch(url: &str, revision: Option<&str>, folder: &str) -> Result<C
     let parts: Vec<_> =
         PARTS.into_iter().filter(|part| names.split('\0').any(|name| name == *part)).collect();
     if parts.is_empty() {
-        return Ok(Checkout { tree: Tree::default(), commit });
+        return Ok(Checkout { tree: SkeletonTree::default(), commit });
     }
     let args = [&["archive", "--format=tar", &tree, "--"], parts.as_slice()].concat();
     let tar = run(place, &args).map_err(|why| failed(url, &why))?;

@@ -13,19 +13,19 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use self::address::Address;
+use self::address::SkeletonAddress;
 use self::archive::is_archive;
-use self::tree::Tree;
+use self::tree::SkeletonTree;
 use super::manifest::{Manifest, extends};
 use super::rooted_dir::Dir;
 use crate::error::{Error, Result};
 use crate::registry::nearest;
 
 /// One embedded file: its path in the skeleton, whether it is executable, its bytes.
-type Embedded = (&'static str, bool, &'static [u8]);
+type EmbeddedFile = (&'static str, bool, &'static [u8]);
 
 /// The folders of `skeletons/`, listed by the build script. Those of `skeletons/add` are named `add/NAME`.
-static BUILT_IN: &[(&str, &[Embedded])] = include!(concat!(env!("OUT_DIR"), "/skeletons.rs"));
+static BUILT_IN: &[(&str, &[EmbeddedFile])] = include!(concat!(env!("OUT_DIR"), "/skeletons.rs"));
 
 /// What the names of built-in skeletons for `paster add` start with.
 const ADD: &str = "add/";
@@ -120,7 +120,7 @@ impl Skeleton {
     }
 
     /// Reads what was found, and what it extends. `open` has the skeletons that extend this one.
-    fn read(found: Found, open: &mut Vec<String>) -> Result<Skeleton> {
+    fn read(found: FoundSkeleton, open: &mut Vec<String>) -> Result<Skeleton> {
         let (folder, tree, mut source) = (&found.folder, &found.tree, found.source.clone());
         let place = format!("{folder}/skeleton.toml");
         let Some(manifest) = tree.file("skeleton.toml") else {
@@ -188,33 +188,33 @@ impl Skeleton {
 }
 
 /// What is read of a skeleton before it is parsed.
-struct Found {
+struct FoundSkeleton {
     /// The folder, which errors name.
     folder: String,
-    tree: Tree,
+    tree: SkeletonTree,
     source: SkeletonSource,
     /// The folder on this machine, from which paths in `extends` start.
     near: Option<PathBuf>,
 }
 
-impl Found {
-    fn new(folder: String, tree: Tree, address: String, revision: Option<String>) -> Found {
+impl FoundSkeleton {
+    fn new(folder: String, tree: SkeletonTree, address: String, revision: Option<String>) -> FoundSkeleton {
         let source = SkeletonSource { address, revision, digest: String::new() };
-        Found { folder, tree, source, near: None }
+        FoundSkeleton { folder, tree, source, near: None }
     }
 
     /// The skeleton that this one names in `extends`.
-    fn base(&self, name: &str) -> Result<Found> {
+    fn base(&self, name: &str) -> Result<FoundSkeleton> {
         if BUILT_IN.iter().any(|(built_in, _)| *built_in == name) {
             return find(name);
         }
-        match (Address::parse(name)?, &self.near) {
-            (Address::Local { path, folder }, Some(near)) => {
+        match (SkeletonAddress::parse(name)?, &self.near) {
+            (SkeletonAddress::Local { path, folder }, Some(near)) => {
                 let path = near.join(path).display().to_string();
                 find(&if folder.is_empty() { path } else { format!("{path}#{folder}") })
             }
             // What comes from elsewhere must not choose which files of this machine are read.
-            (Address::Local { .. }, None) => {
+            (SkeletonAddress::Local { .. }, None) => {
                 Err(Error::new(format!("`{}` cannot extend `{name}`", self.folder))
                     .because("only a skeleton in a directory can extend one that is named by a path")
                     .help("name a built-in skeleton, or the URL of a repository")
@@ -225,33 +225,38 @@ impl Found {
     }
 }
 
-fn find(source: &str) -> Result<Found> {
+fn find(source: &str) -> Result<FoundSkeleton> {
     if let Some((name, files)) = BUILT_IN.iter().find(|(name, _)| *name == source) {
         return embedded(name, files);
     }
-    match Address::parse(source)? {
-        Address::Local { path, folder } => local(source, &path, &folder),
-        Address::Git { url, folder, revision } => git(source, &url, &folder, revision.as_deref()),
-        Address::Package { name, folder, version } => {
+    match SkeletonAddress::parse(source)? {
+        SkeletonAddress::Local { path, folder } => local(source, &path, &folder),
+        SkeletonAddress::Git { url, folder, revision } => git(source, &url, &folder, revision.as_deref()),
+        SkeletonAddress::Package { name, folder, version } => {
             let package = package::find(&name, version.as_deref())?;
             let (shown, tree) = in_folder(&package.folder, &folder, source)?;
-            Ok(Found::new(shown, tree, source.to_owned(), Some(package.version)))
+            Ok(FoundSkeleton::new(shown, tree, source.to_owned(), Some(package.version)))
         }
     }
 }
 
-fn local(source: &str, path: &str, folder: &str) -> Result<Found> {
+fn local(source: &str, path: &str, folder: &str) -> Result<FoundSkeleton> {
     let place = Path::new(path);
     if place.is_dir() {
         let (shown, tree) = in_folder(place, folder, path)?;
-        let found = Found::new(shown, tree, address_of(place, folder), None);
-        return Ok(Found { near: Some(place.join(folder)), ..found });
+        let found = FoundSkeleton::new(shown, tree, address_of(place, folder), None);
+        return Ok(FoundSkeleton { near: Some(place.join(folder)), ..found });
     }
     if place.is_file() && is_archive(path) {
         let tree = archive::read(place).map_err(|error| {
             Error::new(format!("cannot read the skeleton in the archive `{path}`")).because(error)
         })?;
-        return Ok(Found::new(source.to_owned(), tree.below(folder), address_of(place, folder), None));
+        return Ok(FoundSkeleton::new(
+            source.to_owned(),
+            tree.below(folder),
+            address_of(place, folder),
+            None,
+        ));
     }
     if place.exists() {
         return Err(Error::usage(format!(
@@ -271,7 +276,7 @@ fn local(source: &str, path: &str, folder: &str) -> Result<Found> {
     .into())
 }
 
-fn git(source: &str, url: &str, folder: &str, revision: Option<&str>) -> Result<Found> {
+fn git(source: &str, url: &str, folder: &str, revision: Option<&str>) -> Result<FoundSkeleton> {
     // git runs in another folder.
     let local = Path::new(url).exists().then(|| std::path::absolute(url).ok()).flatten();
     let local = local.map(|path| path.display().to_string());
@@ -280,11 +285,11 @@ fn git(source: &str, url: &str, folder: &str, revision: Option<&str>) -> Result<
         Some(path) => source.replacen(url, &path, 1),
         None => without_password(source),
     };
-    Ok(Found::new(without_password(source), found.tree, address, Some(found.commit)))
+    Ok(FoundSkeleton::new(without_password(source), found.tree, address, Some(found.commit)))
 }
 
 /// The files of a folder, and the name that errors give it.
-fn in_folder(path: &Path, folder: &str, named: &str) -> Result<(String, Tree)> {
+fn in_folder(path: &Path, folder: &str, named: &str) -> Result<(String, SkeletonTree)> {
     let fault = |what: &str, error: std::io::Error| {
         Error::new(format!("cannot read `{what}` of the skeleton `{named}`")).because(error)
     };
@@ -293,16 +298,16 @@ fn in_folder(path: &Path, folder: &str, named: &str) -> Result<(String, Tree)> {
         root = root.child(name).map_err(|error| fault(folder, error))?;
     }
     let shown = if folder.is_empty() { named.to_owned() } else { format!("{named}/{folder}") };
-    Ok((shown, Tree::folder(&root).map_err(|(path, error)| fault(&path, error))?))
+    Ok((shown, SkeletonTree::folder(&root).map_err(|(path, error)| fault(&path, error))?))
 }
 
-fn embedded(name: &str, files: &'static [Embedded]) -> Result<Found> {
-    let mut tree = Tree::default();
+fn embedded(name: &str, files: &'static [EmbeddedFile]) -> Result<FoundSkeleton> {
+    let mut tree = SkeletonTree::default();
     for (path, executable, bytes) in files {
         tree.add(path, *executable, Cow::Borrowed(*bytes))
             .map_err(|error| Error::new(format!("the built-in skeleton `{name}`")).because(error))?;
     }
-    Ok(Found::new(format!("skeletons/{name}"), tree, name.to_owned(), None))
+    Ok(FoundSkeleton::new(format!("skeletons/{name}"), tree, name.to_owned(), None))
 }
 
 fn utf8(place: &str, bytes: &[u8]) -> Result<String, Error> {
@@ -329,7 +334,7 @@ fn without_password(address: &str) -> String {
 }
 
 /// SHA-256 of everything that makes the result, in hexadecimal.
-fn digest(tree: &Tree) -> String {
+fn digest(tree: &SkeletonTree) -> String {
     let mut digest = Sha256::new();
     for (path, file) in tree.all() {
         digest.update(path);

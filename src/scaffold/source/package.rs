@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 
 /// Where a package is on disk, and its version.
-pub(super) struct Package {
+pub(super) struct FoundPackage {
     pub(super) folder: PathBuf,
     pub(super) version: String,
 }
@@ -16,7 +16,7 @@ pub(super) struct Package {
 /// Finds the package `name`, and downloads it with cargo if needed. No code of the package is built or run.
 /// # Errors
 /// A name or version that is not one; what cargo reports.
-pub(super) fn find(name: &str, version: Option<&str>) -> Result<Package> {
+pub(super) fn find(name: &str, version: Option<&str>) -> Result<FoundPackage> {
     let plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
     if name.is_empty() || !plain(name) {
         return Err(Error::usage(format!("`{}` is not the name of a package", name.escape_debug())).into());
@@ -51,7 +51,7 @@ pub(super) fn find(name: &str, version: Option<&str>) -> Result<Package> {
     let text = |key: &str| found.and_then(|package| package[key].as_str()).unwrap_or_default().to_owned();
     let folder = PathBuf::from(text("manifest_path")).parent().map(|folder| folder.join("skeletons"));
     match folder.filter(|folder| folder.is_dir()) {
-        Some(folder) => Ok(Package { folder, version: text("version") }),
+        Some(folder) => Ok(FoundPackage { folder, version: text("version") }),
         None => Err(Error::usage(format!("the package `{name}` has no folder `skeletons`")).into()),
     }
 }

@@ -27,12 +27,12 @@ pub(super) struct TreeFile {
 
 /// All files by path, with `/` between components.
 #[derive(Debug, Default)]
-pub(super) struct Tree {
+pub(super) struct SkeletonTree {
     files: BTreeMap<String, TreeFile>,
     bytes: u64,
 }
 
-impl Tree {
+impl SkeletonTree {
     /// Adds a file with the content of `reader`.
     /// # Errors
     /// A path that a folder cannot contain, or that was added before; more than the limits.
@@ -48,7 +48,7 @@ impl Tree {
 
     /// Adds a file.
     /// # Errors
-    /// As [`Tree::read`].
+    /// As [`SkeletonTree::read`].
     pub(super) fn add(&mut self, path: &str, executable: bool, bytes: Cow<'static, [u8]>) -> Result<()> {
         let plain =
             |name: &str| !name.is_empty() && name != "." && name != ".." && !name.contains(['\\', '\0']);
@@ -72,8 +72,8 @@ impl Tree {
     /// of it.
     /// # Errors
     /// The path, and why it cannot be read.
-    pub(super) fn folder(dir: &Dir) -> Result<Tree, (String, Error)> {
-        let mut tree = Tree::default();
+    pub(super) fn folder(dir: &Dir) -> Result<SkeletonTree, (String, Error)> {
+        let mut tree = SkeletonTree::default();
         for part in PARTS {
             match dir.entry(part).map_err(|error| (part.to_owned(), error))? {
                 None => {}
@@ -105,7 +105,7 @@ impl Tree {
     }
 
     /// The part below `folder`, or below the only folder at the top, as archives have it.
-    pub(super) fn below(mut self, folder: &str) -> Tree {
+    pub(super) fn below(mut self, folder: &str) -> SkeletonTree {
         if !folder.is_empty() {
             return self.strip(folder);
         }
@@ -121,12 +121,12 @@ impl Tree {
         self
     }
 
-    fn strip(self, folder: &str) -> Tree {
+    fn strip(self, folder: &str) -> SkeletonTree {
         let below = |(path, file): (String, TreeFile)| {
             let path = path.strip_prefix(folder)?.strip_prefix('/')?.to_owned();
             Some((path, file))
         };
-        Tree { files: self.files.into_iter().filter_map(below).collect(), bytes: self.bytes }
+        SkeletonTree { files: self.files.into_iter().filter_map(below).collect(), bytes: self.bytes }
     }
 
     /// The file at `path`.

@@ -13,7 +13,7 @@ use handlebars::{Handlebars, RenderError, RenderErrorReason, TemplateErrorReason
 use serde_json::{Map, Value};
 
 pub(super) use self::helpers::{HELPERS, QUOTING};
-pub(super) use self::usage::{Usage, Written};
+pub(super) use self::usage::{TemplateUsage, UsedValue};
 use super::location;
 use crate::error::{Error, Result};
 use crate::registry::nearest;
@@ -58,7 +58,7 @@ impl Engine {
     /// is too large.
     pub(super) fn render(&self, name: &str, template: &str, values: &Value) -> Result<String, Error> {
         self.usage(name, template)?;
-        let mut out = Limited(Vec::new());
+        let mut out = LimitedText(Vec::new());
         match self.0.render_template_to_write(template, values, &mut out) {
             Ok(()) => Ok(String::from_utf8_lossy(&out.0).into_owned()),
             Err(error) => {
@@ -73,12 +73,12 @@ impl Engine {
     /// What `template` uses.
     /// # Errors
     /// Its syntax; parts of Handlebars that could run for ever, such as partials defined in place.
-    pub(super) fn usage(&self, name: &str, template: &str) -> Result<Usage, Error> {
+    pub(super) fn usage(&self, name: &str, template: &str) -> Result<TemplateUsage, Error> {
         let parsed = handlebars::Template::compile(template).map_err(|error| {
             Error::new(format!("a template is wrong: {}", syntax(error.reason())))
                 .at(error.pos().map(|(line, column)| location::of_line(name, template, line, column, 1)))
         })?;
-        Usage::of(&parsed).map_err(|why| Error::new(format!("`{name}` {why}")))
+        TemplateUsage::of(&parsed).map_err(|why| Error::new(format!("`{name}` {why}")))
     }
 }
 
@@ -103,9 +103,9 @@ fn reaches<'a>(
 const RENDERED_BYTES: usize = 32 << 20;
 
 /// Text in memory, up to that limit.
-struct Limited(Vec<u8>);
+struct LimitedText(Vec<u8>);
 
-impl Write for Limited {
+impl Write for LimitedText {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.len() + bytes.len() > RENDERED_BYTES {
             return Err(io::Error::other("the result is larger than 32 MiB"));
@@ -119,13 +119,13 @@ impl Write for Limited {
     }
 }
 
-struct Fault {
+struct TemplateError {
     error: Error,
     position: Option<(usize, usize)>,
 }
 
 /// Turns a handlebars error into one for users.
-fn fault(error: &RenderError, values: &Value) -> Fault {
+fn fault(error: &RenderError, values: &Value) -> TemplateError {
     let mut position = error.line_no.zip(error.column_no);
     let error = match error.reason() {
         RenderErrorReason::MissingVariable(Some(path)) => unknown_variable(path, values),
@@ -149,7 +149,7 @@ fn fault(error: &RenderError, values: &Value) -> Fault {
         RenderErrorReason::Other(why) => Error::new(format!("a template cannot be rendered: {why}")),
         other => Error::new(format!("a template cannot be rendered: {}", lower_first(&other.to_string()))),
     };
-    Fault { error, position }
+    TemplateError { error, position }
 }
 
 fn unknown_variable(path: &str, values: &Value) -> Error {

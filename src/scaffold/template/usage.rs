@@ -5,7 +5,7 @@ use handlebars::template::{HelperTemplate, Parameter, Template, TemplateElement}
 
 /// A value that a template writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::scaffold) struct Written {
+pub(in crate::scaffold) struct UsedValue {
     /// The variable.
     pub(in crate::scaffold) variable: String,
     /// The outermost helper around it.
@@ -14,20 +14,20 @@ pub(in crate::scaffold) struct Written {
 
 /// What a template uses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::scaffold) struct Usage {
+pub(in crate::scaffold) struct TemplateUsage {
     /// The first part of each path: names of variables, or of fields in a loop.
     pub(in crate::scaffold) variables: Vec<String>,
     /// Names of the partials that it includes.
     pub(in crate::scaffold) partials: Vec<String>,
     /// The values that it writes.
-    pub(in crate::scaffold) written: Vec<Written>,
+    pub(in crate::scaffold) written: Vec<UsedValue>,
 }
 
-impl Usage {
+impl TemplateUsage {
     /// # Errors
     /// Parts of Handlebars that skeletons may not use, as the end of a sentence.
-    pub(super) fn of(template: &Template) -> Result<Usage, String> {
-        let mut usage = Usage::default();
+    pub(super) fn of(template: &Template) -> Result<TemplateUsage, String> {
+        let mut usage = TemplateUsage::default();
         usage.template(template, 0)?;
         Ok(usage)
     }
@@ -79,11 +79,11 @@ impl Usage {
             _ => None,
         };
         match helper.params.first() {
-            None => {
-                self.written.extend(name.map(|variable| Written { variable: first(&variable), helper: None }))
-            }
+            None => self
+                .written
+                .extend(name.map(|variable| UsedValue { variable: first(&variable), helper: None })),
             Some(Parameter::Path(path)) => {
-                self.written.push(Written { variable: first(raw(path)), helper: name });
+                self.written.push(UsedValue { variable: first(raw(path)), helper: name });
             }
             Some(_) => {}
         }

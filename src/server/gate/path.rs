@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 /// Why a path is refused.
-pub type Fault = &'static str;
+pub type PathError = &'static str;
 
 /// The fault that the option `encoded_slashes` governs.
-pub const ENCODED_SLASH: Fault = "an encoded slash in the path";
+pub const ENCODED_SLASH: PathError = "an encoded slash in the path";
 
 /// Whether a byte may stand unencoded in a path (RFC 3986 section 3.3, `pchar` and `/`).
 const fn plain(byte: u8) -> bool {
@@ -42,7 +42,7 @@ const PLAIN: [bool; 256] = {
 /// The rule that the path breaks.
 /// # Source
 /// RFC 3986 sections 2.1, 3.3, 6.2.2.
-pub fn normalise(path: &str, encoded_slashes: bool) -> Result<Cow<'_, str>, Fault> {
+pub fn normalise(path: &str, encoded_slashes: bool) -> Result<Cow<'_, str>, PathError> {
     let bytes = path.as_bytes();
     if bytes.first() != Some(&b'/') {
         return Err("the path does not begin with a slash");
@@ -57,7 +57,7 @@ pub fn normalise(path: &str, encoded_slashes: bool) -> Result<Cow<'_, str>, Faul
     if usual { Ok(Cow::Borrowed(path)) } else { rewrite(bytes, encoded_slashes).map(Cow::Owned) }
 }
 
-fn rewrite(bytes: &[u8], encoded_slashes: bool) -> Result<String, Fault> {
+fn rewrite(bytes: &[u8], encoded_slashes: bool) -> Result<String, PathError> {
     let mut form = String::with_capacity(bytes.len() + 8);
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn check(path: &str, expected: Result<&str, Fault>) {
+    fn check(path: &str, expected: Result<&str, PathError>) {
         let found = normalise(path, false);
         assert_eq!(found.as_deref().map_err(|fault| *fault), expected, "{path:?}");
     }

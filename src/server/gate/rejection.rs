@@ -38,7 +38,7 @@ impl Rejection {
     }
 
     /// For a path that is refused.
-    pub(in crate::server) fn path(reason: path::Fault) -> Rejection {
+    pub(in crate::server) fn path(reason: path::PathError) -> Rejection {
         let rejection = Rejection::new(StatusCode::BAD_REQUEST, reason);
         if reason == path::ENCODED_SLASH { rejection.by("encoded_slashes") } else { rejection }
     }

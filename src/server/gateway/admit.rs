@@ -9,7 +9,7 @@ use http::{HeaderValue, Request, StatusCode};
 
 use crate::body::RefusedHead;
 use crate::codec::variables::{Split, to_request};
-use crate::codec::{Fault, Variables};
+use crate::codec::{PairsError, Variables};
 use crate::environ::Environ;
 use crate::server::gate::forwarded::TrustedPeers;
 use crate::server::gate::host::parse_host;
@@ -119,10 +119,12 @@ pub(in crate::server) fn refused_head(variables: &Variables) -> RefusedHead<'_> 
 }
 
 /// The response to a head that cannot be parsed.
-pub(in crate::server) fn rejection(fault: Fault) -> Rejection {
+pub(in crate::server) fn rejection(fault: PairsError) -> Rejection {
     match fault {
-        Fault::TooLong => Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too long")
-            .by("head_limit_bytes"),
-        Fault::Malformed(reason) => Rejection::new(StatusCode::BAD_REQUEST, reason),
+        PairsError::TooLong => {
+            Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too long")
+                .by("head_limit_bytes")
+        }
+        PairsError::Malformed(reason) => Rejection::new(StatusCode::BAD_REQUEST, reason),
     }
 }

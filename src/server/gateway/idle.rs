@@ -7,7 +7,7 @@ use std::time::Instant;
 use futures_util::task::AtomicWaker;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::server::control::Stage;
+use crate::server::control::PhaseName;
 use crate::server::eviction::{IdleKind, IdleState, OpenConnection};
 
 /// State that a connection's task and a full server share.
@@ -51,5 +51,5 @@ impl OpenConnection for Idling {
         self.task.wake();
     }
 
-    fn turned(&self, _: Stage) {} // the task waits for that itself
+    fn turned(&self, _: PhaseName) {} // the task waits for that itself
 }

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::out::Out;
-use crate::codec::{Fault, Variables};
+use crate::codec::{PairsError, Variables};
 
 /// What happens on a connection.
 pub(in crate::server) enum RequestEvent {
@@ -32,7 +32,7 @@ pub(in crate::server) trait ServerProtocol: Send + 'static {
     /// `out`.
     /// # Errors
     /// If nothing more can be parsed: the connection ends, after a refusal if [`answers`](ServerProtocol::answers).
-    fn next(&mut self, read: &mut BytesMut, out: &mut Out) -> Result<Option<RequestEvent>, Fault>;
+    fn next(&mut self, read: &mut BytesMut, out: &mut Out) -> Result<Option<RequestEvent>, PairsError>;
 
     /// Whether no part of a request has arrived yet.
     fn is_between(&self) -> bool;

@@ -14,9 +14,9 @@ use tokio_util::io::poll_read_buf;
 use super::idle::Idling;
 use super::out::Out;
 use super::protocol::{RequestEvent, ServerProtocol};
-use crate::codec::{Fault, Variables};
+use crate::codec::{PairsError, Variables};
 use crate::server::accept::{HandedOver, ListenerId, ServerBase};
-use crate::server::control::{Idle, Stage};
+use crate::server::control::{Idle, PhaseName};
 use crate::server::eviction::IdleKind;
 use crate::server::options::ServerLimits;
 use crate::server::stream::SocketStream;
@@ -46,7 +46,7 @@ pub(super) struct GatewayStream<P> {
 /// What comes next on a connection.
 pub(super) enum NextHead {
     Request(Variables),
-    Refused(Fault),
+    Refused(PairsError),
     /// Nothing has begun, and the generation is retired.
     Idle,
     /// The protocol asks to close it.
@@ -77,8 +77,8 @@ impl<P: ServerProtocol> GatewayStream<P> {
             let turn = base.turn();
             if self.protocol.is_between() && self.read.is_empty() && self.out.len() == 0 {
                 match base.stage() {
-                    Stage::Retired if P::KEEPS && !base.hand_over.is_closed() => return NextHead::Idle,
-                    Stage::Draining | Stage::Over => return NextHead::Gone,
+                    PhaseName::Retired if P::KEEPS && !base.hand_over.is_closed() => return NextHead::Idle,
+                    PhaseName::Draining | PhaseName::Over => return NextHead::Gone,
                     _ => {}
                 }
             }

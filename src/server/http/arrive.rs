@@ -15,7 +15,7 @@ use super::shared::HttpShared;
 use super::stream::{HttpStream, Speaks};
 use super::tls_io::TlsIo;
 use crate::server::accept::ListenerId;
-use crate::server::control::Stage;
+use crate::server::control::PhaseName;
 use crate::server::gate::ConnInfo;
 use crate::server::proxy_protocol::{self, ProxiedClient, ProxyHeader};
 use crate::server::stream::SocketStream;
@@ -45,7 +45,7 @@ pub(super) async fn arrive(stream: SocketStream, open: &OpenCount, place: &Liste
     // No response is due to a client that has not sent a request yet.
     poll_fn(|cx| {
         conn.task.register(cx, &mut waker);
-        if conn.aborted.get() || conn.evicted.get() || shared.stage() >= Stage::Draining {
+        if conn.aborted.get() || conn.evicted.get() || shared.stage() >= PhaseName::Draining {
             return Poll::Ready(None);
         }
         preparing.as_mut().poll(cx)

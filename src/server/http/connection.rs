@@ -16,7 +16,7 @@ use super::stream::{HttpStream, Speaks};
 use super::wait::LEAVE_TIME;
 use super::{http1, http2};
 use crate::server::accept::ListenerId;
-use crate::server::control::Stage;
+use crate::server::control::PhaseName;
 use crate::server::gate::ConnInfo;
 use crate::server::stream::SocketStream;
 use crate::server::throughput::Timer;
@@ -110,11 +110,13 @@ async fn first_bytes(rest: &mut IdleConn, timer: &mut Timer) -> First {
             conn.stay();
         }
         match shared.stage() {
-            Stage::Serving => {}
-            Stage::Retired if conn.pinned.get() => conn.close_next.set(true),
-            Stage::Retired if !shared.hand_over.is_closed() => return Poll::Ready(First::Idle),
-            Stage::Retired => {}
-            Stage::Draining | Stage::Over => leaving_since = leaving_since.or_else(|| Some(Instant::now())),
+            PhaseName::Serving => {}
+            PhaseName::Retired if conn.pinned.get() => conn.close_next.set(true),
+            PhaseName::Retired if !shared.hand_over.is_closed() => return Poll::Ready(First::Idle),
+            PhaseName::Retired => {}
+            PhaseName::Draining | PhaseName::Over => {
+                leaving_since = leaving_since.or_else(|| Some(Instant::now()))
+            }
         }
         let deadline = match read.is_empty() {
             true => {

@@ -20,7 +20,7 @@ use super::shared::HttpShared;
 use super::socket::HttpSocket;
 use super::wait::{LEAVE_TIME, linger};
 use crate::server::accept::ListenerId;
-use crate::server::control::Stage;
+use crate::server::control::PhaseName;
 use crate::server::eviction::IdleKind;
 use crate::server::gate::ConnInfo;
 use crate::server::throughput::{Timer, since};
@@ -62,7 +62,7 @@ pub(super) async fn serve(
     let IdleConn { stream, read, open, .. } = idle;
     let conn = open.conn.clone();
     let shared = &conn.shared;
-    if conn.pinned.get() && shared.stage() == Stage::Retired {
+    if conn.pinned.get() && shared.stage() == PhaseName::Retired {
         conn.close_next.set(true); // it may have been idle when that was announced
     }
     let exchange = HttpExchange::new(conn.clone(), info.clone());
@@ -201,16 +201,18 @@ impl<'a> Http1Watch<'a> {
             }
         }
         let pinned = conn.pinned.get();
-        if pinned && self.shared.stage() == Stage::Retired {
+        if pinned && self.shared.stage() == PhaseName::Retired {
             conn.close_next.set(true);
         }
         if conn.is_idle() {
             match self.shared.stage() {
-                Stage::Serving => {}
-                Stage::Retired if pinned => {}
-                Stage::Retired if !self.shared.hand_over.is_closed() => return Poll::Ready(Http1End::Idle),
-                Stage::Retired => {}
-                Stage::Draining | Stage::Over => {
+                PhaseName::Serving => {}
+                PhaseName::Retired if pinned => {}
+                PhaseName::Retired if !self.shared.hand_over.is_closed() => {
+                    return Poll::Ready(Http1End::Idle);
+                }
+                PhaseName::Retired => {}
+                PhaseName::Draining | PhaseName::Over => {
                     self.leaving_since = self.leaving_since.or_else(|| Some(Instant::now()));
                 }
             }

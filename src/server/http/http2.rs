@@ -15,7 +15,7 @@ use super::exchange::HttpExchange;
 use super::socket::HttpSocket;
 use super::stream::HttpStream;
 use super::wait::LINGER_TIME;
-use crate::server::control::Stage;
+use crate::server::control::PhaseName;
 use crate::server::gate::ConnInfo;
 use crate::server::throughput::{Timer, since};
 
@@ -144,7 +144,9 @@ impl Http2Watch {
             true if sooner == stalls => Http2Step::Cut,
             true if sooner == heads => Http2Step::LateHead,
             true if told || sooner == lingers || sooner == evictions => Http2Step::End,
-            _ if !told && (late || self.evicted || conn.shared.stage() > Stage::Serving) => Http2Step::GoAway,
+            _ if !told && (late || self.evicted || conn.shared.stage() > PhaseName::Serving) => {
+                Http2Step::GoAway
+            }
             _ => Http2Step::Wait,
         }
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::conn_state::ConnState;
-use crate::server::control::Stage;
+use crate::server::control::PhaseName;
 use crate::server::eviction::{IdleKind, IdleState, OpenConnection};
 
 impl ConnState {
@@ -48,9 +48,9 @@ impl OpenConnection for ConnState {
         self.task.wake();
     }
 
-    fn turned(&self, stage: Stage) {
+    fn turned(&self, stage: PhaseName) {
         match stage {
-            Stage::Over => {
+            PhaseName::Over => {
                 self.aborted.set(true);
                 self.task.wake();
                 self.socket.wake();

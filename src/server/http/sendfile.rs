@@ -21,7 +21,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
-use crate::body::file::{LARGEST_PART, Part, read_at};
+use crate::body::file::{FilePart, LARGEST_PART, read_at};
 use crate::server::stream::SocketStream;
 
 /// Bytes copied at once if the file system does not support sendfile.
@@ -41,7 +41,7 @@ pub(super) struct OutgoingFiles {
     allowed: AtomicBool,
     /// Whether there was ever a part; until then writes need no check.
     used: AtomicBool,
-    parts: Mutex<VecDeque<Part>>,
+    parts: Mutex<VecDeque<FilePart>>,
 }
 
 impl OutgoingFiles {
@@ -54,13 +54,13 @@ impl OutgoingFiles {
         self.allowed.load(Relaxed)
     }
 
-    fn parts(&self) -> MutexGuard<'_, VecDeque<Part>> {
+    fn parts(&self) -> MutexGuard<'_, VecDeque<FilePart>> {
         self.parts.lock()
     }
 
     /// Stores a part and returns its placeholder. The `first` part of a response discards what an earlier
     /// response promised: hyper asks for a body only after the previous one is sent.
-    pub(super) fn promise(&self, part: Part, first: bool) -> Bytes {
+    pub(super) fn promise(&self, part: FilePart, first: bool) -> Bytes {
         let placeholder = Bytes::from_static(&PLACEHOLDERS[..part.length]);
         let mut parts = self.parts();
         if first {
@@ -125,7 +125,7 @@ fn write(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>], flags: SendFlags) -> io
 }
 
 /// Sends as much of a part as the socket takes.
-fn send_part(socket: BorrowedFd<'_>, part: &mut Part) -> io::Result<usize> {
+fn send_part(socket: BorrowedFd<'_>, part: &mut FilePart) -> io::Result<usize> {
     let mut offset = part.start;
     let send = || rustix::fs::sendfile(socket, &part.file, Some(&mut offset), part.length);
     let sent = match retry_on_intr(send) {
@@ -144,7 +144,7 @@ fn send_part(socket: BorrowedFd<'_>, part: &mut Part) -> io::Result<usize> {
 }
 
 /// The same, copied through memory.
-fn copy_part(socket: BorrowedFd<'_>, part: &Part) -> io::Result<usize> {
+fn copy_part(socket: BorrowedFd<'_>, part: &FilePart) -> io::Result<usize> {
     let bytes = read_at(&part.file, part.start, part.length.min(COPIED) as u64)?;
     if bytes.is_empty() {
         return Ok(0);
@@ -169,10 +169,10 @@ mod tests {
 
     use super::*;
 
-    fn part(start: u64, length: usize) -> Part {
+    fn part(start: u64, length: usize) -> FilePart {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"0123456789").unwrap();
-        Part { file: Arc::new(file), start, length }
+        FilePart { file: Arc::new(file), start, length }
     }
 
     fn pair() -> (SocketStream, std::os::unix::net::UnixStream) {

@@ -10,7 +10,7 @@ use http_body::{Frame, SizeHint};
 
 use super::{RequestGuard, panic_text};
 use crate::body::Body;
-use crate::body::file::Part;
+use crate::body::file::FilePart;
 use crate::error::{BoxError, chain};
 use crate::inflight::RequestEntry;
 
@@ -29,7 +29,7 @@ impl CountedBody {
     }
 
     /// [`Body::next_part`], for a server whose socket can send files.
-    pub(in crate::server) fn next_part(&mut self) -> Option<Part> {
+    pub(in crate::server) fn next_part(&mut self) -> Option<FilePart> {
         if self.guard.is_cancelled(None) {
             return None; // `poll_frame` returns the error
         }

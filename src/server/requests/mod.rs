@@ -159,7 +159,7 @@ impl RequestGuard {
         let app = &self.requests.app;
         if !request.body().is_end_stream() {
             let body = std::mem::take(request.body_mut());
-            *request.body_mut() = body.watched(Received(self.requests.clone()));
+            *request.body_mut() = body.watched(ReceivedBytes(self.requests.clone()));
         }
         let mut handle = self.entry.as_ref().map(RequestEntry::handle).unwrap_or_default();
         let call = match &self.requests.turn {
@@ -338,9 +338,9 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 /// Counts the bytes of a request body.
-struct Received(Arc<Requests>);
+struct ReceivedBytes(Arc<Requests>);
 
-impl Watch for Received {
+impl Watch for ReceivedBytes {
     fn taken(&mut self, bytes: u64) {
         self.0.load.served.received(bytes);
     }

@@ -7,16 +7,16 @@ use crate::config::Files;
 
 /// Device, inode and size; modification time and change time (which covers permissions); `None` if the file
 /// does not exist.
-pub(super) type Look = Option<([u64; 3], [i64; 4])>;
+pub(super) type FileStamp = Option<([u64; 3], [i64; 4])>;
 
-fn look(path: &Path, opener: &Files) -> Look {
+fn look(path: &Path, opener: &Files) -> FileStamp {
     let found = opener.metadata(path).ok()?;
     let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
     Some(([found.dev(), found.ino(), found.size()], times))
 }
 
 /// The current state of `files`.
-pub(super) fn looks(files: &[PathBuf], opener: &Files) -> Vec<Look> {
+pub(super) fn looks(files: &[PathBuf], opener: &Files) -> Vec<FileStamp> {
     files.iter().map(|file| look(file, opener)).collect()
 }
 

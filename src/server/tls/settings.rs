@@ -7,7 +7,7 @@ use super::acme::AcmeSettings;
 use super::certificate::{self, ServerCertificate};
 use super::files::{CertificateFiles, TlsFault};
 use super::local_authority::LocalAuthority;
-use super::look::{self, Look};
+use super::look::{self, FileStamp};
 use super::options::{ClientCertificates, MinVersion};
 use crate::config::Files;
 use crate::tls_client::Roots;
@@ -36,7 +36,7 @@ pub(super) struct LoadedFiles {
     pub(super) certificates: Vec<ServerCertificate>,
     pub(super) roots: Option<Roots>,
     /// The state of the files before they were read, in the order of [`TlsSettings::watched`].
-    pub(super) looks: Vec<Look>,
+    pub(super) looks: Vec<FileStamp>,
 }
 
 impl TlsSettings {

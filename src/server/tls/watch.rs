@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Weak;
 use std::time::Duration;
 
-use super::look::{Look, looks};
+use super::look::{FileStamp, looks};
 use super::terminator::Terminator;
 
 /// Time between two polls. A change is loaded once two polls have seen the same state, because certificate
@@ -15,7 +15,7 @@ use super::terminator::Terminator;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Polls until the terminator is gone; `taken` is the state that was loaded last.
-pub(super) async fn watch(terminator: Weak<Terminator>, files: Vec<PathBuf>, mut taken: Vec<Look>) {
+pub(super) async fn watch(terminator: Weak<Terminator>, files: Vec<PathBuf>, mut taken: Vec<FileStamp>) {
     let mut last = taken.clone();
     loop {
         tokio::time::sleep(INTERVAL).await;

@@ -2,6 +2,7 @@
 //! stays at the border, every dependency is used, and a test uses each config key.
 
 mod import_graph;
+mod names;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

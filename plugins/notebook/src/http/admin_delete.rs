@@ -11,7 +11,7 @@ use crate::account_removal::Notebooks;
 use crate::store::Account;
 
 #[derive(Deserialize)]
-pub(super) struct DeleteQuery {
+pub(super) struct AccountDeleteQuery {
     id: i64,
 }
 
@@ -21,7 +21,7 @@ fn found(visitor: &Visitor, id: i64) -> Result<Account> {
     account.ok_or_else(|| ApiError::missing("there is no such account"))
 }
 
-pub(super) async fn ask(visitor: Visitor, Query(query): Query<DeleteQuery>) -> Result<Response> {
+pub(super) async fn ask(visitor: Visitor, Query(query): Query<AccountDeleteQuery>) -> Result<Response> {
     let account = found(&visitor, query.id)?;
     Ok(page(&visitor, &account, ""))
 }

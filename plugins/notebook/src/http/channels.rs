@@ -32,7 +32,7 @@ pub(super) struct ChannelsQuery {
 
 /// Where a client stopped reading, kept until it returns with the same session id.
 #[derive(Serialize, Deserialize)]
-struct Cursor {
+struct ReadPosition {
     next: u64,
     sessions: Vec<String>,
 }
@@ -52,7 +52,7 @@ pub(super) async fn open(
         Some(key) => notebook.link.kept(key).await?.remove(key),
         None => None,
     };
-    let cursor = kept.and_then(|value| serde_json::from_value::<Cursor>(value).ok());
+    let cursor = kept.and_then(|value| serde_json::from_value::<ReadPosition>(value).ok());
     let attachment = notebook.link.attach(&id, cursor.as_ref().map(|cursor| cursor.next), true).await?;
     let upgrade = match upgrade {
         // The guard has checked the origin against the settings.
@@ -64,7 +64,7 @@ pub(super) async fn open(
     let limit = notebook.settings.limits.message_bytes;
     Ok(upgrade.max_message_bytes(limit).on_upgrade(async move |socket: WebSocket| {
         let is_v1 = socket.protocol().is_some();
-        let client = Client { is_v1, sessions, requests: VecDeque::new(), next: attachment.from };
+        let client = ChannelsClient { is_v1, sessions, requests: VecDeque::new(), next: attachment.from };
         notebook.channels.fetch_add(1, Ordering::Relaxed);
         let client = tokio::select! {
             client = client.serve(socket, attachment) => Some(client),
@@ -72,7 +72,7 @@ pub(super) async fn open(
         };
         notebook.channels.fetch_sub(1, Ordering::Relaxed);
         if let (Some(key), Some(client)) = (key, client) {
-            let cursor = Cursor { next: client.next, sessions: client.sessions.into_iter().collect() };
+            let cursor = ReadPosition { next: client.next, sessions: client.sessions.into_iter().collect() };
             // Without a kernel there is nothing to resume.
             if notebook.link.kernel(&id).await.is_ok() {
                 let _ = notebook.link.put(key, Some(json!(cursor))).await;
@@ -103,7 +103,7 @@ fn is_restart(message: &Message) -> bool {
         && message.content()["execution_state"] == "restarting"
 }
 
-struct Client {
+struct ChannelsClient {
     is_v1: bool,
     /// The sessions that its messages used: it receives the replies to them.
     sessions: HashSet<String>,
@@ -141,8 +141,8 @@ impl Confirm {
     }
 }
 
-impl Client {
-    async fn serve(mut self, mut socket: WebSocket, mut attachment: Attachment) -> Client {
+impl ChannelsClient {
+    async fn serve(mut self, mut socket: WebSocket, mut attachment: Attachment) -> ChannelsClient {
         let mut confirm = Confirm::default();
         loop {
             if let Some(ping) = confirm.ping(self.next)

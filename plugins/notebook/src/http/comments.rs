@@ -52,7 +52,7 @@ fn thread_json(thread: &Thread) -> Value {
 
 #[derive(Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
-enum Change {
+enum CommentChange {
     /// Resolve a thread, or open it again.
     Resolve { thread: i64, resolved: bool },
     /// Reply.
@@ -78,7 +78,7 @@ pub(super) async fn change(
     let path = RelativePath::parse(&path)?;
     notebook.may(&principal, Level::Comment, &path)?;
     notebook.files.facts(&path)?;
-    let change: Change = serde_json::from_value(object(body)?.into()).map_err(|_| {
+    let change: CommentChange = serde_json::from_value(object(body)?.into()).map_err(|_| {
         ApiError::bad(
             "the body must be {text, cell?, quote?}, {thread, text}, {thread, resolved} or {comment, text}",
         )
@@ -87,7 +87,7 @@ pub(super) async fn change(
     let missing = || ApiError::missing("this comment is gone");
     let mut status = StatusCode::OK;
     match change {
-        Change::Begin { text, cell, quote } => {
+        CommentChange::Begin { text, cell, quote } => {
             let text = check(&text)?;
             if store.threads(&path)?.len() >= THREADS {
                 return Err(ApiError::bad(format!(
@@ -100,7 +100,7 @@ pub(super) async fn change(
             tell(&notebook, &principal, &path, thread, text).await?;
             status = StatusCode::CREATED;
         }
-        Change::Reply { thread, text } => {
+        CommentChange::Reply { thread, text } => {
             let text = check(&text)?;
             if !store.add_comment(&path, thread, name, text).await? {
                 return Err(missing());
@@ -108,12 +108,12 @@ pub(super) async fn change(
             tell(&notebook, &principal, &path, thread, text).await?;
             status = StatusCode::CREATED;
         }
-        Change::Resolve { thread, resolved } => {
+        CommentChange::Resolve { thread, resolved } => {
             if !store.resolve_thread(&path, thread, resolved.then_some(name)).await? {
                 return Err(missing());
             }
         }
-        Change::Edit { comment, text } => {
+        CommentChange::Edit { comment, text } => {
             if !store.change_comment(&path, comment, Some(name), Some(check(&text)?)).await? {
                 return Err(ApiError::missing("this comment is gone, or somebody else wrote it"));
             }
@@ -133,7 +133,7 @@ fn check(text: &str) -> Result<&str> {
 }
 
 #[derive(Deserialize)]
-pub(super) struct DeleteQuery {
+pub(super) struct CommentDeleteQuery {
     comment: i64,
 }
 
@@ -142,7 +142,7 @@ pub(super) async fn delete(
     State(notebook): State<Shared>,
     principal: Principal,
     Path(path): Path<String>,
-    Query(query): Query<DeleteQuery>,
+    Query(query): Query<CommentDeleteQuery>,
 ) -> Result<StatusCode> {
     let path = RelativePath::parse(&path)?;
     notebook.may(&principal, Level::Comment, &path)?;
@@ -262,7 +262,7 @@ pub(super) async fn inbox(State(notebook): State<Shared>, principal: Principal) 
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Read {
+struct ReadQuery {
     /// One notice; all if it is missing.
     read: Option<i64>,
 }
@@ -274,7 +274,7 @@ pub(super) async fn read(
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode> {
     let account = account(&principal)?;
-    let Read { read } = serde_json::from_value(object(body)?.into())
+    let ReadQuery { read } = serde_json::from_value(object(body)?.into())
         .map_err(|error| ApiError::bad(format!("`read` must be the number of a notice: {error}")))?;
     notebook.store.notices_seen(account, read).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -31,7 +31,7 @@ impl From<ScheduleError> for ApiError {
 }
 
 #[derive(Deserialize)]
-pub(super) struct ListQuery {
+pub(super) struct SchedulesQuery {
     /// Only those of this notebook.
     path: Option<String>,
 }
@@ -73,7 +73,7 @@ fn run_json(run: &ScheduledRun) -> Value {
 pub(super) async fn list(
     State(notebook): State<Shared>,
     principal: Principal,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<SchedulesQuery>,
 ) -> Result<Json<Value>> {
     let path = query.path.map(|path| RelativePath::parse(&path)).transpose()?;
     if let Some(path) = &path {

@@ -26,25 +26,25 @@ pub(super) struct SignUpQuery {
 }
 
 /// What a visitor may do here.
-enum Offer {
+enum SignupOffer {
     NewAccount(Role),
     NewPassword(Account),
 }
 
-fn offer(notebook: &Notebook, code: Option<&str>) -> Result<(Accounts, Offer)> {
+fn offer(notebook: &Notebook, code: Option<&str>) -> Result<(Accounts, SignupOffer)> {
     let Some(accounts) = notebook.accounts.clone() else {
         return Err(ApiError::missing("there is nothing at this address"));
     };
     let offer = match code {
         Some(code) => match notebook.store.invitation(hash_of(code))? {
-            Some((_, Some(account))) => Offer::NewPassword(account),
-            Some((role, None)) => Offer::NewAccount(role),
+            Some((_, Some(account))) => SignupOffer::NewPassword(account),
+            Some((role, None)) => SignupOffer::NewAccount(role),
             None => {
                 let message = "this link was used before or is too old: ask an administrator for a new one";
                 return Err(ApiError::new(StatusCode::FORBIDDEN, message));
             }
         },
-        None if notebook.settings.sign_up == SignUp::Open => Offer::NewAccount(Role::User),
+        None if notebook.settings.sign_up == SignUp::Open => SignupOffer::NewAccount(Role::User),
         None => {
             let message = "an account takes an invitation: ask an administrator for one";
             return Err(ApiError::new(StatusCode::FORBIDDEN, message));
@@ -71,7 +71,7 @@ fn question<'a>(notebook: &'a Notebook, code: Option<&str>) -> Option<&'a Questi
 fn page(
     place: &RequestLocation,
     (code, question): (Option<&str>, Option<&Question>),
-    offer: &Offer,
+    offer: &SignupOffer,
     name: &str,
     error: Option<&str>,
 ) -> Response {
@@ -87,7 +87,7 @@ fn page(
         None => format!("{}signup", place.base()),
     };
     let (title, name, button) = match offer {
-        Offer::NewAccount(_) => (
+        SignupOffer::NewAccount(_) => (
             "New account",
             format!(
                 "<label for=\"name\">Login name</label><input id=\"name\" name=\"name\" value=\"{}\" autocomplete=\"username\" \
@@ -97,7 +97,7 @@ fn page(
             ),
             "Create the account",
         ),
-        Offer::NewPassword(account) => (
+        SignupOffer::NewPassword(account) => (
             "New password",
             format!("<p>For the account <b>{}</b>.</p>", escape(&account.name)),
             "Set the password",
@@ -140,8 +140,8 @@ pub(super) async fn submit(
         return Ok(page(&place, (code, question), &offer, name, Some("the answer to the question is wrong")));
     }
     let done = match &offer {
-        Offer::NewAccount(role) => add(&notebook, &accounts, name, *role, password, code).await,
-        Offer::NewPassword(account) => change(&notebook, &accounts, account, password, code).await,
+        SignupOffer::NewAccount(role) => add(&notebook, &accounts, name, *role, password, code).await,
+        SignupOffer::NewPassword(account) => change(&notebook, &accounts, account, password, code).await,
     };
     let (user, name, what) = match done {
         Ok(done) => done,

@@ -20,7 +20,7 @@ const SEGMENT_BYTES: u64 = 16 << 20;
 
 /// The result of [`Journal::read`].
 #[derive(Debug, PartialEq, Eq)]
-pub enum Read {
+pub enum JournalRead {
     /// Entries with ascending numbers, from the requested one on.
     Entries(Vec<(u64, Bytes)>),
     /// The entries before this number are gone; continue there.
@@ -113,10 +113,10 @@ impl Journal {
     }
 
     /// Entries from number `from` on, about `max_bytes` in total.
-    pub fn read(&self, from: u64, max_bytes: usize) -> Read {
+    pub fn read(&self, from: u64, max_bytes: usize) -> JournalRead {
         let inner = self.lock();
         if from >= inner.next {
-            return Read::End;
+            return JournalRead::End;
         }
         let ring_first = inner.next - inner.ring.len() as u64;
         let mut found = Vec::new();
@@ -129,17 +129,17 @@ impl Journal {
                     break;
                 }
             }
-            return Read::Entries(found);
+            return JournalRead::Entries(found);
         }
         let oldest = inner.segments.front().map_or(ring_first, |segment| segment.first);
         if from < oldest {
-            return Read::Gone(oldest);
+            return JournalRead::Gone(oldest);
         }
         let after = inner.segments.partition_point(|segment| segment.first <= from);
         let segment = &inner.segments[after - 1];
         let end = segment.first + segment.ends.len() as u64;
         if from >= end {
-            return Read::Gone(inner.segments.get(after).map_or(ring_first, |segment| segment.first));
+            return JournalRead::Gone(inner.segments.get(after).map_or(ring_first, |segment| segment.first));
         }
         for number in from..end {
             match segment.read(number) {
@@ -147,14 +147,14 @@ impl Journal {
                     bytes += entry.len();
                     found.push((number, entry));
                 }
-                Err(_) if found.is_empty() => return Read::Gone(number + 1),
+                Err(_) if found.is_empty() => return JournalRead::Gone(number + 1),
                 Err(_) => break,
             }
             if bytes >= max_bytes {
                 break;
             }
         }
-        Read::Entries(found)
+        JournalRead::Entries(found)
     }
 }
 
@@ -198,7 +198,7 @@ mod tests {
 
     fn read_all(journal: &Journal, mut from: u64) -> Vec<(u64, Bytes)> {
         let mut all = Vec::new();
-        while let Read::Entries(entries) = journal.read(from, 1 << 20) {
+        while let JournalRead::Entries(entries) = journal.read(from, 1 << 20) {
             from = entries.last().unwrap().0 + 1;
             all.extend(entries);
         }
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(all.len(), 500);
         assert!(all.iter().enumerate().all(|(at, (n, bytes))| *n == at as u64 + 1 && *bytes == entry(*n)));
         assert_eq!(read_all(&journal, 499).len(), 2);
-        assert_eq!(journal.read(501, 1), Read::End);
+        assert_eq!(journal.read(501, 1), JournalRead::End);
     }
 
     #[test]
@@ -227,7 +227,7 @@ mod tests {
         for _ in 0..600 {
             journal.append(Bytes::from(vec![0; 100_000]));
         }
-        let Read::Gone(first) = journal.read(1, 1) else { panic!("expected a gap") };
+        let JournalRead::Gone(first) = journal.read(1, 1) else { panic!("expected a gap") };
         assert!(first > 1);
         let kept = read_all(&journal, first);
         assert_eq!((kept[0].0, kept.last().unwrap().0), (first, 600));

@@ -18,8 +18,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::message::Message;
 use super::wire::{
-    Answer, Call, Event, Frame, FrameReader, Hello, KernelModel, Launch, NumberedCall, PROTOCOL, Problem,
-    ProblemKind, Role, TerminalLaunch, TerminalModel, encode_frame,
+    Answer, Call, ConnectionRole, Event, Frame, FrameReader, Hello, KernelModel, Launch, NumberedCall,
+    PROTOCOL, Problem, ProblemKind, TerminalLaunch, TerminalModel, encode_frame,
 };
 
 /// How long a call waits for the host.
@@ -215,7 +215,8 @@ impl Link {
     /// # Errors
     /// [`ProblemKind::UnknownTerminal`], [`ProblemKind::Lost`].
     pub async fn attach_terminal(&self, name: &str) -> Result<(AttachmentReader, AttachmentWriter), Problem> {
-        let (reader, writer, _) = connect(&self.socket, Role::Terminal { name: name.to_owned() }).await?;
+        let (reader, writer, _) =
+            connect(&self.socket, ConnectionRole::Terminal { name: name.to_owned() }).await?;
         Ok((AttachmentReader { reader }, AttachmentWriter { writer }))
     }
 
@@ -228,7 +229,7 @@ impl Link {
         from: Option<u64>,
         counted: bool,
     ) -> Result<Attachment, Problem> {
-        let role = Role::Attach { kernel: kernel.to_owned(), from, counted };
+        let role = ConnectionRole::Attach { kernel: kernel.to_owned(), from, counted };
         let (reader, writer, welcome) = connect(&self.socket, role).await?;
         let model = serde_json::from_value(welcome["model"].clone()).map_err(lost)?;
         let from = welcome["from"].as_u64().unwrap_or(1);
@@ -307,7 +308,7 @@ impl AttachmentWriter {
 
 async fn connect(
     socket: &PathBuf,
-    role: Role,
+    role: ConnectionRole,
 ) -> Result<(FrameReader<OwnedReadHalf>, OwnedWriteHalf, Value), Problem> {
     let stream = UnixStream::connect(socket).await.map_err(lost)?;
     let (read, mut write) = stream.into_split();
@@ -334,7 +335,7 @@ async fn keep_connected(
         let deadline = tokio::time::Instant::now() + REACH;
         let mut pause = Duration::from_millis(10);
         let (reader, writer, _) = loop {
-            match connect(&socket, Role::Control).await {
+            match connect(&socket, ConnectionRole::Control).await {
                 Ok(connected) => break connected,
                 // Waiting calls fail when the host stays away or the two sides cannot talk at all.
                 Err(problem)

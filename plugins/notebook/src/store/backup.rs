@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::database::{Backend, Connection};
+use super::database::{Backend, DatabaseConnection};
 use super::{Store, StoreError, copying};
 
 impl Store {
@@ -20,7 +20,7 @@ impl Store {
         let (backend, to) = (self.0.backend.clone(), target.clone());
         // Runs on the thread that makes all changes. What else is in its transaction is not acknowledged yet.
         let begun = self.write(move |_| {
-            let begin = || -> Result<Option<Connection>, StoreError> {
+            let begin = || -> Result<Option<DatabaseConnection>, StoreError> {
                 let reading = begin(&backend, &to)?;
                 during().map_err(|error| StoreError(format!("cannot make a backup: {error}")))?;
                 Ok(reading)
@@ -64,16 +64,16 @@ impl Store {
 }
 
 /// Copies at once, or begins to read what is to be copied.
-fn begin(backend: &Backend, to: &Path) -> Result<Option<Connection>, StoreError> {
+fn begin(backend: &Backend, to: &Path) -> Result<Option<DatabaseConnection>, StoreError> {
     let db = backend.connect()?;
     match &db {
         // Unlike a copy of the file, this includes the write-ahead log.
-        Connection::Sqlite(_) => {
+        DatabaseConnection::Sqlite(_) => {
             db.execute("vacuum into ?1", [to.display().to_string()])?;
             Ok(None)
         }
         #[cfg(feature = "postgres")]
-        Connection::Postgres(_) => {
+        DatabaseConnection::Postgres(_) => {
             db.execute_batch(
                 "begin isolation level repeatable read read only; select 1 from documents limit 1",
             )?;

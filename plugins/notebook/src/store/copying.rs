@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::ToSql;
 use rusqlite::types::Value;
 
-use super::database::{Backend, Connection, Result};
+use super::database::{Backend, DatabaseConnection, Result};
 use super::{StoreError, schema};
 
 /// A table: its name, its columns, and whether the database numbers its rows.
@@ -37,7 +37,7 @@ fn tables() -> Result<Vec<Table>, StoreError> {
 }
 
 /// Copies the rows of all tables.
-fn copy(from: &Connection, to: &Connection) -> Result<(), StoreError> {
+fn copy(from: &DatabaseConnection, to: &DatabaseConnection) -> Result<(), StoreError> {
     for Table { name, columns, numbered } in tables()? {
         let names: Vec<String> = columns.iter().map(|column| format!("\"{column}\"")).collect();
         let names = names.join(", ");
@@ -58,7 +58,7 @@ fn copy(from: &Connection, to: &Connection) -> Result<(), StoreError> {
 }
 
 /// Copies a database, at the moment that `from` has begun to read, to the new file `to`, which is one of SQLite.
-pub(super) fn to_file(from: &Connection, to: &Path) -> Result<(), StoreError> {
+pub(super) fn to_file(from: &DatabaseConnection, to: &Path) -> Result<(), StoreError> {
     let to = Backend::Sqlite(to.to_owned()).connect()?;
     schema::migrate(&to)?;
     to.begin()?;
@@ -67,13 +67,13 @@ pub(super) fn to_file(from: &Connection, to: &Path) -> Result<(), StoreError> {
 }
 
 /// Whether there are accounts or edits.
-pub(super) fn in_use(db: &Connection) -> Result<bool> {
+pub(super) fn in_use(db: &DatabaseConnection) -> Result<bool> {
     let has_rows = |table: &str| db.prepare(&format!("select 1 from {table} limit 1"))?.exists([]);
     Ok(has_rows("users")? || has_rows("operations")?)
 }
 
 /// Replaces what an unused database has by what the SQLite database `from` has. False: it is in use, and stays as it is.
-pub(super) fn from_file(from: &Path, to: &Connection) -> Result<bool, StoreError> {
+pub(super) fn from_file(from: &Path, to: &DatabaseConnection) -> Result<bool, StoreError> {
     if in_use(to)? {
         return Ok(false);
     }

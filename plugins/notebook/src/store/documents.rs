@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::database::{Connection, OptionalExtension, Result, params};
+use super::database::{DatabaseConnection, OptionalExtension, Result, params};
 use super::leases::{NOT_TAKEN, taken};
 use super::{Store, StoreError, now};
 use crate::files::RelativePath;
@@ -191,7 +191,7 @@ impl Store {
     }
 }
 
-fn remove_below(connection: &Connection, path: &str) -> Result<()> {
+fn remove_below(connection: &DatabaseConnection, path: &str) -> Result<()> {
     connection
         .execute(
             "delete from documents where path = ?1 or substr(path, 1, length(?1) + 1) = ?1 || '/'",
@@ -201,7 +201,7 @@ fn remove_below(connection: &Connection, path: &str) -> Result<()> {
 }
 
 /// The id of the document at `path`, which is added if it is new.
-pub(super) fn id_of(connection: &Connection, path: &str) -> Result<String> {
+pub(super) fn id_of(connection: &DatabaseConnection, path: &str) -> Result<String> {
     connection.execute(
         "insert into documents (id, path) values (?1, ?2) on conflict (path) do nothing",
         params![uuid::Uuid::new_v4().to_string(), path],

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::database::{Connection, Result, params};
+use super::database::{DatabaseConnection, Result, params};
 use super::{Store, StoreError};
 use crate::files::RelativePath;
 
@@ -75,7 +75,7 @@ impl Store {
 }
 
 fn erase_column(
-    db: &Connection,
+    db: &DatabaseConnection,
     (table, key, column, condition): (&str, &str, &str, &str),
     document: &str,
     secret: &str,
@@ -94,7 +94,7 @@ fn erase_column(
     Ok(changed)
 }
 
-fn erase_operations(db: &Connection, document: &str, secret: &str) -> Result<usize> {
+fn erase_operations(db: &DatabaseConnection, document: &str, secret: &str) -> Result<usize> {
     let rows: Vec<(i64, String)> = db
         .prepare("select number, operation from operations where document = ?1")?
         .query_map([document], |row| Ok((row.get(0)?, row.get(1)?)))?

@@ -8,7 +8,7 @@ use crate::files::RelativePath;
 
 /// A document that somebody may take over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
+pub struct HandoverOffer {
     /// Where it is.
     pub path: String,
     /// The login name of who offers it.
@@ -64,11 +64,11 @@ impl Store {
     /// The documents that are offered to an account.
     /// # Errors
     /// [`StoreError`].
-    pub fn offers(&self, account: i64) -> Result<Vec<Offer>, StoreError> {
+    pub fn offers(&self, account: i64) -> Result<Vec<HandoverOffer>, StoreError> {
         self.read(|db| {
             let sql = "select path, author, at from offers join documents on documents.id = document where account = ?1 order by at";
             db.prepare(sql)?
-                .query_map([account], |row| Ok(Offer { path: row.get(0)?, author: row.get(1)?, at: row.get(2)? }))?
+                .query_map([account], |row| Ok(HandoverOffer { path: row.get(0)?, author: row.get(1)?, at: row.get(2)? }))?
                 .collect()
         })
     }

@@ -1,6 +1,6 @@
 //! The history of documents: snapshots, which give every state together with the operations, and records of runs.
 
-use super::database::{Connection, OptionalExtension, Result, Row, params};
+use super::database::{DatabaseConnection, OptionalExtension, Result, Row, params};
 use super::{LoggedOperation, OperationAuthor, Store, StoreError, now};
 use crate::files::RelativePath;
 
@@ -263,7 +263,7 @@ impl Store {
 }
 
 /// Deletes the snapshots of the server that are older than the operations which are kept.
-pub(super) fn trim(db: &Connection, document: &str) -> Result<()> {
+pub(super) fn trim(db: &DatabaseConnection, document: &str) -> Result<()> {
     db.prepare_cached(
         "delete from snapshots where document = ?1 and cause <> 'revision' and id < (
             select max(id) from snapshots where document = ?1 and cause <> 'revision'

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::database::{Connection, OptionalExtension, Result, params};
+use super::database::{DatabaseConnection, OptionalExtension, Result, params};
 use super::documents::id_of;
-use super::writer::Change;
+use super::writer::StoreChange;
 use super::{Backend, Store, StoreError, now};
 use crate::files::RelativePath;
 
@@ -89,14 +89,14 @@ impl Leases {
     }
 
     /// What renews all leases, if there are any.
-    pub(super) fn renewal(&self) -> Option<Change> {
+    pub(super) fn renewal(&self) -> Option<StoreChange> {
         if !self.any.load(Ordering::Relaxed) {
             return None;
         }
         let process = self.process.clone();
         let sql =
             format!("update leases set expires = {NOW} + {LEASE_MS} where process = ?1 and expires > 0");
-        let renew = move |db: &Connection| db.execute(&sql, [&*process]);
+        let renew = move |db: &DatabaseConnection| db.execute(&sql, [&*process]);
         Some(Box::new(move |connection| {
             let result = connection.and_then(|connection| Ok(renew(connection)?));
             Box::new(move |committed| {
@@ -109,8 +109,8 @@ impl Leases {
 }
 
 /// What all servers of the database share is made once.
-pub(super) fn prepare(connection: &Connection) -> Result<()> {
-    if matches!(connection, Connection::Sqlite(_)) {
+pub(super) fn prepare(connection: &DatabaseConnection) -> Result<()> {
+    if matches!(connection, DatabaseConnection::Sqlite(_)) {
         return Ok(());
     }
     let key = [uuid::Uuid::new_v4().into_bytes(), uuid::Uuid::new_v4().into_bytes()].concat();

@@ -35,15 +35,15 @@ use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 
-use self::database::{Connection, Pool};
-use self::writer::{Change, in_savepoint};
+use self::database::{DatabaseConnection, Pool};
+use self::writer::{StoreChange, in_savepoint};
 
 pub use self::accounts::{Account, ApiToken, AuditEntry, LoginSession, SecretHash};
 pub use self::comments::{Comment, NewNotice, Notice, Thread};
 pub use self::database::Backend;
 pub use self::documents::{LoggedOperation, OperationAuthor, StoredDocument};
 pub use self::erase::{ERASED, erase_in};
-pub use self::handover::{AccessRequest, Offer};
+pub use self::handover::{AccessRequest, HandoverOffer};
 pub use self::history::{Cause, Run, Snapshot};
 pub use self::invitations::Invitation;
 pub use self::leases::LeaseError;
@@ -71,7 +71,7 @@ impl From<rusqlite::Error> for StoreError {
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    changes: mpsc::Sender<Change>,
+    changes: mpsc::Sender<StoreChange>,
     readers: Pool,
     backend: Backend,
     leases: leases::Leases,
@@ -97,7 +97,7 @@ impl Store {
     /// # Errors
     /// If it cannot be used, or if a newer version has written it.
     pub fn connect_as(backend: Backend, server: &str) -> Result<Store, StoreError> {
-        let open = || -> Result<Connection, StoreError> {
+        let open = || -> Result<DatabaseConnection, StoreError> {
             let connection = backend.connect()?;
             schema::migrate(&connection)?;
             leases::prepare(&connection)?;
@@ -115,10 +115,10 @@ impl Store {
     /// Makes a change. When this returns, the change is on the disk.
     async fn write<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&Connection) -> database::Result<T> + Send + 'static,
+        change: impl FnOnce(&DatabaseConnection) -> database::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let change: Change = Box::new(move |connection| {
+        let change: StoreChange = Box::new(move |connection| {
             let result = connection.and_then(|connection| in_savepoint(connection, change));
             Box::new(move |committed| {
                 let _ = reply.send(committed.and(result));
@@ -132,9 +132,9 @@ impl Store {
     /// Makes a change later. Changes keep their order. A failure is logged.
     fn post(
         &self,
-        change: impl FnOnce(&Connection) -> database::Result<()> + Send + 'static,
+        change: impl FnOnce(&DatabaseConnection) -> database::Result<()> + Send + 'static,
     ) -> Result<(), StoreError> {
-        let change: Change = Box::new(move |connection| {
+        let change: StoreChange = Box::new(move |connection| {
             let result = connection.and_then(|connection| in_savepoint(connection, change));
             Box::new(move |committed| {
                 if let Err(error) = committed.and(result) {
@@ -156,7 +156,10 @@ impl Store {
     }
 
     /// Reads. Queries must be short: they run on the caller's thread.
-    fn read<T>(&self, query: impl FnOnce(&Connection) -> database::Result<T>) -> Result<T, StoreError> {
+    fn read<T>(
+        &self,
+        query: impl FnOnce(&DatabaseConnection) -> database::Result<T>,
+    ) -> Result<T, StoreError> {
         self.0.readers.with(query)
     }
 }

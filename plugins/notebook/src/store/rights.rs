@@ -1,6 +1,6 @@
 //! Who may do what with which document, and the groups that rights are given to.
 
-use super::database::{Connection, OptionalExtension, Result, params};
+use super::database::{DatabaseConnection, OptionalExtension, Result, params};
 use super::documents::id_of;
 use super::{Store, StoreError};
 use crate::access::Level;
@@ -214,6 +214,6 @@ impl Store {
             true => "insert into members (name, user) values (?1, ?2) on conflict do nothing",
             false => "delete from members where name = ?1 and user = ?2",
         };
-        self.write(move |db: &Connection| db.execute(sql, params![group, user]).map(drop)).await
+        self.write(move |db: &DatabaseConnection| db.execute(sql, params![group, user]).map(drop)).await
     }
 }

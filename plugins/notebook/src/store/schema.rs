@@ -1,6 +1,6 @@
 //! The tables, and how an older database becomes a newer one.
 
-use super::database::Connection;
+use super::database::DatabaseConnection;
 use super::{StoreError, login_groups, passkeys, schedules, search};
 
 /// Each entry brings the database to the next version. Entries are only ever added.
@@ -274,7 +274,7 @@ const SERVERS: &str = "
 ";
 
 /// Brings the database to the newest version.
-pub(super) fn migrate(connection: &Connection) -> Result<(), StoreError> {
+pub(super) fn migrate(connection: &DatabaseConnection) -> Result<(), StoreError> {
     // Other processes and servers that start at the same time wait here.
     connection.begin()?;
     match migrate_in(connection) {
@@ -286,7 +286,7 @@ pub(super) fn migrate(connection: &Connection) -> Result<(), StoreError> {
     }
 }
 
-fn migrate_in(connection: &Connection) -> Result<(), StoreError> {
+fn migrate_in(connection: &DatabaseConnection) -> Result<(), StoreError> {
     let version = connection.version()?;
     let done = usize::try_from(version).ok().filter(|done| *done <= MIGRATIONS.len());
     let Some(done) = done else {

@@ -4,7 +4,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::StoreError;
-use super::database::{Backend, Connection, Result};
+use super::database::{Backend, DatabaseConnection, Result};
 use super::leases::Leases;
 
 /// How many changes one transaction takes.
@@ -15,13 +15,13 @@ const AWAY: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Makes a change, or is told why it cannot be made. Returns what is to be called with the end of the transaction.
-pub(super) type Change = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Finish + Send>;
+pub(super) type StoreChange = Box<dyn FnOnce(Result<&DatabaseConnection, StoreError>) -> Finish + Send>;
 /// Is told how the transaction ended.
 pub(super) type Finish = Box<dyn FnOnce(Result<(), StoreError>)>;
 
 /// Makes changes.
 pub(super) struct Writer {
-    connection: Connection,
+    connection: DatabaseConnection,
     backend: Backend,
     leases: Leases,
     /// The number of the newest transaction.
@@ -29,12 +29,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, backend: Backend, leases: Leases) -> Writer {
+    pub(super) fn new(connection: DatabaseConnection, backend: Backend, leases: Leases) -> Writer {
         Writer { connection, backend, leases, batch: 0 }
     }
 
     /// Makes changes until nobody can send any.
-    pub(super) fn run(mut self, queue: &mpsc::Receiver<Change>) {
+    pub(super) fn run(mut self, queue: &mpsc::Receiver<StoreChange>) {
         let mut renewed = Instant::now();
         loop {
             let first = match queue.recv_timeout(self.leases.period()) {
@@ -42,7 +42,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let mut changes: Vec<Change> =
+            let mut changes: Vec<StoreChange> =
                 first.into_iter().chain(queue.try_iter().take(BATCH - 1)).collect();
             if renewed.elapsed() >= self.leases.period() {
                 renewed = Instant::now();
@@ -55,7 +55,7 @@ impl Writer {
     }
 
     /// Makes changes in one transaction.
-    fn make(&mut self, changes: Vec<Change>) {
+    fn make(&mut self, changes: Vec<StoreChange>) {
         let (finish, end): (Vec<Finish>, Result<(), StoreError>) = match self.begin() {
             Ok(()) => {
                 let finish = changes.into_iter().map(|change| change(Ok(&self.connection))).collect();
@@ -123,8 +123,8 @@ impl Writer {
 
 /// A change that fails must not undo the others of its transaction.
 pub(super) fn in_savepoint<T>(
-    connection: &Connection,
-    change: impl FnOnce(&Connection) -> Result<T>,
+    connection: &DatabaseConnection,
+    change: impl FnOnce(&DatabaseConnection) -> Result<T>,
 ) -> Result<T, StoreError> {
     connection.execute_batch("savepoint change")?;
     let result = change(connection);

@@ -24,11 +24,11 @@ const LONGEST_MESSAGE: usize = 16_000_000;
 #[pyclass(frozen)]
 pub(super) struct Stream {
     exchange: Arc<Exchange>,
-    state: Mutex<State>,
+    state: Mutex<StreamState>,
 }
 
 #[derive(Default)]
-struct State {
+struct StreamState {
     /// The head, encoded, until the first part is sent.
     head: Option<Vec<u8>>,
     /// The application has sent a head.

@@ -36,11 +36,11 @@ pub(super) struct Response {
     is_head: bool,
     /// The session of the request.
     session: Option<Py<PyAny>>,
-    state: Mutex<State>,
+    state: Mutex<ResponseState>,
 }
 
 #[derive(Default)]
-struct State {
+struct ResponseState {
     head: Option<Head>,
     /// The head is sent.
     sent: bool,
@@ -74,7 +74,7 @@ impl Response {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ResponseState> {
         self.state.lock()
     }
 
@@ -138,7 +138,7 @@ impl Response {
     }
 
     /// The head with the changes in the session, if it is not sent yet.
-    fn take_head(&self, state: &mut State, changes: Option<Vec<u8>>) -> Option<Vec<u8>> {
+    fn take_head(&self, state: &mut ResponseState, changes: Option<Vec<u8>>) -> Option<Vec<u8>> {
         if std::mem::replace(&mut state.sent, true) {
             return None;
         }

@@ -12,7 +12,7 @@ use super::{panic_text, runtime};
 type Work = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
 
 #[repr(C)]
-struct Task {
+struct RunningTask {
     base: abi::Task,
     work: Option<Work>,
 }
@@ -21,7 +21,7 @@ static TABLE: abi::TaskTable = abi::TaskTable { size_bytes: size_of::<abi::TaskT
 
 /// Puts work behind the table. The host owns the result.
 pub(super) fn start(work: Work) -> *mut abi::Task {
-    Box::into_raw(Box::new(Task { base: abi::Task { table: &TABLE }, work: Some(work) })).cast()
+    Box::into_raw(Box::new(RunningTask { base: abi::Task { table: &TABLE }, work: Some(work) })).cast()
 }
 
 unsafe extern "C" fn poll(
@@ -30,7 +30,7 @@ unsafe extern "C" fn poll(
     out: *mut abi::Buffer,
 ) -> abi::Status {
     // SAFETY: the host passes what `start` returned, on one thread at a time, and a live waker and buffer.
-    let (this, out) = unsafe { (&mut *task.cast::<Task>(), &mut *out) };
+    let (this, out) = unsafe { (&mut *task.cast::<RunningTask>(), &mut *out) };
     runtime::enter();
     let Some(work) = &mut this.work else { return abi::FAILED };
     // SAFETY: the waker lives for the call.
@@ -49,6 +49,6 @@ unsafe extern "C" fn poll(
 unsafe extern "C" fn drop(task: *mut abi::Task) {
     runtime::enter();
     // SAFETY: `start` made it by `Box::into_raw`; it ends here, once.
-    let this = unsafe { Box::from_raw(task.cast::<Task>()) };
+    let this = unsafe { Box::from_raw(task.cast::<RunningTask>()) };
     let _ = catch_unwind(AssertUnwindSafe(|| std::mem::drop(this)));
 }

@@ -79,10 +79,10 @@ pub(super) fn send(
         ..abi::Request::EMPTY
     };
     let app = std::ptr::from_ref(instance).cast_mut().cast();
-    let changes = Changes::default();
+    let changes = SessionChanges::default();
     // SAFETY: the instances live until the exchange has ended and are only shared; everything that the request borrows
     // lives for the call.
-    let exchange = Exchange(unsafe {
+    let exchange = TestExchange(unsafe {
         match next {
             Some(next) => border::call_middleware(app, &raw, fake_next(next, changes.clone())),
             None => border::call(app, &raw),
@@ -95,9 +95,9 @@ pub(super) fn send(
 }
 
 /// What a middleware has changed in the session before it passed the request on.
-type Changes = Arc<Mutex<Option<serde_json::Value>>>;
+type SessionChanges = Arc<Mutex<Option<serde_json::Value>>>;
 
-fn lock(changes: &Changes) -> MutexGuard<'_, Option<serde_json::Value>> {
+fn lock(changes: &SessionChanges) -> MutexGuard<'_, Option<serde_json::Value>> {
     changes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -106,7 +106,7 @@ fn lock(changes: &Changes) -> MutexGuard<'_, Option<serde_json::Value>> {
 struct FakeNext {
     base: abi::Next,
     app: *const Instance,
-    changes: Changes,
+    changes: SessionChanges,
 }
 
 static NEXT: abi::NextTable = abi::NextTable {
@@ -116,7 +116,7 @@ static NEXT: abi::NextTable = abi::NextTable {
     drop: drop_next,
 };
 
-fn fake_next(app: &Instance, changes: Changes) -> *mut abi::Next {
+fn fake_next(app: &Instance, changes: SessionChanges) -> *mut abi::Next {
     Box::into_raw(Box::new(FakeNext { base: abi::Next { table: &NEXT }, app, changes })).cast()
 }
 
@@ -156,16 +156,16 @@ fn until_ready<T>(mut poll: impl FnMut(*const abi::Waker) -> Option<T>) -> T {
     }
 }
 
-struct Exchange(*mut abi::Exchange);
+struct TestExchange(*mut abi::Exchange);
 
-impl Drop for Exchange {
+impl Drop for TestExchange {
     fn drop(&mut self) {
         // SAFETY: we own the exchange, and it ends here, once.
         unsafe { ((*(*self.0).table).drop)(self.0) }
     }
 }
 
-impl Exchange {
+impl TestExchange {
     fn head(&self) -> Result<Answer, String> {
         let (status, mut head) = until_ready(|waker| {
             let mut head = abi::Head::EMPTY;

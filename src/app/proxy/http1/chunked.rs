@@ -5,14 +5,14 @@ use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 
 use super::head::{FIELDS_LIMIT, HEAD_LIMIT_BYTES};
-use crate::app::upstream::Reason;
+use crate::app::upstream::FailureReason;
 
 /// Longest line with the size of a chunk.
 const CHUNK_LINE_LIMIT: usize = 1024;
 
 /// The size of the chunk at the start of `input`; its line is removed.
-pub(super) fn chunk_size(input: &mut BytesMut) -> Result<Option<u64>, Reason> {
-    const MALFORMED: Reason = Reason::Malformed("the size of a chunk is not valid");
+pub(super) fn chunk_size(input: &mut BytesMut) -> Result<Option<u64>, FailureReason> {
+    const MALFORMED: FailureReason = FailureReason::Malformed("the size of a chunk is not valid");
     let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
         return if input.len() > CHUNK_LINE_LIMIT { Err(MALFORMED) } else { Ok(None) };
     };
@@ -33,8 +33,8 @@ pub(super) fn chunk_size(input: &mut BytesMut) -> Result<Option<u64>, Reason> {
 }
 
 /// The fields after the last chunk, with the empty line that ends them.
-pub(super) fn trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Reason> {
-    const MALFORMED: Reason = Reason::Malformed("its trailers are not valid");
+pub(super) fn trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, FailureReason> {
+    const MALFORMED: FailureReason = FailureReason::Malformed("its trailers are not valid");
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_LIMIT];
     let (length, fields) = match httparse::parse_headers(input, &mut fields) {
         Ok(httparse::Status::Complete(parsed)) => parsed,

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::app::upstream::Reason;
+use crate::app::upstream::FailureReason;
 
 /// Longest head of a response.
 pub(super) const HEAD_LIMIT_BYTES: usize = 64 * 1024;
@@ -53,7 +53,7 @@ struct Field {
 }
 
 /// The final head at the start of `input`, which is removed; interim ones are skipped and counted.
-pub(super) fn parse(input: &mut BytesMut, interim: &mut u32) -> Result<Option<ParsedHead>, Reason> {
+pub(super) fn parse(input: &mut BytesMut, interim: &mut u32) -> Result<Option<ParsedHead>, FailureReason> {
     loop {
         let mut fields = [const { MaybeUninit::uninit() }; FIELDS_LIMIT];
         let mut response = httparse::Response::new(&mut []);
@@ -65,19 +65,19 @@ pub(super) fn parse(input: &mut BytesMut, interim: &mut u32) -> Result<Option<Pa
         let length = match parsed {
             Ok(httparse::Status::Complete(length)) if length <= HEAD_LIMIT_BYTES => length,
             Ok(httparse::Status::Partial) if input.len() <= HEAD_LIMIT_BYTES => return Ok(None),
-            Ok(_) => return Err(Reason::Malformed("its head is too long")),
+            Ok(_) => return Err(FailureReason::Malformed("its head is too long")),
             Err(httparse::Error::TooManyHeaders) => {
-                return Err(Reason::Malformed("its head has too many fields"));
+                return Err(FailureReason::Malformed("its head has too many fields"));
             }
-            Err(_) => return Err(Reason::Malformed("its head is not valid HTTP/1")),
+            Err(_) => return Err(FailureReason::Malformed("its head is not valid HTTP/1")),
         };
-        let status = Reason::check_status(response.code.unwrap_or(0))?;
+        let status = FailureReason::check_status(response.code.unwrap_or(0))?;
         let recent = response.version == Some(1);
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
             input.advance(length);
             *interim += 1;
             if *interim > INTERIM_LIMIT {
-                return Err(Reason::Malformed("it sends too many interim responses"));
+                return Err(FailureReason::Malformed("it sends too many interim responses"));
             }
             continue;
         }
@@ -102,14 +102,14 @@ fn read_fields(
     recent: bool,
     bytes: &Bytes,
     fields: &[Field],
-) -> Result<ParsedHead, Reason> {
+) -> Result<ParsedHead, FailureReason> {
     let mut headers = HeaderMap::with_capacity(fields.len());
     let mut framing = Framing::default();
     for Field { name, value } in fields {
         let name = HeaderName::from_bytes(&bytes[name.0..name.0 + name.1])
-            .map_err(|_| Reason::Malformed("the name of a field is not valid"))?;
+            .map_err(|_| FailureReason::Malformed("the name of a field is not valid"))?;
         let value = HeaderValue::from_maybe_shared(bytes.slice(value.0..value.0 + value.1))
-            .map_err(|_| Reason::Malformed("the value of a field is not valid"))?;
+            .map_err(|_| FailureReason::Malformed("the value of a field is not valid"))?;
         if framing.take(status, &name, &value)? {
             headers.append(name, value);
         }
@@ -123,7 +123,12 @@ fn read_fields(
 
 impl Framing {
     /// Takes a field; `true` if it is kept for the client, or for the fields that `Connection` names.
-    fn take(&mut self, status: StatusCode, name: &HeaderName, value: &HeaderValue) -> Result<bool, Reason> {
+    fn take(
+        &mut self,
+        status: StatusCode,
+        name: &HeaderName,
+        value: &HeaderValue,
+    ) -> Result<bool, FailureReason> {
         match *name {
             CONNECTION => {
                 for option in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
@@ -143,7 +148,7 @@ impl Framing {
             CONTENT_LENGTH => {
                 let number = parse_length(value.as_bytes());
                 if number.is_none() || self.length.is_some_and(|length| Some(length) != number) {
-                    return Err(Reason::Malformed("its Content-Length is not a single number"));
+                    return Err(FailureReason::Malformed("its Content-Length is not a single number"));
                 }
                 let first = self.length.is_none();
                 self.length = number;

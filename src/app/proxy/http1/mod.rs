@@ -15,7 +15,7 @@ use http_body::Body as _;
 use self::chunked::{chunk_size, may_trail, trailers};
 use self::head::{Framing, ParsedHead};
 use super::fields::RewriteRules;
-use crate::app::upstream::{Decoded, KeepAlive, Member, Outgoing, Protocol, Reason, ResponseHead};
+use crate::app::upstream::{Decoded, FailureReason, KeepAlive, Member, Outgoing, Protocol, ResponseHead};
 use crate::body::Body;
 
 /// One request and its response.
@@ -119,7 +119,7 @@ impl Protocol for Http1 {
         out.put(b"\r\n");
     }
 
-    fn decode(&mut self, input: &mut BytesMut, ended: bool) -> Result<Decoded, Reason> {
+    fn decode(&mut self, input: &mut BytesMut, ended: bool) -> Result<Decoded, FailureReason> {
         loop {
             match &mut self.state {
                 ResponsePart::Head => {
@@ -144,7 +144,7 @@ impl Protocol for Http1 {
                         self.state = ResponsePart::ChunkSize;
                     }
                     [] | [b'\r'] => return Ok(Decoded::More),
-                    _ => return Err(Reason::Malformed("a chunk is longer than announced")),
+                    _ => return Err(FailureReason::Malformed("a chunk is longer than announced")),
                 },
                 ResponsePart::ChunkSize => match chunk_size(input)? {
                     None => return Ok(Decoded::More),
@@ -174,12 +174,14 @@ impl Protocol for Http1 {
 
 impl Http1 {
     /// Decides by a final head how the response goes on.
-    fn accept(&mut self, parsed: ParsedHead) -> Result<ResponseHead, Reason> {
+    fn accept(&mut self, parsed: ParsedHead) -> Result<ResponseHead, FailureReason> {
         let ParsedHead { status, recent, mut headers, framing } = parsed;
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let websocket = headers.get(UPGRADE).map(HeaderValue::as_bytes);
             if !self.upgrade || !websocket.is_some_and(|name| name.eq_ignore_ascii_case(b"websocket")) {
-                return Err(Reason::Malformed("it switches protocols, which the request did not ask for"));
+                return Err(FailureReason::Malformed(
+                    "it switches protocols, which the request did not ask for",
+                ));
             }
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
             headers.remove(CONTENT_LENGTH);
@@ -188,7 +190,7 @@ impl Http1 {
         }
         let Framing { mut length, codings, chunked, close, keep, time, .. } = framing;
         if codings > 1 || codings == 1 && !(chunked && recent) {
-            return Err(Reason::Malformed("its Transfer-Encoding is not exactly `chunked`"));
+            return Err(FailureReason::Malformed("its Transfer-Encoding is not exactly `chunked`"));
         }
         // With both lengths, it is uncertain where the next response begins.
         let doubt = codings > 0 && length.is_some();

@@ -10,13 +10,13 @@ use hickory_resolver::config::{
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
 
-use super::{AddressFamily, Found, FoundTarget};
+use super::{AddressFamily, FoundAddresses, FoundTarget};
 use crate::error::Error;
 
 /// Asks DNS servers, without a cache of its own.
-pub(super) struct Resolver(TokioResolver);
+pub(super) struct NameResolver(TokioResolver);
 
-impl Resolver {
+impl NameResolver {
     /// Asks these servers; if there are none, those of the system.
     /// # Errors
     /// The system's configuration cannot be read.
@@ -24,7 +24,7 @@ impl Resolver {
         servers: &[SocketAddr],
         family: AddressFamily,
         timeout: Duration,
-    ) -> Result<Resolver, Error> {
+    ) -> Result<NameResolver, Error> {
         let failed = |cause| Error::config("cannot read `/etc/resolv.conf`").because(cause);
         let mut builder = match servers {
             [] => TokioResolver::builder_tokio().map_err(failed)?,
@@ -44,15 +44,15 @@ impl Resolver {
             AddressFamily::Ipv4 => LookupIpStrategy::Ipv4Only,
             AddressFamily::Ipv6 => LookupIpStrategy::Ipv6Only,
         };
-        builder.build().map(Resolver).map_err(failed)
+        builder.build().map(NameResolver).map_err(failed)
     }
 
     /// The addresses of a name. A name that begins with `_` is that of a service: its servers have ports and weights of
     /// their own, and those of the first priority are used (RFC 2782).
     /// # Errors
     /// Why there are none, for the log.
-    pub(super) async fn find(&self, name: &str, port: u16) -> Result<Found, String> {
-        let mut found = Found { targets: Vec::new(), ttl: Duration::MAX };
+    pub(super) async fn find(&self, name: &str, port: u16) -> Result<FoundAddresses, String> {
+        let mut found = FoundAddresses { targets: Vec::new(), ttl: Duration::MAX };
         if !name.starts_with('_') {
             self.add_addresses(name, port, 1, &mut found).await?;
         } else {
@@ -86,7 +86,7 @@ impl Resolver {
         host: &str,
         port: u16,
         weight: u32,
-        found: &mut Found,
+        found: &mut FoundAddresses,
     ) -> Result<(), String> {
         let lookup = self.0.lookup_ip(host).await.map_err(|error| error.to_string())?;
         found.ttl = found.ttl.min(left(lookup.valid_until()));

@@ -13,11 +13,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "dns")]
-use self::lookup::Resolver;
+use self::lookup::NameResolver;
 use super::address::{Address, UpstreamTarget};
 use super::group::{Group, Replaced};
 use super::options::{Secs, duration, secs};
-use super::probe::{Probe, probe_member};
+use super::probe::{ProbeUpstreams, probe_member};
 use crate::config::{Table, item};
 use crate::error::Error;
 
@@ -27,7 +27,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// How to resolve the names of upstreams.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(in crate::app) struct DnsOptions {
+pub(in crate::app) struct NameOptions {
     /// DNS servers to ask: `10.0.0.2`, `127.0.0.1:5353`. By default those of `/etc/resolv.conf`, after `/etc/hosts`.
     servers: Vec<String>,
     /// Which addresses to use.
@@ -40,9 +40,9 @@ pub(in crate::app) struct DnsOptions {
     timeout_secs: Secs,
 }
 
-impl Default for DnsOptions {
+impl Default for NameOptions {
     fn default() -> Self {
-        DnsOptions {
+        NameOptions {
             servers: Vec::new(),
             family: AddressFamily::default(),
             min_ttl_secs: secs(1),
@@ -66,7 +66,7 @@ pub(in crate::app) enum AddressFamily {
 }
 
 /// What a name leads to.
-struct Found {
+struct FoundAddresses {
     targets: Vec<FoundTarget>,
     /// How long that holds.
     ttl: Duration,
@@ -82,7 +82,7 @@ struct FoundTarget {
 
 /// Resolves the names of one app's upstreams.
 pub(in crate::app) struct Names {
-    resolver: Resolver,
+    resolver: NameResolver,
     bounds: (Duration, Duration),
     /// The index of the upstream, its address, and its weight.
     names: Vec<(usize, Address, u32)>,
@@ -91,7 +91,7 @@ pub(in crate::app) struct Names {
 impl Names {
     /// Checks the options; faults go to `errors`.
     pub(in crate::app) fn new(
-        options: &DnsOptions,
+        options: &NameOptions,
         addresses: &[Address],
         weights: &[Secs],
         table: &Table,
@@ -127,7 +127,7 @@ impl Names {
         if errors.len() > before {
             return None;
         }
-        match Resolver::new(&servers, options.family, duration(options.timeout_secs)) {
+        match NameResolver::new(&servers, options.family, duration(options.timeout_secs)) {
             Ok(resolver) => Some(Names { resolver, bounds, names }),
             Err(error) => {
                 errors.push(error.at(table.origin("dns")));
@@ -145,7 +145,7 @@ impl Names {
     }
 
     /// Resolves the names from now on, until nothing else holds the app. Without a runtime it does nothing.
-    pub(in crate::app) fn start<A: Probe>(self, app: &Arc<A>) {
+    pub(in crate::app) fn start<A: ProbeUpstreams>(self, app: &Arc<A>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let Names { resolver, bounds, names } = self;
         let resolver = Arc::new(resolver);
@@ -159,14 +159,14 @@ impl Names {
 /// Resolves one name.
 struct NameTask<A> {
     app: Weak<A>,
-    resolver: Arc<Resolver>,
+    resolver: Arc<NameResolver>,
     bounds: (Duration, Duration),
     upstream: usize,
     address: Address,
     weight: u32,
 }
 
-impl<A: Probe> NameTask<A> {
+impl<A: ProbeUpstreams> NameTask<A> {
     async fn run(self) {
         let Some((name, port)) = self.address.name() else { return };
         let mut first = true;
@@ -205,7 +205,7 @@ impl<A: Probe> NameTask<A> {
     }
 
     /// Makes the addresses the members of the group.
-    fn take(&self, app: &Arc<A>, found: Found, name: &str, first: bool) {
+    fn take(&self, app: &Arc<A>, found: FoundAddresses, name: &str, first: bool) {
         let addresses = found.targets.into_iter().map(|target| {
             let weight = self.weight.saturating_mul(target.weight);
             (resolved(&self.address, target.host, target.address), weight)
@@ -241,15 +241,15 @@ fn resolved(configured: &Address, host: String, address: SocketAddr) -> Address 
 
 /// This build cannot resolve names again.
 #[cfg(not(feature = "dns"))]
-enum Resolver {}
+enum NameResolver {}
 
 #[cfg(not(feature = "dns"))]
-impl Resolver {
-    fn new(_: &[SocketAddr], _: AddressFamily, _: Duration) -> Result<Resolver, Error> {
+impl NameResolver {
+    fn new(_: &[SocketAddr], _: AddressFamily, _: Duration) -> Result<NameResolver, Error> {
         Err(crate::registry::lacking("dns"))
     }
 
-    async fn find(&self, _: &str, _: u16) -> Result<Found, String> {
+    async fn find(&self, _: &str, _: u16) -> Result<FoundAddresses, String> {
         match *self {}
     }
 }

@@ -8,13 +8,13 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::existing::Existing;
-use super::layer::{Layer, Project};
+use super::layer::{LayerProject, SkeletonLayer};
 use crate::error::{Error, Errors, Result};
 use crate::scaffold::{Case, Finding, ProvidedAnswers, Skeleton, lint};
 
 /// What [`check`] found.
 #[derive(Debug)]
-pub struct Checked {
+pub struct CheckedSkeleton {
     /// The skeleton.
     pub skeleton: Skeleton,
     /// What its author should know. Errors are not among them.
@@ -24,7 +24,7 @@ pub struct Checked {
 /// Reads the skeleton, and renders it with the defaults and with the answers of each of its tests.
 /// # Errors
 /// Everything that would keep a user from creating a project.
-pub fn check(address: &str) -> Result<Checked> {
+pub fn check(address: &str) -> Result<CheckedSkeleton> {
     let skeleton = Skeleton::open(address)?;
     let findings = lint(&skeleton)?;
     let mut faults = Vec::new();
@@ -38,16 +38,16 @@ pub fn check(address: &str) -> Result<Checked> {
         faults.extend(render(&skeleton, &Case::default()).err().into_iter().flatten());
     }
     Errors::check(faults)?;
-    Ok(Checked { skeleton, findings })
+    Ok(CheckedSkeleton { skeleton, findings })
 }
 
 fn render(skeleton: &Skeleton, case: &Case) -> Result<()> {
     let name = project(skeleton, case);
-    let project = Project { target: Path::new(&name).to_owned(), name };
+    let project = LayerProject { target: Path::new(&name).to_owned(), name };
     let mut file = case.vars.clone();
     file.remove("project");
     let given = ProvidedAnswers { file, file_name: "[[test]]".into(), ..ProvidedAnswers::default() };
-    Layer::new(skeleton.clone(), &project, Existing::default(), &given, &mut |_| Ok(None)).map(|_| ())
+    SkeletonLayer::new(skeleton.clone(), &project, Existing::default(), &given, &mut |_| Ok(None)).map(|_| ())
 }
 
 /// The name of a test's project.

@@ -22,15 +22,15 @@ const RESPONSE_TIME: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A running server, which ends with the value.
-pub(super) struct Server {
+pub(super) struct TestServer {
     child: Child,
     address: String,
     errors: std::thread::JoinHandle<String>,
 }
 
-impl Server {
+impl TestServer {
     /// Serves the project on a free port, and waits until it is ready.
-    pub(super) fn start(program: &Path, target: &Path) -> Result<Server, Error> {
+    pub(super) fn start(program: &Path, target: &Path) -> Result<TestServer, Error> {
         let existing = Existing::of_project(target).map_err(|errors| Error::new(errors.to_string()))?;
         let name = existing.value()["server"].as_str().unwrap_or("main").to_owned();
         let fault = |error: std::io::Error| Error::new("cannot serve the project").because(error);
@@ -51,7 +51,7 @@ impl Server {
             }
             String::from_utf8_lossy(&text).into_owned()
         });
-        let mut server = Server { child, address: String::new(), errors };
+        let mut server = TestServer { child, address: String::new(), errors };
         let (sender, events) = channel();
         std::thread::spawn(move || {
             let lines = output.into_iter().flat_map(|output| BufReader::new(output).lines());
@@ -105,7 +105,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for TestServer {
     fn drop(&mut self) {
         self.stop();
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::serve::Server;
+use super::serve::TestServer;
 use super::{arguments, project};
 use crate::error::{Error, Result};
 use crate::scaffold::{Case, Skeleton};
@@ -20,21 +20,21 @@ pub fn run(address: &str, done: &mut dyn FnMut(usize, &str)) -> Result<usize> {
     let program =
         std::env::current_exe().map_err(|error| Error::new("cannot find paster itself").because(error))?;
     for (number, case) in cases.iter().enumerate() {
-        let test = Test { program: &program, address, skeleton: &skeleton, case };
+        let test = SkeletonTest { program: &program, address, skeleton: &skeleton, case };
         test.run().map_err(|error| error.help(format!("in test {} of `{address}`", number + 1)))?;
         done(number + 1, &project(&skeleton, case));
     }
     Ok(cases.len())
 }
 
-struct Test<'a> {
+struct SkeletonTest<'a> {
     program: &'a Path,
     address: &'a str,
     skeleton: &'a Skeleton,
     case: &'a Case,
 }
 
-impl Test<'_> {
+impl SkeletonTest<'_> {
     fn run(&self) -> Result<(), Error> {
         let place = tempfile::tempdir()
             .map_err(|error| Error::new("cannot make a temporary folder").because(error))?;
@@ -59,7 +59,7 @@ impl Test<'_> {
         if self.case.serve.is_empty() {
             return Ok(());
         }
-        let mut server = Server::start(self.program, &target)?;
+        let mut server = TestServer::start(self.program, &target)?;
         for request in &self.case.serve {
             server.expect(request)?;
         }

@@ -11,7 +11,7 @@ use crate::config::{Config, Purpose};
 use crate::context::ProcessAddress;
 use crate::error::Error;
 use crate::metrics::Counts;
-use crate::ops::control::{Counts as Load, InFlight};
+use crate::ops::control::{RequestInFlight, WorkerLoad as Load};
 use crate::ops::sections::log::Log;
 use crate::ops::sections::process::Process;
 use crate::ops::sections::task::Order;
@@ -30,7 +30,7 @@ pub(crate) enum Message<Request, Reply, Notice> {
 }
 
 /// From the supervisor to a worker.
-pub(crate) type ToWorker = Message<WorkerRequest, HostReply, Command>;
+pub(crate) type ToWorker = Message<WorkerRequest, HostReply, WorkerCommand>;
 
 /// From a worker to the supervisor.
 pub(crate) type FromWorker = Message<HostRequest, WorkerReply, Report>;
@@ -66,7 +66,7 @@ pub(crate) enum WorkerReply {
     /// The load of all servers.
     Load(Load),
     /// All of them.
-    InFlight(Vec<InFlight>),
+    InFlight(Vec<RequestInFlight>),
     /// The ids of the cancelled requests.
     Cancelled(Vec<String>),
     /// The result of the task.
@@ -117,7 +117,7 @@ pub(crate) enum HostReply {
 
 /// A notice to a worker.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Command {
+pub(crate) enum WorkerCommand {
     /// Serve. Each descriptor is a hand-over socket from a worker of an older generation.
     Serve,
     /// A newer generation serves. The descriptor is the hand-over socket to it; a later one replaces it.
@@ -143,7 +143,7 @@ pub(crate) enum Report {
     Heartbeat(Heartbeat),
     /// The start has failed, or the role was [`Role::Try`]; the process ends.
     Failed(Vec<Error>),
-    /// No server accepts connections any more, as [`Command::Retire`] has requested.
+    /// No server accepts connections any more, as [`WorkerCommand::Retire`] has requested.
     Retired,
     /// The path at which the user should open an app. It may contain a token.
     Announce {
@@ -183,7 +183,7 @@ pub(crate) struct Start {
     pub(crate) run: String,
     /// Whether development pages may be shown.
     pub(crate) development: bool,
-    /// As in [`Command::Refresh`].
+    /// As in [`WorkerCommand::Refresh`].
     #[serde(default)]
     pub(crate) refreshes: u64,
     /// The secret for the keys of TLS session tickets, the same for every worker of the run.

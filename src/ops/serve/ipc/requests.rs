@@ -7,24 +7,24 @@ use tokio::sync::oneshot;
 
 /// Requests that wait for a reply of type `R`, by their ids.
 #[derive(Debug)]
-pub(crate) struct Requests<R>(Mutex<Waiting<R>>);
+pub(crate) struct PendingRequests<R>(Mutex<WaitingReply<R>>);
 
 #[derive(Debug)]
-struct Waiting<R> {
+struct WaitingReply<R> {
     /// The last id.
     last: u64,
     /// The process that was asked, and the receiver.
     open: BTreeMap<u64, (u32, oneshot::Sender<R>)>,
 }
 
-impl<R> Default for Requests<R> {
+impl<R> Default for PendingRequests<R> {
     fn default() -> Self {
-        Requests(Mutex::new(Waiting { last: 0, open: BTreeMap::new() }))
+        PendingRequests(Mutex::new(WaitingReply { last: 0, open: BTreeMap::new() }))
     }
 }
 
-impl<R> Requests<R> {
-    fn waiting(&self) -> MutexGuard<'_, Waiting<R>> {
+impl<R> PendingRequests<R> {
+    fn waiting(&self) -> MutexGuard<'_, WaitingReply<R>> {
         self.0.lock()
     }
 

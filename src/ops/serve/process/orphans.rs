@@ -34,7 +34,7 @@ const OFTEN: u32 = 4;
 
 /// A process as `/proc` shows it.
 #[derive(Debug, Clone, Copy)]
-struct Seen {
+struct ProcessEntry {
     pid: u32,
     parent: u32,
     group: u32,
@@ -42,21 +42,21 @@ struct Seen {
     ended: bool,
 }
 
-impl Seen {
+impl ProcessEntry {
     /// `None` if there is no such process.
     /// # Errors
     /// As for [`looked`].
-    fn of(pid: u32) -> io::Result<Option<Seen>> {
+    fn of(pid: u32) -> io::Result<Option<ProcessEntry>> {
         let stat = looked(std::fs::read_to_string(format!("/proc/{pid}/stat")))?;
-        Ok(stat.and_then(|stat| Seen::read(pid, &stat)))
+        Ok(stat.and_then(|stat| ProcessEntry::read(pid, &stat)))
     }
 
-    fn read(pid: u32, stat: &str) -> Option<Seen> {
+    fn read(pid: u32, stat: &str) -> Option<ProcessEntry> {
         // The program's name may contain spaces; the fields start after its closing parenthesis.
         let mut fields = stat.rsplit(')').next()?.split_whitespace();
         let ended = matches!(fields.next()?, "Z" | "X");
         let mut number = || fields.next()?.parse().ok();
-        Some(Seen { pid, parent: number()?, group: number()?, session: number()?, ended })
+        Some(ProcessEntry { pid, parent: number()?, group: number()?, session: number()?, ended })
     }
 
     fn reap(self) {
@@ -83,22 +83,23 @@ fn looked<T>(read: io::Result<T>) -> io::Result<Option<T>> {
 /// The children of this process.
 /// # Errors
 /// As for [`looked`].
-fn children() -> io::Result<Vec<Seen>> {
+fn children() -> io::Result<Vec<ProcessEntry>> {
     let own = std::process::id();
     let text =
         looked(std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")))?.unwrap_or_default();
     let numbers = text.split_whitespace().filter_map(|child| child.parse().ok());
-    numbers.filter_map(|child| Seen::of(child).transpose()).collect()
+    numbers.filter_map(|child| ProcessEntry::of(child).transpose()).collect()
 }
 
 /// All processes of a session; of those that have ended, only the ones that this process must reap.
 /// # Errors
 /// As for [`looked`].
-fn of_session(session: u32) -> io::Result<Vec<Seen>> {
+fn of_session(session: u32) -> io::Result<Vec<ProcessEntry>> {
     let own = std::process::id();
     let entries = looked(std::fs::read_dir("/proc"))?.into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut all: Vec<_> = numbers.filter_map(|pid| Seen::of(pid).transpose()).collect::<Result<_, _>>()?;
+    let mut all: Vec<_> =
+        numbers.filter_map(|pid| ProcessEntry::of(pid).transpose()).collect::<Result<_, _>>()?;
     all.retain(|seen| seen.session == session && (!seen.ended || seen.parent == own));
     Ok(all)
 }

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
-use super::output::{Output, Terminal};
+use super::output::{OutputTerminal, ProgramOutput};
 use super::ready::Readiness;
 use crate::app::process::Settings;
 use crate::app::program::{AddressWords, ProgramSettings, StopSignal};
@@ -19,7 +19,7 @@ pub(super) struct ProgramChild {
     pub(super) process: Child,
     pub(super) pid: u32,
     pub(super) readiness: Readiness,
-    output: Output,
+    output: ProgramOutput,
 }
 
 impl ProgramChild {
@@ -42,7 +42,7 @@ impl ProgramChild {
         if settings.listener.is_some() {
             command.arg("--listen");
         }
-        let terminal = if plan.terminal { Some(Terminal::open()?) } else { None };
+        let terminal = if plan.terminal { Some(OutputTerminal::open()?) } else { None };
         match &terminal {
             Some(_) => drop(command.arg("--terminal")),
             None => drop(command.process_group(0)),
@@ -76,7 +76,7 @@ impl ProgramChild {
         let process = command.kill_on_drop(true).spawn()?;
         drop(command); // it has the program's end of the pipe or the terminal
         let pid = process.id().unwrap_or(0);
-        let output = Output::copy(terminal, pipe)?;
+        let output = ProgramOutput::copy(terminal, pipe)?;
         Ok(ProgramChild { process, pid, readiness, output })
     }
 

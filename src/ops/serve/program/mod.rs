@@ -69,12 +69,12 @@ async fn run(starter: &mut Starter, plan: &ProgramSettings, settings: Settings) 
     };
     child.clear();
     match ended {
-        End::Stopped => 0,
-        End::Done => {
+        ProgramEnd::Stopped => 0,
+        ProgramEnd::Done => {
             let _ = starter.ready(&[]).await; // it may have ended
             0
         }
-        End::Failed { summary, code } => {
+        ProgramEnd::Failed { summary, code } => {
             let traceback = child.last_output().await;
             let failure = LoadFailure { summary, traceback, ..LoadFailure::default() };
             let _ = starter.failed(&failure).await; // it may have ended
@@ -84,7 +84,7 @@ async fn run(starter: &mut Starter, plan: &ProgramSettings, settings: Settings) 
 }
 
 /// How the life of a program has ended.
-enum End {
+enum ProgramEnd {
     /// It was to end.
     Stopped,
     /// It has done its work.
@@ -98,7 +98,7 @@ async fn first_start(
     starter: &mut Starter,
     plan: &ProgramSettings,
     child: &mut ProgramChild,
-) -> Result<(), End> {
+) -> Result<(), ProgramEnd> {
     let limit = Instant::now() + Duration::from_secs(plan.start_secs);
     let mut pause = LOOKS[0];
     let mut why = plan.ready.to_string();
@@ -117,7 +117,7 @@ async fn first_start(
             () = tokio::time::sleep_until(limit) => {
                 stop(plan, child).await;
                 let summary = format!("it was not ready within {} s: {why}", plan.start_secs);
-                return Err(End::Failed { summary, code: 1 });
+                return Err(ProgramEnd::Failed { summary, code: 1 });
             }
             looked = look, if !plan.once => match looked {
                 Ok(()) => break,
@@ -133,7 +133,7 @@ async fn first_start(
 }
 
 /// Waits for the end of a program that is ready.
-async fn serve(starter: &mut Starter, plan: &ProgramSettings, child: &mut ProgramChild) -> End {
+async fn serve(starter: &mut Starter, plan: &ProgramSettings, child: &mut ProgramChild) -> ProgramEnd {
     let every = Duration::from_secs((plan.stuck_secs / 4).clamp(CHECKS[0], CHECKS[1]));
     let mut checks = tokio::time::interval_at(Instant::now() + every, every);
     let mut reports = tokio::time::interval(REPORTS);
@@ -158,7 +158,7 @@ async fn serve(starter: &mut Starter, plan: &ProgramSettings, child: &mut Progra
                         let summary = format!("it has not been ready for {silent} s: {why}");
                         child.signal(Signal::KILL);
                         let _ = child.process.wait().await; // its status is that of KILL
-                        return End::Failed { summary, code: 1 };
+                        return ProgramEnd::Failed { summary, code: 1 };
                     }
                     Err(_) => {}
                 }
@@ -167,32 +167,33 @@ async fn serve(starter: &mut Starter, plan: &ProgramSettings, child: &mut Progra
     }
 }
 
-fn ended(plan: &ProgramSettings, status: std::io::Result<ExitStatus>, was_ready: bool) -> End {
+fn ended(plan: &ProgramSettings, status: std::io::Result<ExitStatus>, was_ready: bool) -> ProgramEnd {
     use std::os::unix::process::ExitStatusExt;
     let status = match status {
         Ok(status) => status,
-        Err(cause) => return End::Failed { summary: cause.to_string(), code: 1 },
+        Err(cause) => return ProgramEnd::Failed { summary: cause.to_string(), code: 1 },
     };
     let code = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     let code = u8::try_from(code).unwrap_or(1);
     match (status.success(), was_ready) {
-        (true, _) if plan.once => End::Done,
-        (true, true) => End::Stopped,
-        (_, true) => End::Failed { summary: status.to_string(), code },
-        (_, false) if plan.once => End::Failed { summary: status.to_string(), code: code.max(1) },
-        (_, false) => {
-            End::Failed { summary: format!("it ended before it was ready ({status})"), code: code.max(1) }
-        }
+        (true, _) if plan.once => ProgramEnd::Done,
+        (true, true) => ProgramEnd::Stopped,
+        (_, true) => ProgramEnd::Failed { summary: status.to_string(), code },
+        (_, false) if plan.once => ProgramEnd::Failed { summary: status.to_string(), code: code.max(1) },
+        (_, false) => ProgramEnd::Failed {
+            summary: format!("it ended before it was ready ({status})"),
+            code: code.max(1),
+        },
     }
 }
 
 /// Asks the program to end; kills it if it takes too long.
-async fn stop(plan: &ProgramSettings, child: &mut ProgramChild) -> End {
+async fn stop(plan: &ProgramSettings, child: &mut ProgramChild) -> ProgramEnd {
     child.signal(child::signal_of(plan.stop_signal));
     let limit = Duration::from_secs(plan.stop_secs);
     if tokio::time::timeout(limit, child.process.wait()).await.is_err() {
         child.signal(Signal::KILL);
         let _ = child.process.wait().await; // it ends now
     }
-    End::Stopped
+    ProgramEnd::Stopped
 }

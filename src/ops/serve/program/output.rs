@@ -29,7 +29,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 const BEHIND: usize = 1024;
 
 /// The output of a program.
-pub(super) struct Output {
+pub(super) struct ProgramOutput {
     last: Arc<Mutex<VecDeque<u8>>>,
     copy: Option<JoinHandle<()>>,
     /// Accepts commands that attach themselves.
@@ -37,17 +37,17 @@ pub(super) struct Output {
 }
 
 /// The terminal of a program: this process has the other end of it.
-pub(super) struct Terminal {
+pub(super) struct OutputTerminal {
     end: OwnedFd,
     /// The program's end.
     pub(super) program: OwnedFd,
 }
 
-impl Terminal {
+impl OutputTerminal {
     /// Makes one.
     /// # Errors
     /// When the system has none left.
-    pub(super) fn open() -> io::Result<Terminal> {
+    pub(super) fn open() -> io::Result<OutputTerminal> {
         let end = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         rustix::pty::grantpt(&end)?;
         rustix::pty::unlockpt(&end)?;
@@ -61,20 +61,23 @@ impl Terminal {
         rustix::termios::tcsetattr(&program, rustix::termios::OptionalActions::Now, &modes)?;
         let flags = rustix::fs::fcntl_getfl(&end)?;
         rustix::fs::fcntl_setfl(&end, flags | OFlags::NONBLOCK)?;
-        Ok(Terminal { end, program })
+        Ok(OutputTerminal { end, program })
     }
 }
 
-impl Output {
+impl ProgramOutput {
     /// Copies the output of a program, from its terminal or a pipe.
     /// # Errors
     /// When it cannot be watched.
-    pub(super) fn copy(terminal: Option<Terminal>, pipe: Option<PipeReader>) -> io::Result<Output> {
+    pub(super) fn copy(
+        terminal: Option<OutputTerminal>,
+        pipe: Option<PipeReader>,
+    ) -> io::Result<ProgramOutput> {
         let last = Arc::<Mutex<VecDeque<u8>>>::default();
         let (kept, parts) = (last.clone(), broadcast::Sender::new(BEHIND));
-        let sink = Sink { last: kept, parts: parts.clone() };
+        let sink = OutputSink { last: kept, parts: parts.clone() };
         let (copy, attach) = match (terminal, pipe) {
-            (Some(Terminal { end, .. }), _) => {
+            (Some(OutputTerminal { end, .. }), _) => {
                 #[expect(deprecated, reason = "an `OwnedFd` keeps what `register` asks its callers to keep")]
                 let end = Arc::new(AsyncFd::new(end)?);
                 let name = format!("paster-terminal-{}", uuid::Uuid::new_v4());
@@ -88,7 +91,7 @@ impl Output {
             }
             (None, None) => (None, None),
         };
-        Ok(Output { last, copy, attach })
+        Ok(ProgramOutput { last, copy, attach })
     }
 
     /// The name of the socket at which commands attach themselves.
@@ -111,12 +114,12 @@ impl Output {
 }
 
 /// Where the output goes.
-struct Sink {
+struct OutputSink {
     last: Arc<Mutex<VecDeque<u8>>>,
     parts: broadcast::Sender<Arc<[u8]>>,
 }
 
-impl Sink {
+impl OutputSink {
     fn put(&self, bytes: &[u8]) {
         let _ = io::stderr().lock().write_all(bytes); // without a log there is nobody to tell
         let mut last = self.last.lock();
@@ -127,14 +130,14 @@ impl Sink {
     }
 }
 
-async fn copy_pipe(mut pipe: tokio::net::unix::pipe::Receiver, sink: Sink) {
+async fn copy_pipe(mut pipe: tokio::net::unix::pipe::Receiver, sink: OutputSink) {
     let mut chunk = vec![0; 16 << 10];
     while let Ok(count @ 1..) = pipe.read(&mut chunk).await {
         sink.put(&chunk[..count]);
     }
 }
 
-async fn copy_terminal(end: Arc<AsyncFd<OwnedFd>>, sink: Sink) {
+async fn copy_terminal(end: Arc<AsyncFd<OwnedFd>>, sink: OutputSink) {
     let mut chunk = vec![0; 16 << 10];
     loop {
         let Ok(mut ready) = end.readable().await else { return };

@@ -100,7 +100,7 @@ impl Readiness {
         }
     }
 
-    async fn connect(&self) -> io::Result<Box<dyn Connection>> {
+    async fn connect(&self) -> io::Result<Box<dyn AnyConnection>> {
         match &self.address {
             Some(ProcessAddress::Tcp(port)) => Ok(Box::new(TcpStream::connect(("127.0.0.1", *port)).await?)),
             Some(ProcessAddress::Unix(path)) => {
@@ -168,5 +168,5 @@ impl Readiness {
 }
 
 /// A connection of any kind.
-trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+trait AnyConnection: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> AnyConnection for T {}

@@ -9,20 +9,20 @@ use parking_lot::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::app_process::AppProcesses;
-use super::attempt::{Attempt, From, Prepared, Progress};
-use super::event::{Event, Reason};
-use super::inbox::Message;
+use super::attempt::{Attempt, AttemptProgress, From, PreparedWorkers};
+use super::event::{Event, ReloadReason};
+use super::inbox::Notification;
 use super::pool::WorkerPool;
 use super::state::{Supervisor, Trying};
-use super::watch::{Scope, Watch};
+use super::watch::{FileWatch, Scope};
 use crate::error::Error;
-use crate::ops::serve::ipc::message::Command;
 use crate::ops::serve::ipc::message::Status;
+use crate::ops::serve::ipc::message::WorkerCommand;
 
 impl Supervisor {
     /// Starts an attempt at a generation from the files, or schedules one for when the running attempt has
     /// ended. If the watch saw a change, the attempt emits events only once there is something new.
-    pub(super) fn make(&mut self, reason: Reason, detail: String) {
+    pub(super) fn make(&mut self, reason: ReloadReason, detail: String) {
         if self.stopping.is_some() {
             return;
         }
@@ -31,7 +31,7 @@ impl Supervisor {
         if let Some(running) = &self.attempt {
             if !running.progress.is_building() {
                 running.progress.change();
-                let kept = |again: &(Reason, String)| !again.0.is_watched();
+                let kept = |again: &(ReloadReason, String)| !again.0.is_watched();
                 if forced || !self.again.as_ref().is_some_and(kept) {
                     self.again = Some((reason, detail));
                 }
@@ -42,19 +42,19 @@ impl Supervisor {
             told = running.progress.is_told();
             self.attempt = None;
         }
-        let explicit = !reason.is_watched() && reason != Reason::Start;
+        let explicit = !reason.is_watched() && reason != ReloadReason::Start;
         if explicit {
             let generation = self.generation + 1;
             self.shared.emit(&Event::Reloading { reason, detail: detail.clone(), generation });
             self.live(Status::Building);
         }
-        let told = told || explicit || reason == Reason::Start;
+        let told = told || explicit || reason == ReloadReason::Start;
         let from = From::Files(self.loaded.take().map(Box::new));
         self.attempt(from, (reason, detail), forced, told, self.kept(reason));
     }
 
     /// The processes that an attempt may keep: what somebody asks for replaces everything.
-    fn kept(&self, reason: Reason) -> AppProcesses {
+    fn kept(&self, reason: ReloadReason) -> AppProcesses {
         let pool = self.pool.as_ref().filter(|_| reason.is_watched());
         pool.map(|pool| pool.apps.clone()).unwrap_or_default()
     }
@@ -73,8 +73,12 @@ impl Supervisor {
         let from = From::Plan(Box::new(previous.clone()));
         let detail = "to the previous generation".to_owned();
         let generation = self.generation + 1;
-        self.shared.emit(&Event::Reloading { reason: Reason::Rollback, detail: detail.clone(), generation });
-        self.attempt(from, (Reason::Rollback, detail), true, true, AppProcesses::default());
+        self.shared.emit(&Event::Reloading {
+            reason: ReloadReason::Rollback,
+            detail: detail.clone(),
+            generation,
+        });
+        self.attempt(from, (ReloadReason::Rollback, detail), true, true, AppProcesses::default());
         Ok(())
     }
 
@@ -96,7 +100,7 @@ impl Supervisor {
         let (plan, kept) = (pool.plan.clone(), pool.apps.without(&[name.to_owned()].into()));
         let from = From::Plan(Box::new(plan));
         let (detail, generation) = (format!("new processes of {name}: {why}"), self.generation + 1);
-        let reason = Reason::Restart;
+        let reason = ReloadReason::Restart;
         self.shared.emit(&Event::Reloading { reason, detail: detail.clone(), generation });
         self.attempt(from, (reason, detail), true, true, kept);
         Ok(())
@@ -106,12 +110,12 @@ impl Supervisor {
     fn attempt(
         &mut self,
         from: From,
-        (reason, detail): (Reason, String),
+        (reason, detail): (ReloadReason, String),
         forced: bool,
         told: bool,
         kept: AppProcesses,
     ) {
-        let progress = Arc::new(Progress::new(told));
+        let progress = Arc::new(AttemptProgress::new(told));
         let number = self.next_task();
         // After a failure, always make a generation: it tells the user that the fault is gone.
         let compared = !forced && self.faults.is_none();
@@ -133,17 +137,16 @@ impl Supervisor {
             taken: Mutex::default(),
         };
         let shared = self.shared.clone();
-        let task =
-            tokio::spawn(
-                async move { shared.send(Message::Attempted(number, Box::new(attempt.run().await))) },
-            );
+        let task = tokio::spawn(async move {
+            shared.send(Notification::Attempted(number, Box::new(attempt.run().await)))
+        });
         let _task = AbortOnDropHandle::new(task);
         self.attempt =
             Some(Trying { number, reason, _task, since: Instant::now(), detail, forced, progress });
     }
 
     /// Switches to the new generation.
-    pub(super) fn made_new(&mut self, prepared: Prepared, running: &Trying) {
+    pub(super) fn made_new(&mut self, prepared: PreparedWorkers, running: &Trying) {
         self.faults = None;
         self.refresh = false; // the switch refreshes all pages
         self.switch(prepared, running);
@@ -164,14 +167,14 @@ impl Supervisor {
             self.refresh = false;
             let refreshes = self.shared.refreshes.fetch_add(1, Ordering::Relaxed) + 1;
             let workers = self.pool.iter().flat_map(WorkerPool::workers);
-            workers.for_each(|worker| worker.child.tell(Command::Refresh(refreshes)));
+            workers.for_each(|worker| worker.child.tell(WorkerCommand::Refresh(refreshes)));
         }
     }
 
     pub(super) fn failed(
         &mut self,
         faults: Vec<Error>,
-        placeholder: Option<Prepared>,
+        placeholder: Option<PreparedWorkers>,
         running: &Trying,
     ) -> Result<(), Vec<Error>> {
         if self.stopping.is_some() {
@@ -210,7 +213,7 @@ impl Supervisor {
             return;
         }
         if self.watch.is_none() {
-            match Watch::new(self.shared.clone()) {
+            match FileWatch::new(self.shared.clone()) {
                 Ok(watch) => self.watch = Some(watch),
                 Err(message) => {
                     if !self.unwatched {
@@ -233,7 +236,7 @@ impl Supervisor {
         self.follow(self.scope.clone());
         let changed = self.pool.as_ref().is_some_and(|pool| pool.apps.have_changed());
         if self.reload && self.attempt.is_none() && changed {
-            self.make(Reason::Files, "a source file".to_owned());
+            self.make(ReloadReason::Files, "a source file".to_owned());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the control socket does with the caches of all workers.
 
-use super::control::{Asked, all, refusal, value};
+use super::control::{QueriedWorker, all, refusal, value};
 use super::inbox::ControlOutcome;
 use crate::caches::{CachedResponse, Purge};
 use crate::error::Error;
@@ -8,7 +8,7 @@ use crate::ops::control::Purged;
 use crate::ops::serve::ipc::message::{WorkerReply, WorkerRequest};
 
 /// Deletes cached responses in all workers. A directory that they share is counted once, by the first one.
-pub(super) async fn purge(asked: Vec<Asked>, purge: Purge) -> ControlOutcome {
+pub(super) async fn purge(asked: Vec<QueriedWorker>, purge: Purge) -> ControlOutcome {
     let answers = all(&asked, || WorkerRequest::PurgeCache(purge.clone())).await;
     let mut purged = 0;
     let mut silent = 0;
@@ -26,7 +26,7 @@ pub(super) async fn purge(asked: Vec<Asked>, purge: Purge) -> ControlOutcome {
 }
 
 /// The cached responses of all workers, by URL; those in a directory once.
-pub(super) async fn list(asked: Vec<Asked>, most: usize) -> Vec<CachedResponse> {
+pub(super) async fn list(asked: Vec<QueriedWorker>, most: usize) -> Vec<CachedResponse> {
     let mut responses = Vec::new();
     for answer in all(&asked, || WorkerRequest::ListCache(most)).await {
         if let Some(WorkerReply::Cached(of_one)) = answer {

@@ -16,9 +16,9 @@ use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 use super::app_process::AppProcesses;
 use crate::error::{Error, Result};
 use crate::ops::serve::ipc::message::{
-    Command, FromWorker, HostReply, Start, ToWorker, WorkerReply, WorkerRequest,
+    FromWorker, HostReply, Start, ToWorker, WorkerCommand, WorkerReply, WorkerRequest,
 };
-use crate::ops::serve::ipc::requests::Requests;
+use crate::ops::serve::ipc::requests::PendingRequests;
 use crate::ops::serve::ipc::wire::{self, Outbox, Packet};
 use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::process::orphans::{AFTERWARDS, Orphans};
@@ -45,7 +45,7 @@ pub(super) struct Name {
 }
 
 /// The supervisor's requests to workers: each reply comes with its raw bytes.
-pub(super) type WorkerRequests = Requests<(WorkerReply, Bytes)>;
+pub(super) type WorkerRequests = PendingRequests<(WorkerReply, Bytes)>;
 
 /// Sends to a worker process. It may outlive the process.
 #[derive(Debug, Clone)]
@@ -200,12 +200,12 @@ impl Child {
     }
 
     /// Sends a command.
-    pub(super) fn tell(&self, command: Command) {
+    pub(super) fn tell(&self, command: WorkerCommand) {
         self.tell_with(command, Vec::new());
     }
 
     /// Sends a command with descriptors.
-    pub(super) fn tell_with(&self, command: Command, fds: Vec<OwnedFd>) {
+    pub(super) fn tell_with(&self, command: WorkerCommand, fds: Vec<OwnedFd>) {
         self.handle.outbox.send(Packet { fds, ..Packet::new(&ToWorker::Notice(command)) });
     }
 

@@ -10,16 +10,17 @@ use tokio::sync::{broadcast, oneshot};
 use super::caches;
 use super::child::WorkerHandle;
 use super::control_socket::{hello, open};
-use super::event::{Event, Reason};
+use super::event::{Event, ReloadReason};
 use super::find_logs;
 use super::inbox::ControlOutcome;
 use super::pool::{Worker, WorkerPool};
 use super::scheduler::{RunningTask, Scheduler, StartedTask};
-use super::shared::Shared;
+use super::shared::SupervisorShared;
 use super::state::{FAST, Supervisor};
 use crate::error::{Error, Errors};
 use crate::ops::control::{
-    Ask, Cancelled, Hello, InFlight, Ps, SupervisorInfo, Switched, TaskRun, UpstreamInfo, WorkerInfo,
+    Cancelled, ControlCommand, Hello, Ps, RequestInFlight, SupervisorInfo, Switched, TaskRun, UpstreamInfo,
+    WorkerInfo,
 };
 use crate::ops::routes;
 use crate::ops::sections::task::{Order, Work};
@@ -34,7 +35,7 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(3600);
 const MOST: usize = 1000;
 
 /// A worker to query.
-pub(super) struct Asked {
+pub(super) struct QueriedWorker {
     info: WorkerInfo,
     worker: WorkerHandle,
 }
@@ -50,58 +51,58 @@ pub(super) fn refusal(error: Error) -> ControlOutcome {
 
 impl Supervisor {
     /// Answers a request of the control socket, at once or when the result is known.
-    pub(super) fn control(&mut self, ask: Ask, reply: oneshot::Sender<ControlOutcome>) {
+    pub(super) fn control(&mut self, ask: ControlCommand, reply: oneshot::Sender<ControlOutcome>) {
         let shared = self.shared.clone();
         // If sending the answer fails, the client has gone.
         match ask {
-            Ask::Hello | Ask::Logs { .. } => {} // answered where they arrive
-            Ask::Ps => {
+            ControlCommand::Hello | ControlCommand::Logs { .. } => {} // answered where they arrive
+            ControlCommand::Ps => {
                 let (ps, asked, upstreams) = (self.ps(), self.asked(), self.upstreams());
                 tokio::spawn(async move { reply.send(value(whole(ps, asked, upstreams).await)) });
             }
-            Ask::Requests => {
+            ControlCommand::Requests => {
                 let asked = self.asked();
                 tokio::spawn(async move { reply.send(value(in_flight(asked).await)) });
             }
-            Ask::Cancel { request } => {
+            ControlCommand::Cancel { request } => {
                 let asked = self.asked();
                 tokio::spawn(async move { reply.send(cancel(asked, request).await) });
             }
-            Ask::Routes => drop(reply.send(self.routes())),
-            Ask::Reload { wait } => {
+            ControlCommand::Routes => drop(reply.send(self.routes())),
+            ControlCommand::Reload { wait } => {
                 let events = shared.events.events();
                 if self.stopping.is_some() {
                     let _ = reply.send(refusal(Error::new("the server is stopping")));
                     return;
                 }
-                self.make(Reason::Command, "requested by `paster reload`".to_owned());
+                self.make(ReloadReason::Command, "requested by `paster reload`".to_owned());
                 self.switched(wait, events, reply);
             }
-            Ask::Rollback { wait } => {
+            ControlCommand::Rollback { wait } => {
                 let events = shared.events.events();
                 match self.rollback() {
                     Ok(()) => self.switched(wait, events, reply),
                     Err(error) => drop(reply.send(refusal(error))),
                 }
             }
-            Ask::Restart { app, wait } => {
+            ControlCommand::Restart { app, wait } => {
                 let events = shared.events.events();
                 match self.restart(&app, "requested by `paster restart`") {
                     Ok(()) => self.switched(wait, events, reply),
                     Err(error) => drop(reply.send(refusal(error))),
                 }
             }
-            Ask::Attach { app, process } => {
+            ControlCommand::Attach { app, process } => {
                 drop(reply.send(match self.apps.terminal(&app, process) {
                     Ok(terminal) => value(terminal),
                     Err(error) => refusal(error),
                 }));
             }
-            Ask::Stacks { app } => match self.apps.stacks(&app) {
+            ControlCommand::Stacks { app } => match self.apps.stacks(&app) {
                 Ok(stacks) => drop(tokio::spawn(async move { reply.send(value(stacks.await)) })),
                 Err(error) => drop(reply.send(refusal(error))),
             },
-            Ask::Stop { fast } => {
+            ControlCommand::Stop { fast } => {
                 let _ = reply.send(value(hello(&shared)));
                 let grace = self.pool.as_ref().map_or(FAST, |pool| pool.plan.process.grace());
                 match (fast, &self.stopping) {
@@ -110,23 +111,23 @@ impl Supervisor {
                     (true, Some(_)) => self.force_stop(),
                 }
             }
-            Ask::FindLogs { id } => {
+            ControlCommand::FindLogs { id } => {
                 let files = self.pool.as_ref().map(|pool| find_logs::files(&pool.plan.config));
                 tokio::task::spawn_blocking(move || {
                     reply.send(value(find_logs::find(&shared.events.log, &files.unwrap_or_default(), &id)))
                 });
             }
-            Ask::PurgeCache { purge } => {
+            ControlCommand::PurgeCache { purge } => {
                 let asked = self.asked();
                 tokio::spawn(async move { reply.send(caches::purge(asked, purge).await) });
             }
-            Ask::ListCache { most } => {
+            ControlCommand::ListCache { most } => {
                 let asked = self.asked();
                 tokio::spawn(async move { reply.send(value(caches::list(asked, most).await)) });
             }
-            Ask::Tasks => drop(reply.send(value(self.scheduler.infos()))),
-            Ask::RunTask { name, wait } => self.run_task(&name, Some((wait, reply))),
-            Ask::RunCommand { app, words } => self.run_command(app, words, reply),
+            ControlCommand::Tasks => drop(reply.send(value(self.scheduler.infos()))),
+            ControlCommand::RunTask { name, wait } => self.run_task(&name, Some((wait, reply))),
+            ControlCommand::RunCommand { app, words } => self.run_command(app, words, reply),
         }
     }
 
@@ -194,8 +195,8 @@ impl Supervisor {
         }
     }
 
-    fn asked(&self) -> Vec<Asked> {
-        let asked = |worker: &Worker| Asked {
+    fn asked(&self) -> Vec<QueriedWorker> {
+        let asked = |worker: &Worker| QueriedWorker {
             info: WorkerInfo {
                 pid: worker.child.pid,
                 generation: worker.generation(),
@@ -288,7 +289,7 @@ impl Supervisor {
 
 /// Waits for the end of a run that this supervisor, or the program before it, has requested from a worker.
 pub(super) fn ran(
-    shared: &Shared,
+    shared: &SupervisorShared,
     scheduler: &Arc<Scheduler>,
     begun: StartedTask,
 ) -> impl Future<Output = TaskRun> + use<> {
@@ -335,7 +336,10 @@ async fn outcome(mut events: broadcast::Receiver<Event>) -> ControlOutcome {
 }
 
 /// Sends all workers the same query; `None` for those that do not answer in time.
-pub(super) async fn all(asked: &[Asked], request: impl Fn() -> WorkerRequest) -> Vec<Option<WorkerReply>> {
+pub(super) async fn all(
+    asked: &[QueriedWorker],
+    request: impl Fn() -> WorkerRequest,
+) -> Vec<Option<WorkerReply>> {
     let inspect = asked.iter().map(|one| {
         let reply = one.worker.request(request());
         async move { tokio::time::timeout(SOON, reply).await.ok()?.map(|(body, _)| body) }
@@ -343,7 +347,11 @@ pub(super) async fn all(asked: &[Asked], request: impl Fn() -> WorkerRequest) ->
     futures_util::future::join_all(inspect).await
 }
 
-async fn whole(mut ps: Ps, asked: Vec<Asked>, upstreams: impl Future<Output = Vec<UpstreamInfo>>) -> Ps {
+async fn whole(
+    mut ps: Ps,
+    asked: Vec<QueriedWorker>,
+    upstreams: impl Future<Output = Vec<UpstreamInfo>>,
+) -> Ps {
     let inspect = all(&asked, || WorkerRequest::Load).await;
     for side in &mut ps.side_processes {
         side.memory_bytes = side.pid.and_then(memory::of);
@@ -364,7 +372,7 @@ async fn whole(mut ps: Ps, asked: Vec<Asked>, upstreams: impl Future<Output = Ve
     ps
 }
 
-async fn in_flight(asked: Vec<Asked>) -> Vec<InFlight> {
+async fn in_flight(asked: Vec<QueriedWorker>) -> Vec<RequestInFlight> {
     let mut requests = Vec::new();
     for answer in all(&asked, || WorkerRequest::InFlight).await {
         if let Some(WorkerReply::InFlight(of_one)) = answer {
@@ -376,7 +384,7 @@ async fn in_flight(asked: Vec<Asked>) -> Vec<InFlight> {
     requests
 }
 
-async fn cancel(asked: Vec<Asked>, request: String) -> ControlOutcome {
+async fn cancel(asked: Vec<QueriedWorker>, request: String) -> ControlOutcome {
     let mut done = Cancelled::default();
     let mut silent = 0;
     for answer in all(&asked, || WorkerRequest::Cancel(request.clone())).await {

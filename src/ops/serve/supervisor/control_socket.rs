@@ -17,11 +17,11 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast, oneshot};
 use tokio::task::AbortHandle;
 
-use super::inbox::Message;
-use super::shared::Shared;
+use super::inbox::Notification;
+use super::shared::SupervisorShared;
 use crate::error::{Error, Result};
 use crate::ops::control::socket_dir::Claim;
-use crate::ops::control::{Ask, Hello, Reply, Request, VERSION, socket_dir};
+use crate::ops::control::{ControlCommand, ControlRequest, Hello, Reply, VERSION, socket_dir};
 
 /// Maximum number of clients at once; more wait in the kernel's queue.
 const CLIENTS: usize = 128;
@@ -38,7 +38,7 @@ const MOST_LINES: usize = 100_000;
 
 /// A listening control socket. Dropping it removes the socket.
 #[derive(Debug)]
-pub(super) struct Endpoint {
+pub(super) struct ControlSocket {
     pub(super) path: PathBuf,
     /// Device and inode, because an upgraded program may have put its own socket in this place.
     node: (u64, u64),
@@ -47,7 +47,7 @@ pub(super) struct Endpoint {
     claim: Option<Claim>,
 }
 
-impl Drop for Endpoint {
+impl Drop for ControlSocket {
     fn drop(&mut self) {
         self.task.abort();
         if node(&self.path).is_ok_and(|node| node == self.node) {
@@ -63,7 +63,7 @@ fn node(path: &Path) -> io::Result<(u64, u64)> {
 /// Listens in the user's directory of control sockets.
 /// # Errors
 /// When the directory cannot be used.
-pub(super) fn open_default(shared: &Arc<Shared>) -> Result<Endpoint> {
+pub(super) fn open_default(shared: &Arc<SupervisorShared>) -> Result<ControlSocket> {
     let folder = socket_dir::folder()?;
     socket_dir::sockets(&folder); // removes the sockets of killed supervisors
     let claim = socket_dir::claim(&folder, std::process::id()).map_err(|cause| {
@@ -77,7 +77,7 @@ pub(super) fn open_default(shared: &Arc<Shared>) -> Result<Endpoint> {
 /// Listens at `path`. Replaces a socket that a supervisor left behind, but not one that is in use.
 /// # Errors
 /// When the path cannot be used.
-pub(super) fn open(shared: &Arc<Shared>, path: &Path) -> Result<Endpoint> {
+pub(super) fn open(shared: &Arc<SupervisorShared>, path: &Path) -> Result<ControlSocket> {
     let failed = |cause: io::Error| {
         Error::new(format!("cannot open the control socket `{}`", path.display())).because(cause)
     };
@@ -106,10 +106,10 @@ pub(super) fn open(shared: &Arc<Shared>, path: &Path) -> Result<Endpoint> {
         failed(cause)
     })?;
     let task = tokio::spawn(accept(shared.clone(), listener)).abort_handle();
-    Ok(Endpoint { path: path.to_owned(), node, task, claim: None })
+    Ok(ControlSocket { path: path.to_owned(), node, task, claim: None })
 }
 
-async fn accept(shared: Arc<Shared>, listener: UnixListener) {
+async fn accept(shared: Arc<SupervisorShared>, listener: UnixListener) {
     let room = Arc::new(Semaphore::new(CLIENTS));
     loop {
         let Ok(permit) = room.clone().acquire_owned().await else { return };
@@ -135,7 +135,7 @@ fn may(stream: &UnixStream) -> bool {
 }
 
 /// Serves one client until it leaves, is silent for too long or violates the protocol.
-async fn serve(shared: &Arc<Shared>, mut stream: UnixStream) -> io::Result<()> {
+async fn serve(shared: &Arc<SupervisorShared>, mut stream: UnixStream) -> io::Result<()> {
     let allowed = may(&stream);
     let (reader, mut writer) = stream.split();
     if !allowed {
@@ -162,14 +162,16 @@ async fn serve(shared: &Arc<Shared>, mut stream: UnixStream) -> io::Result<()> {
         };
         patience = patience_after(&ask, patience);
         match ask {
-            Ask::Hello => {
+            ControlCommand::Hello => {
                 let hello = serde_json::to_value(hello(shared)).unwrap_or_default();
                 write(&mut writer, &Reply::Done(hello)).await?;
             }
-            Ask::Logs { lines, follow } => logs(shared, &mut reader, &mut writer, lines, follow).await?,
+            ControlCommand::Logs { lines, follow } => {
+                logs(shared, &mut reader, &mut writer, lines, follow).await?
+            }
             ask => {
                 let (sender, outcome) = oneshot::channel();
-                shared.send(Message::Control(Box::new(ask), sender));
+                shared.send(Notification::Control(Box::new(ask), sender));
                 let reply = tokio::select! {
                     outcome = outcome => match outcome {
                         Ok(Ok(value)) => Reply::Done(value),
@@ -189,12 +191,12 @@ async fn serve(shared: &Arc<Shared>, mut stream: UnixStream) -> io::Result<()> {
 
 /// How long a client may be silent after a request. A client that has asked for a stop waits until the
 /// connection closes, which shows that the process has ended.
-fn patience_after(ask: &Ask, before: Duration) -> Duration {
-    if matches!(ask, Ask::Stop { .. }) { Duration::MAX } else { before.max(IDLE) }
+fn patience_after(ask: &ControlCommand, before: Duration) -> Duration {
+    if matches!(ask, ControlCommand::Stop { .. }) { Duration::MAX } else { before.max(IDLE) }
 }
 
 /// Reads a request.
-fn read(line: &[u8]) -> Result<Ask, Error> {
+fn read(line: &[u8]) -> Result<ControlCommand, Error> {
     if line.len() >= LONGEST {
         return Err(Error::new("the request is too long"));
     }
@@ -207,7 +209,7 @@ fn read(line: &[u8]) -> Result<Ask, Error> {
         ))
         .help("use the same version of paster for the command"));
     }
-    serde_json::from_value::<Request>(value).map(|request| request.ask).map_err(|cause| {
+    serde_json::from_value::<ControlRequest>(value).map(|request| request.ask).map_err(|cause| {
         wrong(cause).help(format!(
             "the server is paster {}; the command has another version",
             env!("CARGO_PKG_VERSION")
@@ -216,7 +218,7 @@ fn read(line: &[u8]) -> Result<Ask, Error> {
 }
 
 /// Describes this server.
-pub(super) fn hello(shared: &Shared) -> Hello {
+pub(super) fn hello(shared: &SupervisorShared) -> Hello {
     let file = shared.options.sources.named();
     Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -240,7 +242,7 @@ async fn write(writer: &mut WriteHalf<'_>, reply: &Reply) -> io::Result<()> {
 }
 
 async fn logs(
-    shared: &Shared,
+    shared: &SupervisorShared,
     reader: &mut BufReader<ReadHalf<'_>>,
     writer: &mut WriteHalf<'_>,
     lines: usize,
@@ -284,9 +286,9 @@ mod tests {
 
     #[test]
     fn who_waits_for_the_end_may_wait_for_ever() {
-        let idle = patience_after(&Ask::Ps, FIRST);
+        let idle = patience_after(&ControlCommand::Ps, FIRST);
         assert_eq!(idle, IDLE);
-        let ending = patience_after(&Ask::Stop { fast: false }, idle);
-        assert_eq!((ending, patience_after(&Ask::Ps, ending)), (Duration::MAX, Duration::MAX));
+        let ending = patience_after(&ControlCommand::Stop { fast: false }, idle);
+        assert_eq!((ending, patience_after(&ControlCommand::Ps, ending)), (Duration::MAX, Duration::MAX));
     }
 }

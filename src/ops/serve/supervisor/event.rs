@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::ops::build::Progress;
+use crate::ops::build::BuildProgress;
 
 /// Receives events.
-pub type Listener = Box<dyn Fn(&Event) + Send + Sync>;
+pub type EventListener = Box<dyn Fn(&Event) + Send + Sync>;
 
 /// Something that happened. `cli` renders it.
 #[derive(Debug, Clone, Serialize)]
@@ -69,7 +69,7 @@ pub enum Event {
     /// A new generation is starting.
     Reloading {
         /// Why.
-        reason: Reason,
+        reason: ReloadReason,
         /// What has changed, for people.
         detail: String,
         /// The number that it will have.
@@ -194,13 +194,13 @@ pub enum Event {
 }
 
 impl Event {
-    pub(super) fn of_build(app: &str, progress: Progress) -> Event {
+    pub(super) fn of_build(app: &str, progress: BuildProgress) -> Event {
         let app = app.to_owned();
         match progress {
-            Progress::Begin => Event::Building { app },
-            Progress::At { text, done } => Event::Progress { app, text, done },
-            Progress::Warning(message) => Event::Warning { message },
-            Progress::End { ms } => Event::Built { app, ms },
+            BuildProgress::Begin => Event::Building { app },
+            BuildProgress::At { text, done } => Event::Progress { app, text, done },
+            BuildProgress::Warning(message) => Event::Warning { message },
+            BuildProgress::End { ms } => Event::Built { app, ms },
         }
     }
 
@@ -218,9 +218,13 @@ impl Event {
             Event::Ready { ms, .. } => format!("ready in {}", span(*ms)),
             Event::Logging { file } => format!("logging to {}", file.display()),
             Event::Reloading { reason, detail, .. } => match reason {
-                Reason::Files | Reason::Config => format!("reloading: {detail} changed"),
-                Reason::Hup => "reloading: requested by HUP".to_owned(),
-                Reason::Start | Reason::Rollback | Reason::Command | Reason::Program | Reason::Restart => {
+                ReloadReason::Files | ReloadReason::Config => format!("reloading: {detail} changed"),
+                ReloadReason::Hup => "reloading: requested by HUP".to_owned(),
+                ReloadReason::Start
+                | ReloadReason::Rollback
+                | ReloadReason::Command
+                | ReloadReason::Program
+                | ReloadReason::Restart => {
                     format!("reloading: {detail}")
                 }
             },
@@ -290,7 +294,7 @@ fn span(ms: u64) -> String {
 /// Why a new generation starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reason {
+pub enum ReloadReason {
     /// The program's start.
     Start,
     /// Files of an app have changed.
@@ -309,10 +313,10 @@ pub enum Reason {
     Restart,
 }
 
-impl Reason {
+impl ReloadReason {
     /// Whether the watch has seen a change.
     pub(super) fn is_watched(&self) -> bool {
-        matches!(self, Reason::Files | Reason::Config)
+        matches!(self, ReloadReason::Files | ReloadReason::Config)
     }
 }
 

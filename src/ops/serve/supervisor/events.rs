@@ -6,7 +6,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use super::event::{Event, Listener};
+use super::event::{Event, EventListener};
 use super::log::Own;
 use super::log_buffer::{LogBuffer, LogChunk};
 use crate::context::Reopen;
@@ -18,7 +18,7 @@ const BEHIND: usize = 256;
 
 /// Passes events on.
 pub(super) struct EventLog {
-    listener: Listener,
+    listener: EventListener,
     pub(super) log: LogBuffer,
     events: broadcast::Sender<Event>,
     lifecycle: Mutex<LifecycleCounts>,
@@ -40,7 +40,7 @@ pub(super) struct LifecycleCounts {
 
 impl EventLog {
     /// `lifecycle` counts what has happened under the previous program.
-    pub(super) fn new(listener: Listener, lifecycle: LifecycleCounts) -> EventLog {
+    pub(super) fn new(listener: EventListener, lifecycle: LifecycleCounts) -> EventLog {
         let events = broadcast::Sender::new(BEHIND);
         EventLog {
             listener,

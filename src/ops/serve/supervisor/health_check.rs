@@ -7,7 +7,7 @@ use super::event::Event;
 use super::pool::Hung;
 use super::state::{SLACK, Supervisor};
 use super::terminal::Terminal;
-use crate::ops::serve::ipc::message::Command;
+use crate::ops::serve::ipc::message::WorkerCommand;
 use crate::ops::serve::process::clock::millis;
 
 /// The time between two checks.
@@ -98,7 +98,7 @@ impl Supervisor {
         match worker.hung {
             Some(Hung::Whole) => worker.child.kill_now(),
             // Its other threads finish their requests.
-            Some(Hung::Partly) => worker.child.tell(Command::Drain(millis(grace))),
+            Some(Hung::Partly) => worker.child.tell(WorkerCommand::Drain(millis(grace))),
             None => {}
         }
     }

@@ -4,19 +4,19 @@ use std::path::PathBuf;
 
 use tokio::sync::oneshot;
 
-use super::attempt::{Outcome, Ready};
+use super::attempt::{AttemptOutcome, ReadyWorker};
 use super::child::{News, WorkerHandle};
 use super::watch::Scope;
 use crate::error::Error;
 use crate::metrics::Counts;
-use crate::ops::control::Ask;
+use crate::ops::control::ControlCommand;
 
 /// What its tasks send to the supervisor's loop.
-pub(super) enum Message {
+pub(super) enum Notification {
     /// The attempt with this number has ended.
-    Attempted(u64, Box<Outcome>),
+    Attempted(u64, Box<AttemptOutcome>),
     /// The start with this number, of a worker for this slot, has ended.
-    Made { slot: usize, number: u64, result: Result<Box<Ready>, Vec<Error>> },
+    Made { slot: usize, number: u64, result: Result<Box<ReadyWorker>, Vec<Error>> },
     /// Whether a new program can take over.
     PreflightDone(Result<(), Error>),
     /// The attempt with this number knows what to watch and waits until the watch has it. `reload`: whether
@@ -41,7 +41,7 @@ pub(super) enum Message {
     /// A task is due.
     Due(String),
     /// A request from the control socket, which waits for the outcome.
-    Control(Box<Ask>, oneshot::Sender<ControlOutcome>),
+    Control(Box<ControlCommand>, oneshot::Sender<ControlOutcome>),
     /// Which workers serve, by their slots?
     Serving(oneshot::Sender<Vec<Option<WorkerHandle>>>),
 }

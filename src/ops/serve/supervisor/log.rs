@@ -9,7 +9,7 @@ use tracing::{Dispatch, Level as Severity};
 use crate::context::Reopen;
 use crate::error::Error;
 use crate::ops::sections::log::Log;
-use crate::ops::serve::process::log::sink::Sink;
+use crate::ops::serve::process::log::sink::LogSink;
 use crate::ops::serve::process::log::subscriber;
 use crate::ops::serve::supervisor::event::{Event, Why};
 
@@ -39,7 +39,7 @@ impl Own {
         if terminal && !shown && log.file.is_none() {
             return Ok(None);
         }
-        let sink = Sink::of(&log, reopen, owner)?;
+        let sink = LogSink::of(&log, reopen, owner)?;
         let dispatch = Dispatch::new(subscriber(&log, None, None, sink));
         Ok(Some(Own { log, owner, dispatch, alone: !terminal && !shown }))
     }

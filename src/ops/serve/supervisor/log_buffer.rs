@@ -46,10 +46,10 @@ impl LogChunk {
 
 /// The end of the log. Clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct LogBuffer(Arc<Inner>);
+pub(super) struct LogBuffer(Arc<BufferedLog>);
 
 #[derive(Debug)]
-struct Inner {
+struct BufferedLog {
     kept: Mutex<BufferedChunk>,
     followers: broadcast::Sender<Arc<LogChunk>>,
 }
@@ -62,7 +62,7 @@ struct BufferedChunk {
 
 impl LogBuffer {
     pub(super) fn new() -> LogBuffer {
-        LogBuffer(Arc::new(Inner { kept: Mutex::default(), followers: broadcast::Sender::new(BEHIND) }))
+        LogBuffer(Arc::new(BufferedLog { kept: Mutex::default(), followers: broadcast::Sender::new(BEHIND) }))
     }
 
     /// Adds lines.

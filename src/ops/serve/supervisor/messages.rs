@@ -2,14 +2,14 @@
 
 use futures_util::future::join_all;
 
-use super::attempt::Outcome;
+use super::attempt::AttemptOutcome;
 use super::attempts::summary;
 use super::child::News;
 use super::control::described;
-use super::event::{Event, Reason};
-use super::inbox::Message;
-use super::otlp::Exporter;
-use super::plan::Plan;
+use super::event::{Event, ReloadReason};
+use super::inbox::Notification;
+use super::otlp::OtlpExporter;
+use super::plan::GenerationPlan;
 use super::pool::{Worker, WorkerPool, WorkerSlot};
 use super::state::{FAST, Supervisor};
 use super::totals::{self, Asker};
@@ -17,18 +17,18 @@ use crate::error::Error;
 use crate::metrics::Counts;
 use crate::ops::sections::otlp::Otlp;
 use crate::ops::serve::ipc::message::{
-    Command, FromWorker, HostReply, HostRequest, Report, Status, WorkerReply, WorkerRequest,
+    FromWorker, HostReply, HostRequest, Report, Status, WorkerCommand, WorkerReply, WorkerRequest,
 };
 
 impl Supervisor {
     /// # Errors
     /// When the supervisor must end: nothing can be served, and no files are watched for a change.
-    pub(super) fn handle(&mut self, message: Message) -> Result<(), Vec<Error>> {
+    pub(super) fn handle(&mut self, message: Notification) -> Result<(), Vec<Error>> {
         match message {
-            Message::Attempted(number, outcome) => {
+            Notification::Attempted(number, outcome) => {
                 // Ignore the result of a cancelled attempt.
                 let Some(running) = self.attempt.take_if(|one| one.number == number) else { return Ok(()) };
-                let Outcome { scope, result, placeholder, looks } = *outcome;
+                let AttemptOutcome { scope, result, placeholder, looks } = *outcome;
                 let made = result.as_ref().ok().and_then(Option::as_ref);
                 let serves = made.or(placeholder.as_ref());
                 if let Some(serves) = serves {
@@ -42,7 +42,7 @@ impl Supervisor {
                 }
                 self.refresh_when_due();
                 // The attempt may have seen these changes itself.
-                let seen = |(reason, _): &mut (Reason, String)| {
+                let seen = |(reason, _): &mut (ReloadReason, String)| {
                     reason.is_watched() && looks == running.progress.looks()
                 };
                 self.again.take_if(seen);
@@ -50,21 +50,21 @@ impl Supervisor {
                     self.make(reason, detail);
                 }
             }
-            Message::PreflightDone(Ok(())) => self.succeeding = self.stopping.is_none(),
-            Message::PreflightDone(Err(error)) => self.not_succeeded(error),
-            Message::Made { slot, number, result } => self.made(slot, number, result),
+            Notification::PreflightDone(Ok(())) => self.succeeding = self.stopping.is_none(),
+            Notification::PreflightDone(Err(error)) => self.not_succeeded(error),
+            Notification::Made { slot, number, result } => self.made(slot, number, result),
             // The config has switched watching off since the watch started; a rollback may switch it on
             // again.
-            Message::Changed { .. } if !self.reload => {}
-            Message::Changed { paths, config, input, page } => {
+            Notification::Changed { .. } if !self.reload => {}
+            Notification::Changed { paths, config, input, page } => {
                 self.refresh |= page;
                 match (config, input) {
-                    (true, _) => self.make(Reason::Config, summary(&paths)),
-                    (false, true) => self.make(Reason::Files, summary(&paths)),
+                    (true, _) => self.make(ReloadReason::Config, summary(&paths)),
+                    (false, true) => self.make(ReloadReason::Files, summary(&paths)),
                     (false, false) => self.refresh_when_due(),
                 }
             }
-            Message::Loaded { number, scope, reload, done } => {
+            Notification::Loaded { number, scope, reload, done } => {
                 if self.attempt.as_ref().is_some_and(|running| running.number == number) {
                     // No generation serves yet whose config decides this.
                     self.reload |= reload && self.serving() == 0;
@@ -72,32 +72,32 @@ impl Supervisor {
                 }
                 let _ = done.send(()); // the attempt may have been cancelled
             }
-            Message::Sources => self.follow_sources(),
-            Message::Restart(name, why) => {
+            Notification::Sources => self.follow_sources(),
+            Notification::Restart(name, why) => {
                 // If a reload is running, they are asked for again.
                 let _ = self.restart(&name, &why);
             }
-            Message::Reloading(number) => {
+            Notification::Reloading(number) => {
                 if self.attempt.as_ref().is_some_and(|running| running.number == number) {
                     self.live(Status::Building);
                 }
             }
-            Message::Due(name) => self.run_task(&name, None),
-            Message::Control(ask, reply) => self.control(*ask, reply),
-            Message::Late(generation) => {
+            Notification::Due(name) => self.run_task(&name, None),
+            Notification::Control(ask, reply) => self.control(*ask, reply),
+            Notification::Late(generation) => {
                 if self.announcing.as_ref().is_some_and(|one| one.generation == generation) {
                     self.announce();
                 }
             }
-            Message::News(id, news) => self.news(id, news),
-            Message::Counted(round) => {
+            Notification::News(id, news) => self.news(id, news),
+            Notification::Counted(round) => {
                 if self.totals.waits(round) {
                     self.tell_counts();
                 }
             }
             // The asker may have gone.
-            Message::Sum(asker) => self.count(Box::new(move |sum| drop(asker.send(sum)))),
-            Message::Serving(asker) => {
+            Notification::Sum(asker) => self.count(Box::new(move |sum| drop(asker.send(sum)))),
+            Notification::Serving(asker) => {
                 let slots = self.pool.iter().flat_map(|pool| &pool.slots);
                 let handle = |slot: &WorkerSlot| Some(slot.worker.as_ref()?.child.handle().clone());
                 let _ = asker.send(slots.map(handle).collect()); // the attempt may have been cancelled
@@ -157,7 +157,7 @@ impl Supervisor {
         let (counts, shared) = (join_all(counts.collect::<Vec<_>>()), self.shared.clone());
         tokio::spawn(async move {
             let _ = tokio::time::timeout(totals::PATIENCE, counts).await; // the last known counts are used then
-            shared.send(Message::Counted(round));
+            shared.send(Notification::Counted(round));
         });
     }
 
@@ -171,7 +171,7 @@ impl Supervisor {
     }
 
     /// Sends the log and the metrics to the collector that the config of `plan` names, from now on.
-    pub(super) fn export(&mut self, plan: &Plan) {
+    pub(super) fn export(&mut self, plan: &GenerationPlan) {
         match Otlp::read(&plan.config) {
             Ok(None) => self.exporter = None,
             Ok(Some((options, target))) => {
@@ -181,7 +181,7 @@ impl Supervisor {
                     if let Some(old) = old {
                         tokio::spawn(old.finish(None)); // it sends the lines that it has
                     }
-                    self.exporter = Some(Exporter::start(&self.shared, options, target, first));
+                    self.exporter = Some(OtlpExporter::start(&self.shared, options, target, first));
                 }
             }
             Err(errors) => {
@@ -201,6 +201,6 @@ impl Supervisor {
     /// Sends a status to the developers' pages.
     pub(super) fn live(&self, status: Status) {
         let workers = self.pool.iter().flat_map(WorkerPool::workers);
-        workers.for_each(|worker| worker.child.tell(Command::Live(status.clone())));
+        workers.for_each(|worker| worker.child.tell(WorkerCommand::Live(status.clone())));
     }
 }

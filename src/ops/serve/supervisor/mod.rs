@@ -62,20 +62,20 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use self::app_process::AppRegistry;
-use self::event::{Event, Listener, Reason};
+use self::event::{Event, EventListener, ReloadReason};
 use self::events::EventLog;
 use self::handoff_state::HandoffState;
-use self::inbox::Message;
+use self::inbox::Notification;
 use self::notify::Notify;
 use self::pool::WorkerPool;
 use self::scheduler::Scheduler;
 use self::services::Services;
-use self::shared::Shared;
+use self::shared::SupervisorShared;
 use self::side_process::SideProcesses;
 use self::state::{FAST, SLACK, Stopping, Supervisor};
 use self::terminal::Terminal;
-use self::totals::{Seen, Totals};
-use super::ipc::message::Command;
+use self::totals::{EventCounts, Totals};
+use super::ipc::message::WorkerCommand;
 use super::options::{LoadedConfig, Options};
 use super::process::clock::{instant_of, millis};
 use super::process::orphans::{Orphans, Reaper};
@@ -83,7 +83,7 @@ use super::process::runtime_dir::RuntimeDir;
 use crate::error::{Error, Result, exit_code};
 
 /// Runs the supervisor to its end; returns the exit code. `loaded` is the config for the first attempt.
-pub(super) async fn run(options: Options, loaded: LoadedConfig, listener: Listener) -> Result<u8> {
+pub(super) async fn run(options: Options, loaded: LoadedConfig, listener: EventListener) -> Result<u8> {
     let began = Instant::now();
     let (messages, mut inbox) = mpsc::unbounded_channel();
     Orphans::adopt_orphans();
@@ -107,7 +107,7 @@ pub(super) async fn run(options: Options, loaded: LoadedConfig, listener: Listen
         .unwrap_or_default();
     let began = handoff_state.began.map_or(began, instant_of);
     let reload = options.reload.unwrap_or(false);
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(SupervisorShared {
         options,
         events: EventLog::new(listener, handoff_state.totals),
         run,
@@ -119,7 +119,7 @@ pub(super) async fn run(options: Options, loaded: LoadedConfig, listener: Listen
         orphans: Default::default(),
         started: AtomicU64::new(started),
         refreshes: AtomicU64::new(0),
-        seen: Seen::new(handoff_state.began, &handoff_state.seen),
+        seen: EventCounts::new(handoff_state.began, &handoff_state.seen),
         open_files: Default::default(),
         announced: Default::default(),
     });
@@ -186,12 +186,12 @@ pub(super) async fn run(options: Options, loaded: LoadedConfig, listener: Listen
     match inherited {
         Some((upgrade_state, descriptors)) => {
             this.inherit(upgrade_state, handoff_state, descriptors)?;
-            this.make(Reason::Program, "the program was replaced".into());
+            this.make(ReloadReason::Program, "the program was replaced".into());
             this.refill();
         }
         None => {
             this.shared.emit(&Event::Starting { pid: std::process::id() });
-            this.make(Reason::Start, String::new());
+            this.make(ReloadReason::Start, String::new());
         }
     }
     let outcome = loop {
@@ -250,7 +250,7 @@ impl Supervisor {
             let serves = |pool: &&WorkerPool| pool.slot_of(worker.id()).is_some();
             let file = self.pool.as_ref().filter(serves).and_then(|pool| pool.plan.log_file());
             let fds = file.into_iter().map(Into::into).collect();
-            worker.child.tell_with(Command::Reopen, fds);
+            worker.child.tell_with(WorkerCommand::Reopen, fds);
         }
     }
 
@@ -258,7 +258,7 @@ impl Supervisor {
     fn hang_up(&mut self) {
         match self.terminal.as_mut().is_some_and(Terminal::has_just_gone) {
             true => self.stop("HUP", self.grace(), 0),
-            false => self.make(Reason::Hup, "HUP".into()),
+            false => self.make(ReloadReason::Hup, "HUP".into()),
         }
     }
 
@@ -272,7 +272,7 @@ impl Supervisor {
         self.attempt = None;
         self.scheduler.stop();
         self.pool.iter_mut().flat_map(|pool| &mut pool.slots).for_each(|slot| slot.starting = None);
-        self.workers().for_each(|worker| worker.child.tell(Command::Drain(millis(grace))));
+        self.workers().for_each(|worker| worker.child.tell(WorkerCommand::Drain(millis(grace))));
         self.unbind();
     }
 
@@ -284,7 +284,7 @@ impl Supervisor {
 
     /// Ends every remaining process and waits for it, including those that are still starting or only known
     /// to the inbox.
-    async fn end(mut self, inbox: mpsc::UnboundedReceiver<Message>) {
+    async fn end(mut self, inbox: mpsc::UnboundedReceiver<Notification>) {
         self.unbind();
         self.attempt = None;
         drop(inbox);

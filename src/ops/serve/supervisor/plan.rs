@@ -11,19 +11,19 @@ use super::sockets::Bound;
 use crate::config::{Config, Purpose};
 use crate::ops::sections::log::Log;
 use crate::ops::sections::process::Process;
-use crate::ops::sections::task::Task;
+use crate::ops::sections::task::ScheduledTask;
 use crate::ops::serve::process::credentials::Credentials;
 
 /// What a generation is made from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Plan {
+pub(super) struct GenerationPlan {
     pub(super) config: Config,
     pub(super) process: Process,
     /// `None` without the table.
     #[serde(default)]
     pub(super) log: Option<Log>,
     #[serde(default)]
-    pub(super) tasks: Vec<Task>,
+    pub(super) tasks: Vec<ScheduledTask>,
     pub(super) credentials: Credentials,
     /// Private copy of each plugin app's library, by the app's name.
     pub(super) libraries: BTreeMap<String, PathBuf>,
@@ -32,9 +32,9 @@ pub(super) struct Plan {
     pub(super) read: u64,
 }
 
-impl Plan {
+impl GenerationPlan {
     /// Whether both plans would give the same generation.
-    pub(super) fn is_same_as(&self, other: &Plan) -> bool {
+    pub(super) fn is_same_as(&self, other: &GenerationPlan) -> bool {
         self.config.tree() == other.config.tree()
             && self.config.files() == other.config.files()
             && self.process == other.process

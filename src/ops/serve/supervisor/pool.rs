@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::app_process::AppProcesses;
 use super::child::Child;
 use super::event::Why;
-use super::plan::Plan;
+use super::plan::GenerationPlan;
 use crate::ops::sections::process::Process;
 use crate::ops::serve::ipc::message::Heartbeat;
 use crate::ops::serve::process::backoff::Backoff;
@@ -136,7 +136,7 @@ pub(super) struct WorkerSlot {
 pub(super) struct WorkerPool {
     /// Its number; 0 for a placeholder that shows why nothing else can be served.
     pub(super) generation: u64,
-    pub(super) plan: Plan,
+    pub(super) plan: GenerationPlan,
     /// The processes of its applications.
     pub(super) apps: AppProcesses,
     /// One per worker; more while a rolling reload still has to retire workers of a larger generation.

@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use super::app_process::AppProcesses;
 use super::child::Child;
 use super::control::ran;
-use super::event::{Event, Reason, Why};
+use super::event::{Event, ReloadReason, Why};
 use super::handoff_state::HandoffState;
-use super::inbox::Message;
+use super::inbox::Notification;
 use super::pool::{Worker, WorkerPool, WorkerSlot};
 use super::sockets::Bound;
 use super::state::Supervisor;
@@ -39,9 +39,9 @@ impl Supervisor {
             Err(error) => return self.not_succeeded(error),
         };
         let shared = self.shared.clone();
-        tokio::spawn(
-            async move { shared.send(Message::PreflightDone(upgrade::preflight(upgrade_state).await)) },
-        );
+        tokio::spawn(async move {
+            shared.send(Notification::PreflightDone(upgrade::preflight(upgrade_state).await))
+        });
     }
 
     /// Reports that the new program does not take over.
@@ -55,7 +55,7 @@ impl Supervisor {
     /// When that fails; nothing has changed then.
     pub(super) async fn succeed(
         &mut self,
-        inbox: &mut mpsc::UnboundedReceiver<Message>,
+        inbox: &mut mpsc::UnboundedReceiver<Notification>,
     ) -> Result<Infallible, Error> {
         self.hear_all(inbox);
         let failed = |cause| Error::new("cannot hand over to the new program").because(cause);
@@ -91,9 +91,9 @@ impl Supervisor {
     }
 
     /// Repeats the attempt that was cancelled for a program that does not take over.
-    fn make_again(&mut self, cut: Option<Reason>) {
+    fn make_again(&mut self, cut: Option<ReloadReason>) {
         match cut {
-            Some(Reason::Rollback) => {
+            Some(ReloadReason::Rollback) => {
                 let _ = self.rollback(); // the previous generation exists; fails only if the server is stopping
             }
             Some(reason) => self.make(reason, "again, because the new program did not take over".to_owned()),
@@ -102,7 +102,7 @@ impl Supervisor {
     }
 
     /// Handles the waiting messages. Returns whether there were any.
-    fn hear_all(&mut self, inbox: &mut mpsc::UnboundedReceiver<Message>) -> bool {
+    fn hear_all(&mut self, inbox: &mut mpsc::UnboundedReceiver<Notification>) -> bool {
         let mut any = false;
         while let Ok(message) = inbox.try_recv() {
             any = true;
@@ -116,7 +116,7 @@ impl Supervisor {
     }
 
     /// Handles what the workers sent before they were paused, and sends the replies.
-    async fn settle(&mut self, inbox: &mut mpsc::UnboundedReceiver<Message>) {
+    async fn settle(&mut self, inbox: &mut mpsc::UnboundedReceiver<Notification>) {
         loop {
             // Let the tasks run that pass on what was read.
             tokio::task::yield_now().await;

@@ -9,9 +9,9 @@ use rustix::process::Signal;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::attempt::{self, Ready};
+use super::attempt::{self, ReadyWorker};
 use super::event::{Event, Why};
-use super::inbox::Message;
+use super::inbox::Notification;
 use super::pool::{Starting, WorkerPool};
 use super::state::Supervisor;
 use crate::error::Error;
@@ -81,7 +81,7 @@ impl Supervisor {
             let result = attempt::start(&shared, &services, plan, &bound, name, state, Role::Serve)
                 .await
                 .map(Box::new);
-            shared.send(Message::Made { slot, number, result });
+            shared.send(Notification::Made { slot, number, result });
         });
         let _task = AbortOnDropHandle::new(task);
         pool.slots[slot].starting =
@@ -89,7 +89,7 @@ impl Supervisor {
     }
 
     /// Puts a ready worker into its slot, or tries again.
-    pub(super) fn made(&mut self, slot: usize, number: u64, result: Result<Box<Ready>, Vec<Error>>) {
+    pub(super) fn made(&mut self, slot: usize, number: u64, result: Result<Box<ReadyWorker>, Vec<Error>>) {
         let serves = self.pool.as_ref().is_some_and(WorkerPool::serves);
         let place = self.pool.as_mut().and_then(|pool| pool.slots.get_mut(slot));
         // Ignore the result of a cancelled start; dropping the worker ends it.

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::event::Event;
-use super::inbox::Message;
-use super::shared::Shared;
+use super::inbox::Notification;
+use super::shared::SupervisorShared;
 use crate::error::Error;
 use crate::ops::control::{TaskInfo, TaskRun};
-use crate::ops::sections::task::{Order, Task};
+use crate::ops::sections::task::{Order, ScheduledTask};
 use crate::ops::serve::process::clock::now_ms;
 use crate::registry::nearest;
 
@@ -23,13 +23,13 @@ const LOOK: Duration = Duration::from_secs(30);
 
 /// All tasks of the generation that serves.
 pub(super) struct Scheduler {
-    shared: Arc<Shared>,
+    shared: Arc<SupervisorShared>,
     entries: Mutex<BTreeMap<String, TaskEntry>>,
 }
 
 #[derive(Debug)]
 struct TaskEntry {
-    task: Task,
+    task: ScheduledTask,
     /// The time that its interval counts from.
     began: SystemTime,
     next: Option<SystemTime>,
@@ -98,7 +98,7 @@ impl TaskEntry {
     /// A task whose interval counts from `began`; `next` is its next time, if known.
     fn new(
         scheduler: &Arc<Scheduler>,
-        task: Task,
+        task: ScheduledTask,
         began: SystemTime,
         next: Option<SystemTime>,
         runs: Runs,
@@ -109,7 +109,7 @@ impl TaskEntry {
 }
 
 impl Scheduler {
-    pub(super) fn new(shared: Arc<Shared>) -> Arc<Scheduler> {
+    pub(super) fn new(shared: Arc<SupervisorShared>) -> Arc<Scheduler> {
         Arc::new(Scheduler { shared, entries: Mutex::default() })
     }
 
@@ -119,7 +119,7 @@ impl Scheduler {
 
     /// Sets the tasks of a new generation. A task with the same schedule keeps its next time; all keep the
     /// records of their runs.
-    pub(super) fn set(self: &Arc<Self>, tasks: Vec<Task>) {
+    pub(super) fn set(self: &Arc<Self>, tasks: Vec<ScheduledTask>) {
         let mut entries = self.entries();
         let mut before = std::mem::take(&mut *entries);
         for task in tasks {
@@ -152,7 +152,11 @@ impl Scheduler {
 
     /// Sets `tasks`, with the due times and runs of the previous program. Returns the runs in progress: the
     /// caller must wait for their ends.
-    pub(super) fn inherit(self: &Arc<Self>, tasks: Vec<Task>, left: Vec<TaskSnapshot>) -> Vec<StartedTask> {
+    pub(super) fn inherit(
+        self: &Arc<Self>,
+        tasks: Vec<ScheduledTask>,
+        left: Vec<TaskSnapshot>,
+    ) -> Vec<StartedTask> {
         let mut left: BTreeMap<_, _> = left.into_iter().map(|one| (one.name.clone(), one)).collect();
         let mut begun = Vec::new();
         let mut entries = self.entries();
@@ -242,7 +246,12 @@ impl Scheduler {
 }
 
 /// Notifies the supervisor whenever the task is due, at `first` to start with, if it is known.
-async fn wait(scheduler: Arc<Scheduler>, task: Task, began: SystemTime, mut first: Option<SystemTime>) {
+async fn wait(
+    scheduler: Arc<Scheduler>,
+    task: ScheduledTask,
+    began: SystemTime,
+    mut first: Option<SystemTime>,
+) {
     let from_now = || {
         let next = task.schedule.next(began, SystemTime::now());
         next.map(|next| next + by_chance(task.jitter))
@@ -268,7 +277,7 @@ async fn wait(scheduler: Arc<Scheduler>, task: Task, began: SystemTime, mut firs
         }
         // After an upgrade it must not run again.
         scheduler.set_next(&task.name, None);
-        scheduler.shared.send(Message::Due(task.name.clone()));
+        scheduler.shared.send(Notification::Due(task.name.clone()));
         // Jitter must not make the same time due twice.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

@@ -9,7 +9,7 @@ use super::app_process::AppRegistry;
 use super::child::{Child, WorkerHandle};
 use super::event::Event;
 use super::log_buffer::LogChunk;
-use super::shared::Shared;
+use super::shared::SupervisorShared;
 use super::side_process::SideProcesses;
 use crate::config::Purpose;
 use crate::error::Error;
@@ -19,13 +19,17 @@ use crate::ops::serve::process::credentials::Credentials;
 /// What the supervisor does for its workers. Clones share it.
 #[derive(Clone)]
 pub(super) struct Services {
-    shared: Arc<Shared>,
+    shared: Arc<SupervisorShared>,
     sides: Arc<SideProcesses>,
     apps: Arc<AppRegistry>,
 }
 
 impl Services {
-    pub(super) fn new(shared: Arc<Shared>, sides: Arc<SideProcesses>, apps: Arc<AppRegistry>) -> Services {
+    pub(super) fn new(
+        shared: Arc<SupervisorShared>,
+        sides: Arc<SideProcesses>,
+        apps: Arc<AppRegistry>,
+    ) -> Services {
         Services { shared, sides, apps }
     }
 

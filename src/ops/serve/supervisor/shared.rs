@@ -10,18 +10,18 @@ use tokio::sync::mpsc;
 use super::child::{Name, WorkerRequests};
 use super::event::Event;
 use super::events::EventLog;
-use super::inbox::Message;
+use super::inbox::Notification;
 use super::notify::Notify;
 use super::open_files::OpenFiles;
-use super::plan::Plan;
-use super::totals::Seen;
+use super::plan::GenerationPlan;
+use super::totals::EventCounts;
 use crate::ops::serve::options::Options;
 use crate::ops::serve::process::orphans::Orphans;
 use crate::ops::serve::process::runtime_dir::RuntimeDir;
 use crate::server::tickets::Secret;
 
 /// What the supervisor's tasks share.
-pub(super) struct Shared {
+pub(super) struct SupervisorShared {
     pub(super) options: Options,
     pub(super) events: EventLog,
     /// Distinguishes this run from earlier ones.
@@ -30,7 +30,7 @@ pub(super) struct Shared {
     pub(super) tickets: Secret,
     pub(super) folder: RuntimeDir,
     pub(super) notify: Notify,
-    pub(super) messages: mpsc::UnboundedSender<Message>,
+    pub(super) messages: mpsc::UnboundedSender<Notification>,
     pub(super) requests: Arc<WorkerRequests>,
     pub(super) orphans: Arc<Orphans>,
     /// How many workers were started.
@@ -38,14 +38,14 @@ pub(super) struct Shared {
     /// How often files changed that are served directly.
     pub(super) refreshes: AtomicU64,
     /// The supervisor's own counters.
-    pub(super) seen: Seen,
+    pub(super) seen: EventCounts,
     /// Files that workers of another user may ask for.
     pub(super) open_files: OpenFiles,
     /// The path at which the user should open each app.
     pub(super) announced: Mutex<BTreeMap<String, String>>,
 }
 
-impl Shared {
+impl SupervisorShared {
     pub(super) fn emit(&self, event: &Event) {
         self.notify.hear(event);
         self.seen.note(event);
@@ -53,7 +53,7 @@ impl Shared {
     }
 
     /// Logs events as the table `[log]` of `plan` asks.
-    pub(super) fn log_as(&self, plan: &Plan) {
+    pub(super) fn log_as(&self, plan: &GenerationPlan) {
         match self.events.follow(plan.log.clone(), plan.credentials.owner(), self.options.json) {
             Ok(None) => {}
             Ok(Some(file)) => self.emit(&Event::Logging { file }),
@@ -61,7 +61,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn send(&self, message: Message) {
+    pub(super) fn send(&self, message: Notification) {
         let _ = self.messages.send(message); // fails only after the loop has ended
     }
 

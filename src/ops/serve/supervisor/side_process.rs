@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::event::Event;
-use super::shared::Shared;
+use super::shared::SupervisorShared;
 use super::upgrade::CarriedSideProcess;
 use crate::error::{Error, Result};
 use crate::ops::control::SideInfo;
@@ -36,7 +36,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// All side processes of a supervisor.
 pub(super) struct SideProcesses {
-    shared: Arc<Shared>,
+    shared: Arc<SupervisorShared>,
     known: Mutex<BTreeMap<(String, String), SideProcess>>,
     supervisors: Mutex<JoinSet<()>>,
     stop: watch::Sender<bool>,
@@ -51,18 +51,18 @@ struct SideProcess {
     pid: Arc<AtomicU32>,
     /// The library for the next start.
     library: watch::Sender<PathBuf>,
-    run: Arc<Mutex<Run>>,
+    run: Arc<Mutex<SideProcessRun>>,
 }
 
 /// The current process.
 #[derive(Debug, Clone, Copy)]
-struct Run {
+struct SideProcessRun {
     since: Instant,
     restarts: u64,
 }
 
 impl SideProcesses {
-    pub(super) fn new(shared: Arc<Shared>) -> Arc<SideProcesses> {
+    pub(super) fn new(shared: Arc<SupervisorShared>) -> Arc<SideProcesses> {
         Arc::new(SideProcesses {
             shared,
             known: Mutex::default(),
@@ -117,7 +117,7 @@ impl SideProcesses {
             error.because(cause)
         })?;
         drop(known);
-        let run = Run { since: Instant::now(), restarts: 0 };
+        let run = SideProcessRun { since: Instant::now(), restarts: 0 };
         self.keep((app, name), path.clone(), library, listener, (Some(process), run));
         Ok(path)
     }
@@ -128,7 +128,7 @@ impl SideProcesses {
         path: PathBuf,
         library: PathBuf,
         listener: OwnedFd,
-        (process, run): (Option<Running>, Run),
+        (process, run): (Option<Running>, SideProcessRun),
     ) {
         let supervisor = SideProcessSupervisor {
             sides: self.clone(),
@@ -178,7 +178,10 @@ impl SideProcesses {
     /// Takes over one that the previous program in this process has started.
     pub(super) fn adopt(self: &Arc<Self>, kept: CarriedSideProcess, listener: OwnedFd) {
         let process = if kept.pid > 0 { Running::adopt(kept.pid).ok() } else { None };
-        let run = Run { since: kept.since.map_or_else(Instant::now, instant_of), restarts: kept.restarts };
+        let run = SideProcessRun {
+            since: kept.since.map_or_else(Instant::now, instant_of),
+            restarts: kept.restarts,
+        };
         let CarriedSideProcess { app, name, path, library, .. } = kept;
         if process.is_some() {
             read_log(&self.shared, format!("side {name}"), &path);
@@ -237,7 +240,7 @@ struct SideProcessSupervisor {
     library: watch::Sender<PathBuf>,
     pid: Arc<AtomicU32>,
     path: PathBuf,
-    run: Arc<Mutex<Run>>,
+    run: Arc<Mutex<SideProcessRun>>,
 }
 
 impl SideProcessSupervisor {
@@ -269,7 +272,7 @@ impl SideProcessSupervisor {
                 Ok(again) => {
                     self.pid.store(again.pid(), Ordering::Relaxed);
                     let mut run = self.run.lock();
-                    *run = Run { since: Instant::now(), restarts: run.restarts + 1 };
+                    *run = SideProcessRun { since: Instant::now(), restarts: run.restarts + 1 };
                     drop(run);
                     process = Some(again);
                 }
@@ -297,7 +300,7 @@ pub(super) fn make_log(socket: &Path) -> io::Result<()> {
 }
 
 /// Copies the output of the process to the log until it ends; `from` is its name there. Returns the thread that does so.
-pub(super) fn read_log(shared: &Shared, from: String, socket: &Path) -> Option<JoinHandle<()>> {
+pub(super) fn read_log(shared: &SupervisorShared, from: String, socket: &Path) -> Option<JoinHandle<()>> {
     let open = || -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC; // do not wait for a writer
         let pipe = rustix::fs::open(log_of(socket), flags, Mode::empty())?;

@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::app_process::AppRegistry;
-use super::attempt::Progress;
-use super::control_socket::Endpoint;
-use super::event::Reason;
-use super::otlp::Exporter;
-use super::plan::Plan;
+use super::attempt::AttemptProgress;
+use super::control_socket::ControlSocket;
+use super::event::ReloadReason;
+use super::otlp::OtlpExporter;
+use super::plan::GenerationPlan;
 use super::pool::{Announcing, Worker, WorkerPool};
 use super::scheduler::Scheduler;
 use super::services::Services;
-use super::shared::Shared;
+use super::shared::SupervisorShared;
 use super::side_process::SideProcesses;
 use super::sockets::Bound;
 use super::terminal::Terminal;
 use super::totals::Totals;
-use super::watch::{Scope, Watch};
+use super::watch::{FileWatch, Scope};
 use crate::error::Error;
 use crate::ops::serve::options::LoadedConfig;
 use crate::ops::serve::process::orphans::Reaper;
@@ -31,7 +31,7 @@ pub(super) const SLACK: Duration = Duration::from_secs(2);
 pub(super) const FAST: Duration = Duration::from_millis(300);
 
 pub(super) struct Supervisor {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SupervisorShared>,
     pub(super) sides: Arc<SideProcesses>,
     /// Processes of applications.
     pub(super) apps: Arc<AppRegistry>,
@@ -45,7 +45,7 @@ pub(super) struct Supervisor {
     /// The generation that serves; `None` before the first switch.
     pub(super) pool: Option<WorkerPool>,
     /// The generation before it, for a rollback: its libraries are private copies that still exist.
-    pub(super) previous: Option<Plan>,
+    pub(super) previous: Option<GenerationPlan>,
     /// Retired workers that still have connections, oldest first.
     pub(super) lingering: Vec<Worker>,
     /// How often workers were retired: the number of the last turn.
@@ -58,14 +58,14 @@ pub(super) struct Supervisor {
     /// How many attempts and worker starts there were.
     pub(super) tasks: u64,
     /// Why another attempt must follow the one that is running.
-    pub(super) again: Option<(Reason, String)>,
+    pub(super) again: Option<(ReloadReason, String)>,
     /// The faults of the last attempt, if it failed.
     pub(super) faults: Option<Vec<Error>>,
     /// Whether to refresh pages once the attempt has ended.
     pub(super) refresh: bool,
     pub(super) stopping: Option<Stopping>,
     pub(super) announcing: Option<Announcing>,
-    pub(super) watch: Option<Watch>,
+    pub(super) watch: Option<FileWatch>,
     /// What is watched, or would be.
     pub(super) scope: Option<Scope>,
     /// Whether the warning that files cannot be watched was emitted.
@@ -79,16 +79,16 @@ pub(super) struct Supervisor {
     pub(super) reaper: Reaper,
     pub(super) totals: Totals,
     /// Sends the log and the metrics to a collector.
-    pub(super) exporter: Option<Exporter>,
+    pub(super) exporter: Option<OtlpExporter>,
     /// The control sockets: the default one, and the one that the config names.
-    pub(super) endpoints: [Option<Endpoint>; 2],
+    pub(super) endpoints: [Option<ControlSocket>; 2],
     pub(super) terminal: Option<Terminal>,
 }
 
 /// A running attempt.
 pub(super) struct Trying {
     pub(super) number: u64,
-    pub(super) reason: Reason,
+    pub(super) reason: ReloadReason,
     pub(super) _task: AbortOnDropHandle<()>,
     pub(super) since: Instant,
     /// What has changed, for people.
@@ -96,7 +96,7 @@ pub(super) struct Trying {
     /// Whether to make a generation even if nothing is new, because more than a file change has caused the
     /// attempt.
     pub(super) forced: bool,
-    pub(super) progress: Arc<Progress>,
+    pub(super) progress: Arc<AttemptProgress>,
 }
 
 pub(super) struct Stopping {

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::attempt::{Prepared, Ready};
+use super::attempt::{PreparedWorkers, ReadyWorker};
 use super::event::Event;
-use super::inbox::Message;
+use super::inbox::Notification;
 use super::pool::{Announcing, Worker, WorkerPool, WorkerSlot};
-use super::shared::Shared;
+use super::shared::SupervisorShared;
 use super::sockets::{self, Bound};
 use super::state::{Supervisor, Trying};
 use crate::ops::routes;
-use crate::ops::serve::ipc::message::Command;
+use crate::ops::serve::ipc::message::WorkerCommand;
 use crate::ops::serve::ipc::wire;
 use crate::ops::serve::process::clock::millis;
 
@@ -27,8 +27,8 @@ const CROWDED: Duration = Duration::from_secs(5);
 impl Supervisor {
     /// Lets the new generation serve and retires the old one; in a rolling reload, only the worker of its
     /// first slot.
-    pub(super) fn switch(&mut self, prepared: Prepared, running: &Trying) {
-        let Prepared { generation, plan, bound, apps, workers, cargo, pid_file } = prepared;
+    pub(super) fn switch(&mut self, prepared: PreparedWorkers, running: &Trying) {
+        let PreparedWorkers { generation, plan, bound, apps, workers, cargo, pid_file } = prepared;
         if self.stopping.is_some() {
             return; // dropping the workers ends them
         }
@@ -109,11 +109,11 @@ impl Supervisor {
     }
 
     /// Makes a worker of one that is ready, and passes its messages on to the supervisor.
-    pub(super) fn adopt_ready(&self, (child, mut news): Ready) -> Worker {
-        let (shared, id): (Arc<Shared>, u64) = (self.shared.clone(), child.name.id);
+    pub(super) fn adopt_ready(&self, (child, mut news): ReadyWorker) -> Worker {
+        let (shared, id): (Arc<SupervisorShared>, u64) = (self.shared.clone(), child.name.id);
         tokio::spawn(async move {
             while let Some(one) = news.recv().await {
-                shared.send(Message::News(id, one));
+                shared.send(Notification::News(id, one));
             }
         });
         Worker::new(child)
@@ -135,7 +135,7 @@ impl Supervisor {
         let leaves =
             |worker: &&Worker| worker.retired.is_some_and(|(_, turn)| turns[..excess].contains(&turn));
         for worker in self.lingering.iter().filter(leaves) {
-            worker.child.tell(Command::Drain(millis(CROWDED)));
+            worker.child.tell(WorkerCommand::Drain(millis(CROWDED)));
         }
     }
 
@@ -157,7 +157,7 @@ impl Supervisor {
                 }
                 _ => Vec::new(),
             };
-            old.child.tell_with(Command::Retire, fds);
+            old.child.tell_with(WorkerCommand::Retire, fds);
         }
         for (index, slot) in pool.slots.iter_mut().enumerate() {
             let fds = adopt.remove(&index);
@@ -166,8 +166,8 @@ impl Supervisor {
             {
                 worker.serving = true;
                 // Files may have changed since its start.
-                worker.child.tell(Command::Refresh(self.shared.refreshes.load(Ordering::Relaxed)));
-                worker.child.tell_with(Command::Serve, fds.unwrap_or_default());
+                worker.child.tell(WorkerCommand::Refresh(self.shared.refreshes.load(Ordering::Relaxed)));
+                worker.child.tell_with(WorkerCommand::Serve, fds.unwrap_or_default());
             }
         }
     }
@@ -200,7 +200,7 @@ impl Supervisor {
         let (shared, generation) = (self.shared.clone(), one.generation);
         tokio::spawn(async move {
             tokio::time::sleep(PATIENCE).await;
-            shared.send(Message::Late(generation));
+            shared.send(Notification::Late(generation));
         });
     }
 

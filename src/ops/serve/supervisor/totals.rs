@@ -105,14 +105,14 @@ impl Totals {
 }
 
 /// Counts the supervisor's events.
-pub(super) struct Seen {
+pub(super) struct EventCounts {
     began: SystemTime,
     counts: Mutex<Counts>,
 }
 
-impl Seen {
+impl EventCounts {
     /// Continues from counts since `began`; without it, starts now.
-    pub(super) fn new(began: Option<SystemTime>, before: &Counts) -> Seen {
+    pub(super) fn new(began: Option<SystemTime>, before: &Counts) -> EventCounts {
         let mut counts = Counts::default();
         // Create both series now: a series that starts with its first event would hide that event from
         // `rate()`.
@@ -123,7 +123,7 @@ impl Seen {
             counts.put(&families::WORKER_EXITS, &[("expected", expected)], Value::Count(0));
         }
         counts.add(before);
-        Seen { began: began.unwrap_or_else(SystemTime::now), counts: Mutex::new(counts) }
+        EventCounts { began: began.unwrap_or_else(SystemTime::now), counts: Mutex::new(counts) }
     }
 
     /// The counts and their start, for an upgrade.

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::app_process::CarriedApp;
 use super::child::Name;
-use super::plan::Plan;
+use super::plan::GenerationPlan;
 use crate::error::{Error, Result};
 use crate::ops::serve::ipc::wire::{self, MOST_DESCRIPTORS, Packet};
 use crate::ops::serve::process::credentials::PREDECESSOR;
@@ -47,8 +47,8 @@ pub(super) struct UpgradeState {
     pub(super) pid_file: Option<PathBuf>,
     pub(super) bound: Vec<CarriedSocket>,
     pub(super) serving: u64,
-    pub(super) plan: Plan,
-    pub(super) previous: Option<Plan>,
+    pub(super) plan: GenerationPlan,
+    pub(super) previous: Option<GenerationPlan>,
     pub(super) slots: usize,
     pub(super) workers: Vec<CarriedWorker>,
     pub(super) sides: Vec<CarriedSideProcess>,

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::context::{Context, Host, Reopen};
 use crate::error::{Error, Errors, Result};
 use crate::health::HealthProbes;
-use crate::metrics::Parts;
+use crate::metrics::StackMetrics;
 use crate::ops::assemble::{self, Assembly, assemble};
 use crate::ops::serve::ipc::message::{Role, Start};
 use crate::plugin::Instance;
@@ -50,7 +50,7 @@ pub(super) async fn build(
     start: &Start,
     states: BTreeMap<String, Vec<u8>>,
     host: Arc<dyn Host>,
-    (parts, health, caches): (Arc<Parts>, Arc<HealthProbes>, Arc<Caches>),
+    (parts, health, caches): (Arc<StackMetrics>, Arc<HealthProbes>, Arc<Caches>),
     live: &Live,
     threads: &Handle,
     reopen: Reopen,

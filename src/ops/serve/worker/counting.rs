@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::caches::Caches;
-use crate::metrics::{Counts, Parts, Value, families};
+use crate::metrics::{Counts, StackMetrics, Value, families};
 use crate::plugin::Instance;
 use crate::server::control::Load;
 
@@ -17,26 +17,26 @@ const NANOS_PER_TICK: u64 = 10_000_000;
 
 /// All counters of this process. Clones share them.
 #[derive(Clone, Default)]
-pub(super) struct Counting(Arc<Inner>);
+pub(super) struct Counting(Arc<CountingState>);
 
 #[derive(Default)]
-struct Inner {
+struct CountingState {
     generation: u64,
-    parts: Arc<Parts>,
+    parts: Arc<StackMetrics>,
     caches: Arc<Caches>,
-    sources: Mutex<Sources>,
+    sources: Mutex<CountSources>,
 }
 
 #[derive(Default)]
-struct Sources {
+struct CountSources {
     loads: Vec<(String, Arc<Load>)>,
     instances: Vec<Instance>,
 }
 
 impl Counting {
     /// `parts` and `caches` belong to the context.
-    pub(super) fn new(generation: u64, parts: Arc<Parts>, caches: Arc<Caches>) -> Counting {
-        Counting(Arc::new(Inner { generation, parts, caches, sources: Mutex::default() }))
+    pub(super) fn new(generation: u64, parts: Arc<StackMetrics>, caches: Arc<Caches>) -> Counting {
+        Counting(Arc::new(CountingState { generation, parts, caches, sources: Mutex::default() }))
     }
 
     /// Adds the counters of the server `name`.
@@ -69,7 +69,7 @@ impl Counting {
         counts
     }
 
-    fn sources<T>(&self, with: impl FnOnce(&mut Sources) -> T) -> T {
+    fn sources<T>(&self, with: impl FnOnce(&mut CountSources) -> T) -> T {
         with(&mut self.0.sources.lock())
     }
 }

@@ -22,7 +22,7 @@ use crate::server::control::Idle;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Serialize, Deserialize)]
-struct Head {
+struct HandoverHead {
     server: String,
     listener: usize,
     peer: Option<SocketAddr>,
@@ -70,8 +70,8 @@ impl Receivers {
 pub(super) async fn take_in(from: OwnedFd, receivers: Receivers, onward: mpsc::Sender<Idle>) {
     let Ok(from) = wire::stream(from) else { return };
     while let Ok(Some(mut packet)) = wire::receive(&from).await {
-        let (Ok(head), Some(socket)) = (packet.message::<Head>(), packet.fds.pop()) else { continue };
-        let Head { server, listener, peer, secure } = head;
+        let (Ok(head), Some(socket)) = (packet.message::<HandoverHead>(), packet.fds.pop()) else { continue };
+        let HandoverHead { server, listener, peer, secure } = head;
         let idle = Idle { server: server.into(), listener, socket, read: packet.raw, peer, secure };
         if let Some(idle) = receivers.give(idle).await {
             // If the server was removed from the config, no later generation has it either, and the
@@ -88,7 +88,7 @@ pub(super) async fn send_on(
     mut target: watch::Receiver<Option<Arc<UnixStream>>>,
 ) {
     while let Some(Idle { server, listener, socket, read, peer, secure }) = idle.recv().await {
-        let head = Head { server: server.as_ref().to_owned(), listener, peer, secure };
+        let head = HandoverHead { server: server.as_ref().to_owned(), listener, peer, secure };
         let packet = Packet { raw: read, fds: vec![socket], ..Packet::new(&head) };
         let delivered = async {
             loop {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use crate::inflight::{RequestPhase, Seen};
+use crate::inflight::{ListedRequest, RequestPhase};
 use crate::ops::serve::ipc::message::Heartbeat;
 use crate::ops::serve::process::clock::millis;
 use crate::server::control::Load;
@@ -80,8 +80,9 @@ fn doing(loads: &[Arc<Load>]) -> Vec<String> {
     seen.retain(|one| matches!(one.phase, RequestPhase::Answering));
     seen.sort_by_key(|one| one.began);
     seen.truncate(NAMED);
-    let name =
-        |one: &Seen| format!("{} {} ({:.1} s)", one.method, one.path, one.began.elapsed().as_secs_f64());
+    let name = |one: &ListedRequest| {
+        format!("{} {} ({:.1} s)", one.method, one.path, one.began.elapsed().as_secs_f64())
+    };
     seen.iter().map(name).collect()
 }
 

@@ -15,7 +15,7 @@ use crate::context::Host;
 use crate::error::Error;
 use crate::metrics::Counts;
 use crate::ops::serve::ipc::message::{FromWorker, HostReply, HostRequest, Report};
-use crate::ops::serve::ipc::requests::Requests;
+use crate::ops::serve::ipc::requests::PendingRequests;
 use crate::ops::serve::ipc::wire::{Outbox, Packet};
 
 /// How long to wait for the counts of all workers: during an upgrade the supervisor answers late, and
@@ -30,12 +30,12 @@ const STARTING: Duration = Duration::from_secs(10);
 const SUPERVISOR: u32 = 0;
 
 /// A reply with its descriptors.
-type Received = (HostReply, Vec<OwnedFd>);
+type ReceivedReply = (HostReply, Vec<OwnedFd>);
 
 /// Services that a worker requests from the supervisor over the control socket.
 pub(super) struct WorkerHost {
     pub(super) outbox: Outbox,
-    pub(super) requests: Requests<Received>,
+    pub(super) requests: PendingRequests<ReceivedReply>,
     /// Runs on the thread of the control socket.
     control: Handle,
 }
@@ -43,11 +43,15 @@ pub(super) struct WorkerHost {
 impl WorkerHost {
     /// Call this on the thread of the control socket.
     pub(super) fn new(outbox: Outbox) -> WorkerHost {
-        WorkerHost { outbox, requests: Requests::default(), control: Handle::current() }
+        WorkerHost { outbox, requests: PendingRequests::default(), control: Handle::current() }
     }
 
     /// Sends a request, and waits for the reply: `None` if it does not come in `time`.
-    fn request(&self, body: HostRequest, time: Duration) -> impl Future<Output = Option<Received>> + use<> {
+    fn request(
+        &self,
+        body: HostRequest,
+        time: Duration,
+    ) -> impl Future<Output = Option<ReceivedReply>> + use<> {
         let id = self.requests.new_id();
         let reply = self.requests.expect(id, SUPERVISOR);
         self.outbox.send(Packet::new(&FromWorker::Request { id, body }));
@@ -56,7 +60,7 @@ impl WorkerHost {
 
     /// The same for a caller that blocks its thread, which must not be the one of the control socket. That
     /// thread may in turn wait for the caller, so the caller has its own clock.
-    fn request_blocking(&self, body: HostRequest, time: Duration) -> Option<Received> {
+    fn request_blocking(&self, body: HostRequest, time: Duration) -> Option<ReceivedReply> {
         let (sender, reply) = std::sync::mpsc::channel();
         let request = self.request(body, time);
         self.control.spawn(async move { sender.send(request.await) });

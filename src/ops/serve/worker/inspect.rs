@@ -5,20 +5,20 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::ops::assemble::Part;
-use crate::ops::control::{Counts as Load, InFlight};
+use crate::ops::assemble::AssembledPart;
+use crate::ops::control::{RequestInFlight, WorkerLoad as Load};
 use crate::server::control;
 
 /// What a worker can report about its requests.
 pub(super) struct Inspector {
     generation: u64,
-    parts: Vec<Part>,
+    parts: Vec<AssembledPart>,
     /// The running servers, by name.
     servers: Mutex<Vec<(Arc<str>, Arc<control::Load>)>>,
 }
 
 impl Inspector {
-    pub(super) fn new(generation: u64, parts: Vec<Part>) -> Inspector {
+    pub(super) fn new(generation: u64, parts: Vec<AssembledPart>) -> Inspector {
         Inspector { generation, parts, servers: Mutex::default() }
     }
 
@@ -52,13 +52,13 @@ impl Inspector {
     }
 
     /// The requests in flight.
-    pub(super) fn in_flight(&self) -> Vec<InFlight> {
+    pub(super) fn in_flight(&self) -> Vec<RequestInFlight> {
         let servers = self.servers();
         let mut all = Vec::new();
         for (index, (server, load)) in servers.iter().enumerate() {
             for seen in load.table.list() {
                 let part = self.parts.get((seen.part as usize).wrapping_sub(1));
-                all.push(InFlight {
+                all.push(RequestInFlight {
                     id: Inspector::id(servers.len(), index, seen.number),
                     request_id: seen.id.map(|id| id.to_string()),
                     age_ms: u64::try_from(seen.began.elapsed().as_millis()).unwrap_or(u64::MAX),

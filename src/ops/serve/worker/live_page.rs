@@ -46,7 +46,7 @@ struct Shown {
 
 /// One message to a page.
 #[derive(Serialize)]
-struct Told<'a> {
+struct PageMessage<'a> {
     generation: &'a str,
     #[serde(flatten)]
     status: &'a Status,
@@ -164,7 +164,7 @@ impl Live {
                 Ok(Ok(())) => {
                     let now = shown.borrow_and_update();
                     let generation = live.version(now.as_ref());
-                    let told = Told { generation: &generation, status: &now.as_ref()?.status };
+                    let told = PageMessage { generation: &generation, status: &now.as_ref()?.status };
                     format!("data: {}\n\n", serde_json::to_string(&told).ok()?).into()
                 }
             };

@@ -35,7 +35,9 @@ use self::generation::{Generation, SLACK};
 use self::heartbeat::HeartbeatMonitor;
 use self::host::WorkerHost;
 use self::live_page::Live;
-use super::ipc::message::{self, Command, FromWorker, Report, Start, ToWorker, WorkerReply, WorkerRequest};
+use super::ipc::message::{
+    self, FromWorker, Report, Start, ToWorker, WorkerCommand, WorkerReply, WorkerRequest,
+};
 use super::ipc::wire::{self, Outbox, Packet};
 use super::process::log::Whose;
 use super::process::{descriptors, log, orphans};
@@ -44,7 +46,7 @@ use crate::config::Files;
 use crate::context::Reopen;
 use crate::error::Error;
 use crate::health::HealthProbes;
-use crate::metrics::Parts;
+use crate::metrics::StackMetrics;
 use crate::ops::schema::deprecations;
 use crate::plugin::python;
 
@@ -140,7 +142,7 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     let host = Arc::new(WorkerHost::new(outbox.clone()));
     start.config.open_by(Files::by(host.clone()));
     let live = Live::new(&start);
-    let (parts, health) = (Arc::<Parts>::default(), Arc::<HealthProbes>::default());
+    let (parts, health) = (Arc::<StackMetrics>::default(), Arc::<HealthProbes>::default());
     let caches = Arc::<Caches>::default();
     let counting = Counting::new(start.generation, parts.clone(), caches.clone());
     let (orders, mut inbox) = mpsc::unbounded_channel();
@@ -195,20 +197,20 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
                     }
                     break 1;
                 }
-                Some((ToWorker::Notice(Command::Serve), fds)) => {
+                Some((ToWorker::Notice(WorkerCommand::Serve), fds)) => {
                     if let Some((servers, sockets)) = waiting.take() {
                         generation.serve(servers, sockets);
                     }
                     generation.adopt(fds);
                 }
-                Some((ToWorker::Notice(Command::Retire), mut fds)) => generation.retire(fds.pop()),
-                Some((ToWorker::Notice(Command::Drain(ms)), _)) => {
+                Some((ToWorker::Notice(WorkerCommand::Retire), mut fds)) => generation.retire(fds.pop()),
+                Some((ToWorker::Notice(WorkerCommand::Drain(ms)), _)) => {
                     if waiting.take().is_some() {
                         break 0;
                     }
                     generation.drain(Duration::from_millis(ms));
                 }
-                Some((ToWorker::Notice(Command::Reopen), mut fds)) => {
+                Some((ToWorker::Notice(WorkerCommand::Reopen), mut fds)) => {
                     if let (Some(log), Some(file)) = (&log_file, fds.pop()) {
                         log.replace(file.into());
                     }
@@ -249,8 +251,8 @@ async fn read(
     while let Ok(Some(packet)) = wire::receive(&stream).await {
         match packet.message() {
             Ok(ToWorker::Reply { id, body }) => host.requests.answered(id, (body, packet.fds)),
-            Ok(ToWorker::Notice(Command::Live(status))) => live.set(status),
-            Ok(ToWorker::Notice(Command::Refresh(refreshes))) => live.refresh(refreshes),
+            Ok(ToWorker::Notice(WorkerCommand::Live(status))) => live.set(status),
+            Ok(ToWorker::Notice(WorkerCommand::Refresh(refreshes))) => live.refresh(refreshes),
             // Also before the generation is built.
             Ok(ToWorker::Request { id, body: WorkerRequest::Metrics }) => {
                 let body = WorkerReply::Metrics(counting.counts());

@@ -125,9 +125,9 @@ async fn request(app: &App, method: &str, target: &str) -> Result<String, String
 }
 
 /// Kills the program and its children when dropped, unless the program has ended.
-struct Group(Option<Pid>);
+struct TaskGroup(Option<Pid>);
 
-impl Drop for Group {
+impl Drop for TaskGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
             let _ = rustix::process::kill_process_group(group, Signal::KILL); // it may have ended already
@@ -148,7 +148,7 @@ async fn command(words: &[String], folder: &Path) -> Result<String, String> {
     let mut child = command.spawn().map_err(failed)?;
     drop(command); // closes this process's copies of the pipe
     let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-    let mut group = Group(pid);
+    let mut group = TaskGroup(pid);
     let mut text = Vec::new();
     let mut chunk = vec![0; 8 << 10];
     let status = loop {

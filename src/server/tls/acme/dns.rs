@@ -56,7 +56,7 @@ pub(super) struct DnsSettings {
 }
 
 /// A record that is set.
-pub(super) struct Record {
+pub(super) struct DnsRecord {
     domain: String,
     name: String,
     value: String,
@@ -91,9 +91,9 @@ impl DnsSettings {
     /// Sets the record for a domain, and waits until it can be seen.
     /// # Errors
     /// If the command fails.
-    pub(super) async fn present(&self, domain: &str, value: String) -> Result<Record, Error> {
+    pub(super) async fn present(&self, domain: &str, value: String) -> Result<DnsRecord, Error> {
         let name = format!("_acme-challenge.{domain}.");
-        let record = Record { domain: domain.to_owned(), name, value };
+        let record = DnsRecord { domain: domain.to_owned(), name, value };
         self.run("present", &record).await?;
         let late = tokio::time::timeout(self.propagation, self.wait_for(&record)).await.is_err();
         if late && !self.propagation.is_zero() {
@@ -104,16 +104,16 @@ impl DnsSettings {
     }
 
     /// Removes a record. A failure is only logged: the certificate does not depend on it.
-    pub(super) async fn clean_up(&self, record: &Record) {
+    pub(super) async fn clean_up(&self, record: &DnsRecord) {
         if let Err(error) = self.run("cleanup", record).await {
             let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
             tracing::warn!(record = record.name, "the record may be left: {error}{cause}");
         }
     }
 
-    async fn run(&self, action: &str, record: &Record) -> Result<(), Error> {
+    async fn run(&self, action: &str, record: &DnsRecord) -> Result<(), Error> {
         let Some((program, arguments)) = self.command.split_first() else { return Ok(()) };
-        let Record { domain, name, value } = record;
+        let DnsRecord { domain, name, value } = record;
         let mut command = Command::new(program);
         command.args(arguments).args([action, name, value]).kill_on_drop(true).stdin(Stdio::null());
         command.env("ACME_ACTION", action).env("ACME_DOMAIN", domain);
@@ -132,7 +132,7 @@ impl DnsSettings {
     }
 
     /// Waits until every DNS server can see the record.
-    async fn wait_for(&self, record: &Record) {
+    async fn wait_for(&self, record: &DnsRecord) {
         let resolvers = if self.resolvers.is_empty() { of_system() } else { self.resolvers.clone() };
         let began = Instant::now();
         for resolver in resolvers {

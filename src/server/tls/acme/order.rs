@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::challenge::{self, PreparedChallenge};
 use super::client::AcmeClient;
-use super::dns::Record;
+use super::dns::DnsRecord;
 use super::settings::AcmeSettings;
 use super::store::keep;
 use crate::error::{BoxError, Error};
@@ -30,7 +30,7 @@ pub(super) async fn order(settings: &AcmeSettings) -> Result<String, Error> {
     let order = account.new_order(&NewOrder::new(&names)).await;
     let mut order = order.map_err(failed("the authority refused the order"))?;
     // Kept until the authority has verified the challenges.
-    let mut prepared = Prepared::default();
+    let mut prepared = PreparedChallenges::default();
     let retries = RetryPolicy::new().timeout(PATIENCE);
     let ready = match prepare(settings, &mut order, &mut prepared).await {
         Ok(()) => Ok(order.poll_ready(&retries).await),
@@ -88,12 +88,12 @@ async fn account(settings: &AcmeSettings) -> Result<Account, Error> {
 
 /// The responses to the challenges of an order.
 #[derive(Default)]
-struct Prepared {
+struct PreparedChallenges {
     files: Vec<PreparedChallenge>,
-    records: Vec<Record>,
+    records: Vec<DnsRecord>,
 }
 
-impl Prepared {
+impl PreparedChallenges {
     /// Removes them.
     async fn clean_up(self, settings: &AcmeSettings) {
         if let Some(dns) = &settings.dns {
@@ -110,7 +110,11 @@ impl Prepared {
 /// With `dns`, uses dns-01. Otherwise uses tls-alpn-01 if offered, because this port is the one that clients use; else http-01. If we also
 /// answer on plain HTTP, the other one is tried first after a failed order, because perhaps only one of the
 /// ports can be reached from outside.
-async fn prepare(settings: &AcmeSettings, order: &mut Order, prepared: &mut Prepared) -> Result<(), Error> {
+async fn prepare(
+    settings: &AcmeSettings,
+    order: &mut Order,
+    prepared: &mut PreparedChallenges,
+) -> Result<(), Error> {
     let folder = &settings.folder;
     let mut kinds = match &settings.dns {
         Some(_) => vec![ChallengeType::Dns01],

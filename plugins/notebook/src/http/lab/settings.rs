@@ -20,7 +20,7 @@ use crate::identity::Principal;
 use crate::state::Shared;
 
 #[derive(Deserialize)]
-pub(super) struct ListQuery {
+pub(super) struct SettingsQuery {
     ids_only: Option<String>,
 }
 
@@ -96,7 +96,7 @@ fn shown(schema: &Schema, chosen: &FilePath) -> Result<Value> {
 pub(super) async fn list(
     State(notebook): State<Shared>,
     principal: Principal,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<SettingsQuery>,
 ) -> Result<Json<Value>> {
     let lab = installed(&notebook).await?;
     let ids_only = query.ids_only.as_deref() == Some("true");

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Message as WebSocketMessage;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use super::client::{Connection, Gateway, GatewayError};
+use super::client::{Gateway, GatewayConnection, GatewayError};
 use super::remote::RemoteId;
 use crate::kernel::message::{DefaultFrame, Message};
 use crate::kernel::transport::{Sink, Transport};
@@ -30,7 +30,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// An open WebSocket.
 struct Channels {
-    stream: WebSocketStream<Box<dyn Connection>>,
+    stream: WebSocketStream<Box<dyn GatewayConnection>>,
     is_v1: bool,
 }
 

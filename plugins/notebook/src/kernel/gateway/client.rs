@@ -50,8 +50,8 @@ pub struct GatewayError {
 }
 
 /// A connection.
-pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+pub(super) trait GatewayConnection: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> GatewayConnection for T {}
 
 impl Gateway {
     /// # Errors
@@ -182,7 +182,7 @@ impl Gateway {
     }
 
     /// Connects, with TLS for `https`.
-    pub(super) async fn connect(&self) -> io::Result<Box<dyn Connection>> {
+    pub(super) async fn connect(&self) -> io::Result<Box<dyn GatewayConnection>> {
         let uri: Uri = self.url.parse().map_err(io::Error::other)?;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let is_tls = uri.scheme_str() == Some("https");
@@ -191,11 +191,11 @@ impl Gateway {
             let stream = TcpStream::connect((host.as_str(), port)).await?;
             stream.set_nodelay(true)?;
             if !is_tls {
-                return Ok(Box::new(stream) as Box<dyn Connection>);
+                return Ok(Box::new(stream) as Box<dyn GatewayConnection>);
             }
             let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
             let connector = TlsConnector::from(Arc::new(self.tls()?));
-            Ok(Box::new(connector.connect(name, stream).await?) as Box<dyn Connection>)
+            Ok(Box::new(connector.connect(name, stream).await?) as Box<dyn GatewayConnection>)
         };
         tokio::time::timeout(CONNECT, connecting)
             .await

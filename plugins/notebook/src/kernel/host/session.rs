@@ -15,11 +15,11 @@ use tokio::sync::mpsc;
 use super::Host;
 use super::running::Running;
 use super::terminals;
-use crate::kernel::journal::Read;
+use crate::kernel::journal::JournalRead;
 use crate::kernel::message::Message;
 use crate::kernel::wire::{
-    Answer, Call, Event, Frame, FrameReader, Hello, Launch, NumberedCall, PROTOCOL, Problem, ProblemKind,
-    Role, TerminalLaunch, encode_frame,
+    Answer, Call, ConnectionRole, Event, Frame, FrameReader, Hello, Launch, NumberedCall, PROTOCOL, Problem,
+    ProblemKind, TerminalLaunch, encode_frame,
 };
 
 /// How many bytes of entries are written at once.
@@ -68,7 +68,7 @@ async fn converse(host: Arc<Host>, stream: UnixStream) -> io::Result<()> {
         }
     };
     match hello.role {
-        Role::Control => {
+        ConnectionRole::Control => {
             let welcome = json!({"protocol": PROTOCOL, "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id()});
             write_json(&mut write, Frame::Answer, &Answer { id: 0, result: Ok(welcome) }).await?;
             let number = host.connections.fetch_add(1, Ordering::Relaxed) + 1;
@@ -78,7 +78,7 @@ async fn converse(host: Arc<Host>, stream: UnixStream) -> io::Result<()> {
             host.unlock_all(number);
             result
         }
-        Role::Terminal { name } => match host.terminals.find(&name) {
+        ConnectionRole::Terminal { name } => match host.terminals.find(&name) {
             Err(problem) => {
                 write_json(&mut write, Frame::Answer, &Answer { id: 0, result: Err(problem) }).await
             }
@@ -88,7 +88,7 @@ async fn converse(host: Arc<Host>, stream: UnixStream) -> io::Result<()> {
                 terminal.serve(reader, write).await
             }
         },
-        Role::Attach { kernel, from, counted } => {
+        ConnectionRole::Attach { kernel, from, counted } => {
             let kernel = match host.kernel(&kernel) {
                 Ok(kernel) => kernel,
                 Err(problem) => {
@@ -119,7 +119,7 @@ async fn deliver(kernel: &Running, mut next: u64, write: &mut (impl AsyncWrite +
     loop {
         grown.borrow_and_update();
         match kernel.journal.read(next, BATCH) {
-            Read::Entries(entries) => {
+            JournalRead::Entries(entries) => {
                 for (number, entry) in entries {
                     encode_frame(&Frame::Entry(number, entry), &mut out);
                     next = number + 1;
@@ -129,13 +129,13 @@ async fn deliver(kernel: &Running, mut next: u64, write: &mut (impl AsyncWrite +
                     out = BytesMut::new();
                 }
             }
-            Read::Gone(first) => {
+            JournalRead::Gone(first) => {
                 encode_frame(&Frame::Gap(next, first), &mut out);
                 write.write_all_buf(&mut out).await?;
                 next = first;
             }
-            Read::End if *closed.borrow() => return Ok(()),
-            Read::End => tokio::select! {
+            JournalRead::End if *closed.borrow() => return Ok(()),
+            JournalRead::End => tokio::select! {
                 _ = grown.changed() => {}
                 _ = closed.changed() => {}
             },

@@ -26,12 +26,12 @@ pub struct KernelSpecs {
     gateway: Option<Gateway>,
     gateway_specs: Mutex<Option<(Instant, Specs)>>,
     environments: Option<Environments>,
-    found: Mutex<Option<Found>>,
+    found: Mutex<Option<FoundSpecs>>,
 }
 
 /// What takes long to find.
 #[derive(Clone)]
-struct Found {
+struct FoundSpecs {
     when: Instant,
     python: Option<Python>,
     environments: Vec<Environment>,
@@ -100,7 +100,7 @@ impl KernelSpecs {
     }
 
     /// What takes long to find, and whether it was found just now.
-    async fn found(&self) -> (Found, bool) {
+    async fn found(&self) -> (FoundSpecs, bool) {
         let mut found = self.found.lock().await;
         if let Some(found) = &*found
             && found.when.elapsed() < FRESH
@@ -113,7 +113,7 @@ impl KernelSpecs {
             }
             None => Vec::new(),
         };
-        let new = Found { python: self.probe().await, environments, when: Instant::now() };
+        let new = FoundSpecs { python: self.probe().await, environments, when: Instant::now() };
         *found = Some(new.clone());
         (new, true)
     }
@@ -141,7 +141,7 @@ impl KernelSpecs {
         if let Some(gateway) = &self.gateway {
             return self.of_gateway(gateway).await;
         }
-        let (Found { python, environments, .. }, is_new) = self.found().await;
+        let (FoundSpecs { python, environments, .. }, is_new) = self.found().await;
         let mut specs = BTreeMap::new();
         for folder in search_path(python.as_ref()) {
             for (file, error) in read_folder(&folder.join("kernels"), python.as_ref(), &mut specs) {

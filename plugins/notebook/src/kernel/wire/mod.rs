@@ -26,13 +26,13 @@ pub struct Hello {
     /// The caller's [`PROTOCOL`].
     pub protocol: u32,
     /// The purpose of the connection.
-    pub role: Role,
+    pub role: ConnectionRole,
 }
 
 /// The purpose of a connection.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Role {
+pub enum ConnectionRole {
     /// Calls, answers and events.
     Control,
     /// Messages of one kernel.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "postgres")]
 use super::postgres::PostgresAddress;
-use super::{Connection, sqlite};
+use super::{DatabaseConnection, sqlite};
 use crate::store::StoreError;
 
 /// A database. Cheap to clone.
@@ -50,7 +50,7 @@ impl Backend {
     }
 
     /// Makes a connection.
-    pub(in crate::store) fn connect(&self) -> Result<Connection, StoreError> {
+    pub(in crate::store) fn connect(&self) -> Result<DatabaseConnection, StoreError> {
         match self {
             Backend::Sqlite(path) => Ok(sqlite::connect(path)?),
             #[cfg(feature = "postgres")]

@@ -27,15 +27,15 @@ pub(super) use self::statement::{Row, Statement};
 use super::StoreError;
 
 /// A connection to a database.
-pub(super) enum Connection {
+pub(super) enum DatabaseConnection {
     /// A file.
     Sqlite(rusqlite::Connection),
     /// A server.
     #[cfg(feature = "postgres")]
-    Postgres(postgres::Session),
+    Postgres(postgres::PostgresSession),
 }
 
-impl Connection {
+impl DatabaseConnection {
     /// Runs a statement. Returns how many rows it changed.
     pub(super) fn execute(&self, sql: &str, params: impl Params) -> Result<usize> {
         self.prepare_cached(sql)?.execute(params)
@@ -44,9 +44,9 @@ impl Connection {
     /// Runs statements without parameters.
     pub(super) fn execute_batch(&self, sql: &str) -> Result<()> {
         match self {
-            Connection::Sqlite(connection) => connection.execute_batch(sql),
+            DatabaseConnection::Sqlite(connection) => connection.execute_batch(sql),
             #[cfg(feature = "postgres")]
-            Connection::Postgres(session) => session.batch(sql),
+            DatabaseConnection::Postgres(session) => session.batch(sql),
         }
     }
 
@@ -68,18 +68,18 @@ impl Connection {
     /// A statement that the connection remembers.
     pub(super) fn prepare_cached(&self, sql: &str) -> Result<Statement<'_>> {
         Ok(match self {
-            Connection::Sqlite(connection) => Statement::Sqlite(connection.prepare_cached(sql)?),
+            DatabaseConnection::Sqlite(connection) => Statement::Sqlite(connection.prepare_cached(sql)?),
             #[cfg(feature = "postgres")]
-            Connection::Postgres(session) => Statement::Postgres(session, session.prepare(sql)?),
+            DatabaseConnection::Postgres(session) => Statement::Postgres(session, session.prepare(sql)?),
         })
     }
 
     /// Begins a transaction that makes changes. Those of other processes and servers wait until it ends.
     pub(super) fn begin(&self) -> Result<()> {
         match self {
-            Connection::Sqlite(connection) => connection.execute_batch("begin immediate"),
+            DatabaseConnection::Sqlite(connection) => connection.execute_batch("begin immediate"),
             #[cfg(feature = "postgres")]
-            Connection::Postgres(session) => session.begin(),
+            DatabaseConnection::Postgres(session) => session.begin(),
         }
     }
 
@@ -88,9 +88,9 @@ impl Connection {
     #[cfg_attr(not(feature = "postgres"), allow(unused_variables, reason = "for PostgreSQL"))]
     pub(super) fn mark(&self, process: &str, batch: i64) -> Result<()> {
         match self {
-            Connection::Sqlite(_) => Ok(()),
+            DatabaseConnection::Sqlite(_) => Ok(()),
             #[cfg(feature = "postgres")]
-            Connection::Postgres(_) => {
+            DatabaseConnection::Postgres(_) => {
                 let sql = "insert into writers (process, batch, at) values (?1, ?2, ?3) \
                            on conflict (process) do update set batch = excluded.batch, at = excluded.at";
                 self.execute(sql, params![process, batch, super::now()]).map(drop)
@@ -123,20 +123,20 @@ impl Connection {
     /// Whether the server is gone or has closed the connection.
     pub(super) fn is_lost(&self) -> bool {
         match self {
-            Connection::Sqlite(_) => false,
+            DatabaseConnection::Sqlite(_) => false,
             #[cfg(feature = "postgres")]
-            Connection::Postgres(session) => session.is_lost(),
+            DatabaseConnection::Postgres(session) => session.is_lost(),
         }
     }
 
     /// How many migrations were made.
     pub(super) fn version(&self) -> Result<i64> {
         match self {
-            Connection::Sqlite(connection) => {
+            DatabaseConnection::Sqlite(connection) => {
                 connection.query_row("pragma user_version", [], |row| row.get(0))
             }
             #[cfg(feature = "postgres")]
-            Connection::Postgres(session) => {
+            DatabaseConnection::Postgres(session) => {
                 session.batch(postgres::VERSION_TABLE)?;
                 self.query_row("select coalesce(max(version), 0) from schema_version", [], |row| row.get(0))
             }
@@ -146,12 +146,12 @@ impl Connection {
     /// Makes a migration, and notes that it was made.
     pub(super) fn make_migration(&self, version: i64, sql: &str) -> Result<()> {
         match self {
-            Connection::Sqlite(connection) => {
+            DatabaseConnection::Sqlite(connection) => {
                 connection.execute_batch(sql)?;
                 connection.pragma_update(None, "user_version", version)
             }
             #[cfg(feature = "postgres")]
-            Connection::Postgres(session) => {
+            DatabaseConnection::Postgres(session) => {
                 session.batch(&postgres::migration(sql))?;
                 self.execute("insert into schema_version (version) values (?1)", [version]).map(drop)
             }
@@ -161,7 +161,7 @@ impl Connection {
     /// Calls `each` with each row of a query, one after the other.
     pub(super) fn each(&self, sql: &str, mut each: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
         match self {
-            Connection::Sqlite(connection) => {
+            DatabaseConnection::Sqlite(connection) => {
                 let mut statement = connection.prepare(sql)?;
                 let mut rows = statement.query([])?;
                 while let Some(row) = rows.next()? {
@@ -170,7 +170,7 @@ impl Connection {
                 Ok(())
             }
             #[cfg(feature = "postgres")]
-            Connection::Postgres(session) => session.each(sql, |row| each(&Row::Postgres(row))),
+            DatabaseConnection::Postgres(session) => session.each(sql, |row| each(&Row::Postgres(row))),
         }
     }
 
@@ -179,9 +179,9 @@ impl Connection {
     pub(super) fn number_after_rows(&self, table: &str) -> Result<()> {
         match self {
             // This is always so.
-            Connection::Sqlite(_) => Ok(()),
+            DatabaseConnection::Sqlite(_) => Ok(()),
             #[cfg(feature = "postgres")]
-            Connection::Postgres(session) => session.batch(&format!(
+            DatabaseConnection::Postgres(session) => session.batch(&format!(
                 "select setval(pg_get_serial_sequence('{table}', 'id'), coalesce((select max(id) from {table}), 0) + 1, false)"
             )),
         }
@@ -190,9 +190,9 @@ impl Connection {
     /// Overwrites older versions of rows, which could still be read in the files of the database.
     pub(super) fn forget_old_rows(&self) -> Result<(), StoreError> {
         match self {
-            Connection::Sqlite(connection) => sqlite::checkpoint(connection),
+            DatabaseConnection::Sqlite(connection) => sqlite::checkpoint(connection),
             #[cfg(feature = "postgres")]
-            Connection::Postgres(session) => Ok(session.batch(postgres::VACUUM)?),
+            DatabaseConnection::Postgres(session) => Ok(session.batch(postgres::VACUUM)?),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Backend, Connection};
+use super::{Backend, DatabaseConnection};
 use crate::store::StoreError;
 
 /// How long reads fail at once after a connection could not be made.
@@ -20,7 +20,7 @@ pub(in crate::store) struct Pool {
 
 #[derive(Default)]
 struct State {
-    idle: Vec<Connection>,
+    idle: Vec<DatabaseConnection>,
     open: usize,
     down: Option<(Instant, StoreError)>,
 }
@@ -34,7 +34,7 @@ impl Pool {
     /// Calls `use_it` with a connection; waits while all are in use.
     pub(in crate::store) fn with<T>(
         &self,
-        use_it: impl FnOnce(&Connection) -> super::Result<T>,
+        use_it: impl FnOnce(&DatabaseConnection) -> super::Result<T>,
     ) -> Result<T, StoreError> {
         let connection = self.take()?;
         // A panic in `use_it` must not take the connection with it.
@@ -43,7 +43,7 @@ impl Pool {
         Ok(use_it(connection)?)
     }
 
-    fn take(&self) -> Result<Connection, StoreError> {
+    fn take(&self) -> Result<DatabaseConnection, StoreError> {
         let mut state = self.state.lock();
         loop {
             while let Some(connection) = state.idle.pop() {
@@ -77,7 +77,7 @@ impl Pool {
 
 struct Returning<'a> {
     pool: &'a Pool,
-    connection: Option<Connection>,
+    connection: Option<DatabaseConnection>,
 }
 
 impl Drop for Returning<'_> {

@@ -19,7 +19,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::encoding::Parameter;
 use super::waiting::wait;
-use super::{Connection, Result, dialect};
+use super::{DatabaseConnection, Result, dialect};
 use crate::store::{StoreError, search};
 
 /// Longest time for a connection.
@@ -104,7 +104,7 @@ impl PostgresAddress {
         )
     }
 
-    pub(super) fn connect(&self) -> Result<Connection, StoreError> {
+    pub(super) fn connect(&self) -> Result<DatabaseConnection, StoreError> {
         let failed =
             |error: &dyn std::fmt::Display| StoreError(format!("cannot connect to {}: {error}", self.name()));
         let runtime = runtime().map_err(|error| failed(&error))?;
@@ -121,9 +121,9 @@ impl PostgresAddress {
             Some(Err(error)) => return Err(failed(&error)),
             None => return Err(failed(&"it does not answer")),
         };
-        let session = Session { client, statements: RefCell::default(), lost: Cell::new(false) };
+        let session = PostgresSession { client, statements: RefCell::default(), lost: Cell::new(false) };
         session.batch(SETTINGS)?;
-        let connection = Connection::Postgres(session);
+        let connection = DatabaseConnection::Postgres(session);
         let encoding: String =
             connection.query_row("select current_setting('server_encoding')", [], |row| row.get(0))?;
         if encoding != "UTF8" {
@@ -181,13 +181,13 @@ fn runtime() -> Result<&'static Handle, String> {
 }
 
 /// A connection with its prepared statements.
-pub(in crate::store) struct Session {
+pub(in crate::store) struct PostgresSession {
     client: Client,
     statements: RefCell<HashMap<String, Statement>>,
     lost: Cell<bool>,
 }
 
-impl Session {
+impl PostgresSession {
     pub(super) fn is_lost(&self) -> bool {
         self.lost.get() || self.client.is_closed()
     }

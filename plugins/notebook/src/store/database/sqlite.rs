@@ -3,21 +3,21 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Connection, Result};
+use super::{DatabaseConnection, Result};
 use crate::store::StoreError;
 
 /// How long a change waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
 
 /// Opens the database in a file, which is created if it does not exist.
-pub(super) fn connect(path: &Path) -> Result<Connection> {
+pub(super) fn connect(path: &Path) -> Result<DatabaseConnection> {
     let connection = rusqlite::Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     // A change that was acknowledged must survive a crash of the machine.
     connection.execute_batch(
         "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma secure_delete = on; pragma trusted_schema = off;",
     )?;
-    Ok(Connection::Sqlite(connection))
+    Ok(DatabaseConnection::Sqlite(connection))
 }
 
 /// Moves everything from the write-ahead log into the database file, and empties the log.

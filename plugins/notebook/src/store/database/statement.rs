@@ -5,14 +5,14 @@ use std::vec;
 use rusqlite::types::FromSql;
 
 #[cfg(feature = "postgres")]
-use super::postgres::Session;
+use super::postgres::PostgresSession;
 use super::{Params, Result};
 
 /// A prepared statement.
 pub(in crate::store) enum Statement<'a> {
     Sqlite(rusqlite::CachedStatement<'a>),
     #[cfg(feature = "postgres")]
-    Postgres(&'a Session, tokio_postgres::Statement),
+    Postgres(&'a PostgresSession, tokio_postgres::Statement),
 }
 
 impl Statement<'_> {

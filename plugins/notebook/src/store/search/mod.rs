@@ -6,7 +6,7 @@ pub(super) mod sqlite;
 
 use std::collections::HashMap;
 
-use super::database::Connection;
+use super::database::DatabaseConnection;
 use super::{Store, StoreError};
 
 /// Which version of a file is in the index.
@@ -63,16 +63,16 @@ impl Store {
         self.write(move |db| {
             for path in gone.iter().chain(changed.iter().map(|notebook| &notebook.path)) {
                 match db {
-                    Connection::Sqlite(_) => sqlite::remove(db, path)?,
+                    DatabaseConnection::Sqlite(_) => sqlite::remove(db, path)?,
                     #[cfg(feature = "postgres")]
-                    Connection::Postgres(_) => postgres::remove(db, path)?,
+                    DatabaseConnection::Postgres(_) => postgres::remove(db, path)?,
                 }
             }
             for notebook in &changed {
                 match db {
-                    Connection::Sqlite(_) => sqlite::add(db, notebook)?,
+                    DatabaseConnection::Sqlite(_) => sqlite::add(db, notebook)?,
                     #[cfg(feature = "postgres")]
-                    Connection::Postgres(_) => postgres::add(db, notebook)?,
+                    DatabaseConnection::Postgres(_) => postgres::add(db, notebook)?,
                 }
             }
             Ok(())
@@ -90,9 +90,9 @@ impl Store {
             return Ok(Vec::new());
         }
         self.read(|db| match db {
-            Connection::Sqlite(_) => sqlite::search(db, &parts, limit),
+            DatabaseConnection::Sqlite(_) => sqlite::search(db, &parts, limit),
             #[cfg(feature = "postgres")]
-            Connection::Postgres(_) => postgres::search(db, &parts, limit),
+            DatabaseConnection::Postgres(_) => postgres::search(db, &parts, limit),
         })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{Found, IndexedNotebook, QueryPart};
-use crate::store::database::{Connection, Result, params};
+use crate::store::database::{DatabaseConnection, Result, params};
 
 pub(in crate::store) const TABLES: &str = "
     create table indexed (
@@ -28,11 +28,11 @@ const LAST_PLACE: usize = 16_383;
 /// How many words a snippet has.
 const SNIPPET: usize = 24;
 
-pub(super) fn remove(db: &Connection, path: &str) -> Result<()> {
+pub(super) fn remove(db: &DatabaseConnection, path: &str) -> Result<()> {
     db.execute("delete from indexed where path = ?1", [path]).map(drop)
 }
 
-pub(super) fn add(db: &Connection, notebook: &IndexedNotebook) -> Result<()> {
+pub(super) fn add(db: &DatabaseConnection, notebook: &IndexedNotebook) -> Result<()> {
     let IndexedNotebook { path, version, name, text, code } = notebook;
     let sql = "insert into indexed (path, modified, size, name, text, code, words) \
                values (?1, ?2, ?3, ?4, ?5, ?6, cast(cast(?7 as text) as tsvector))";
@@ -40,7 +40,7 @@ pub(super) fn add(db: &Connection, notebook: &IndexedNotebook) -> Result<()> {
     db.execute(sql, params![path, version.modified, version.size, name, text, code, words]).map(drop)
 }
 
-pub(super) fn search(db: &Connection, parts: &[QueryPart], limit: u32) -> Result<Vec<Found>> {
+pub(super) fn search(db: &DatabaseConnection, parts: &[QueryPart], limit: u32) -> Result<Vec<Found>> {
     let sql = "select path, name, text, code from indexed where words @@ cast(cast(?1 as text) as tsquery) \
                order by ts_rank('{0, 0.125, 0.25, 1}', words, cast(cast(?1 as text) as tsquery)) desc, path limit ?2";
     db.prepare_cached(sql)?

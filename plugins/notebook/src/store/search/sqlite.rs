@@ -1,7 +1,7 @@
 //! The index in SQLite: FTS5.
 
 use super::{Found, IndexedNotebook, QueryPart};
-use crate::store::database::{Connection, OptionalExtension, Result, params};
+use crate::store::database::{DatabaseConnection, OptionalExtension, Result, params};
 
 /// `indexed.id` is the `rowid` in `search`.
 pub(in crate::store) const TABLES: &str = "
@@ -19,13 +19,13 @@ pub(in crate::store) const TABLES: &str = "
 /// The marks of a match in a snippet. No text that is typed contains them.
 const MATCH: (char, char) = ('\u{2}', '\u{3}');
 
-pub(super) fn remove(db: &Connection, path: &str) -> Result<()> {
+pub(super) fn remove(db: &DatabaseConnection, path: &str) -> Result<()> {
     let sql = "delete from indexed where path = ?1 returning id";
     let id: Option<i64> = db.query_row(sql, [path], |row| row.get(0)).optional()?;
     db.execute("delete from search where rowid = ?1", [id]).map(drop)
 }
 
-pub(super) fn add(db: &Connection, notebook: &IndexedNotebook) -> Result<()> {
+pub(super) fn add(db: &DatabaseConnection, notebook: &IndexedNotebook) -> Result<()> {
     let IndexedNotebook { path, version, name, text, code } = notebook;
     let sql = "insert into indexed (path, modified, size) values (?1, ?2, ?3) returning id";
     let id: i64 = db.query_row(sql, params![path, version.modified, version.size], |row| row.get(0))?;
@@ -33,7 +33,7 @@ pub(super) fn add(db: &Connection, notebook: &IndexedNotebook) -> Result<()> {
     db.execute(sql, params![id, name, text, code]).map(drop)
 }
 
-pub(super) fn search(db: &Connection, parts: &[QueryPart], limit: u32) -> Result<Vec<Found>> {
+pub(super) fn search(db: &DatabaseConnection, parts: &[QueryPart], limit: u32) -> Result<Vec<Found>> {
     let sql = "select path, snippet(search, -1, ?2, ?3, '…', 24) from search join indexed on id = search.rowid \
                where search match ?1 order by bm25(search, 8.0, 2.0, 1.0) limit ?4";
     db.prepare_cached(sql)?

@@ -13,7 +13,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::is_secret_field;
 use crate::escape;
 use crate::inflight::{self, LoggedIds};
-use crate::ops::sections::log::Format;
+use crate::ops::sections::log::LogFormat;
 
 /// The process that each line names.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,7 +24,7 @@ pub(crate) struct Whose {
 
 /// Writes events.
 pub(super) struct Lines {
-    pub(super) format: Format,
+    pub(super) format: LogFormat,
     pub(super) whose: Option<Whose>,
 }
 
@@ -68,8 +68,8 @@ where
         }
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         match self.format {
-            Format::Text => text(writer, &time, level, target, &fields),
-            Format::Json => json_line(writer, &time, level, target, fields),
+            LogFormat::Text => text(writer, &time, level, target, &fields),
+            LogFormat::Json => json_line(writer, &time, level, target, fields),
         }
     }
 }

@@ -15,10 +15,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use self::lines::Lines;
 pub(crate) use self::lines::Whose;
-use self::sink::{LogFile, Sink, Sinks};
+use self::sink::{LogFile, LogSink, Sinks};
 use crate::context::Reopen;
 use crate::error::Error;
-use crate::ops::sections::log::{Format, Log};
+use crate::ops::sections::log::{Log, LogFormat};
 
 /// Starts the log; without `whose`, lines do not name a process. Each line also goes to `copy` while it has
 /// room. `given` is the file if this process may not open it.
@@ -32,8 +32,8 @@ pub(crate) fn start(
     given: Option<File>,
 ) -> Result<Option<LogFile>, Error> {
     let sink = match (given, &log.file) {
-        (Some(given), Some(path)) => Sink::given(path, given, reopen),
-        _ => Sink::of(log, reopen, None)?,
+        (Some(given), Some(path)) => LogSink::given(path, given, reopen),
+        _ => LogSink::of(log, reopen, None)?,
     };
     let file = sink.file();
     let _ = subscriber(log, whose, copy, sink).try_init(); // an error means that a log was started already
@@ -45,11 +45,11 @@ pub(crate) fn subscriber(
     log: &Log,
     whose: Option<Whose>,
     copy: Option<mpsc::Sender<Vec<u8>>>,
-    sink: Sink,
+    sink: LogSink,
 ) -> impl Subscriber + Send + Sync {
     let filter = EnvFilter::try_from_env("PASTER_LOG").unwrap_or_else(|_| EnvFilter::new(log.filter()));
     let colours = log.file.is_none()
-        && log.format == Format::Text
+        && log.format == LogFormat::Text
         && io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt()

@@ -14,18 +14,18 @@ use crate::error::Error;
 use crate::ops::sections::log::Log;
 
 /// Where lines go.
-pub(crate) enum Sink {
+pub(crate) enum LogSink {
     Stderr,
     File(Arc<Mutex<Open>>, Reopen),
 }
 
-impl Sink {
+impl LogSink {
     /// Opens the sink that `log` asks for. A new file belongs to `owner`.
     /// # Errors
     /// When the file cannot be opened.
-    pub(crate) fn of(log: &Log, reopen: Reopen, owner: Option<(u32, u32)>) -> Result<Sink, Error> {
+    pub(crate) fn of(log: &Log, reopen: Reopen, owner: Option<(u32, u32)>) -> Result<LogSink, Error> {
         match &log.file {
-            None => Ok(Sink::Stderr),
+            None => Ok(LogSink::Stderr),
             Some(path) => {
                 let file = open(path, owner).map_err(|cause| {
                     let help = match cause.kind() {
@@ -38,21 +38,21 @@ impl Sink {
                 })?;
                 let open =
                     Open { path: path.to_path_buf(), file, count: reopen.count(), owner, given: false };
-                Ok(Sink::File(Arc::new(Mutex::new(open)), reopen))
+                Ok(LogSink::File(Arc::new(Mutex::new(open)), reopen))
             }
         }
     }
 
     /// A file that the supervisor has opened, and reopens after it was moved.
-    pub(super) fn given(path: &Path, file: File, reopen: Reopen) -> Sink {
+    pub(super) fn given(path: &Path, file: File, reopen: Reopen) -> LogSink {
         let open = Open { path: path.to_owned(), file, count: reopen.count(), owner: None, given: true };
-        Sink::File(Arc::new(Mutex::new(open)), reopen)
+        LogSink::File(Arc::new(Mutex::new(open)), reopen)
     }
 
     pub(super) fn file(&self) -> Option<LogFile> {
         match self {
-            Sink::Stderr => None,
-            Sink::File(open, _) => Some(LogFile(open.clone())),
+            LogSink::Stderr => None,
+            LogSink::File(open, _) => Some(LogFile(open.clone())),
         }
     }
 }
@@ -99,29 +99,29 @@ pub(crate) fn open(path: &Path, owner: Option<(u32, u32)>) -> io::Result<File> {
 
 /// The sink, and a channel for copies.
 pub(super) struct Sinks {
-    pub(super) sink: Sink,
+    pub(super) sink: LogSink,
     pub(super) copy: Option<mpsc::Sender<Vec<u8>>>,
 }
 
 impl<'a> MakeWriter<'a> for Sinks {
-    type Writer = Line<'a>;
+    type Writer = LineWriter<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line(self)
+    fn make_writer(&'a self) -> LineWriter<'a> {
+        LineWriter(self)
     }
 }
 
 /// Writes one line, which arrives in one piece.
-pub(super) struct Line<'a>(&'a Sinks);
+pub(super) struct LineWriter<'a>(&'a Sinks);
 
-impl Write for Line<'_> {
+impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if let Some(copy) = &self.0.copy {
             let _ = copy.try_send(uncoloured(line)); // the sink gets the line even if the channel is full
         }
         match &self.0.sink {
-            Sink::Stderr => io::stderr().write_all(line)?,
-            Sink::File(open_file, reopen) => {
+            LogSink::Stderr => io::stderr().write_all(line)?,
+            LogSink::File(open_file, reopen) => {
                 let mut open_file = open_file.lock();
                 let count = reopen.count();
                 if open_file.count != count && !open_file.given {

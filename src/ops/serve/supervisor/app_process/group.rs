@@ -27,8 +27,8 @@ pub(super) struct AppGroup {
     pub(super) owner: GroupOwner,
     pub(super) spec: ProcessSpec,
     pub(super) credentials: Credentials,
-    pub(super) members: Vec<Arc<Member>>,
-    pub(super) sources: Arc<Sources>,
+    pub(super) members: Vec<Arc<ProcessSlot>>,
+    pub(super) sources: Arc<LoadedSources>,
     /// What these processes need: it ends after them.
     pub(super) needs: Vec<Arc<AppGroup>>,
     /// Dropping this ends the processes.
@@ -53,13 +53,13 @@ impl fmt::Display for GroupOwner {
 
 /// Source files as they were when the processes have loaded them.
 #[derive(Debug, Default)]
-pub(super) struct Sources {
+pub(super) struct LoadedSources {
     contents: Mutex<BTreeMap<PathBuf, Option<u64>>>,
 }
 
 /// One process, and those that replace it.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(super) struct ProcessSlot {
     /// Its number in the application.
     pub(super) index: usize,
     /// The path of its socket, or of one that it might have: its log is beside it.
@@ -181,7 +181,7 @@ impl AppProcesses {
     }
 }
 
-impl Sources {
+impl LoadedSources {
     /// Stores what `paths` contain. What was written after `began` may not be what the process has loaded.
     pub(super) fn record(&self, paths: &[PathBuf], began: SystemTime) {
         let mut contents = self.contents.lock();

@@ -13,9 +13,9 @@ use tokio::sync::{oneshot, watch};
 
 use super::care::{Care, Due};
 use super::ended::Ended;
-use super::group::{AppGroup, GroupOwner, Member, Sources};
+use super::group::{AppGroup, GroupOwner, LoadedSources, ProcessSlot};
 use super::registry::AppRegistry;
-use crate::app::process::{Control, Endpoint, LoadFailure, ProcessSpec, Report};
+use crate::app::process::{Endpoint, LoadFailure, ProcessControl, ProcessReport, ProcessSpec};
 use crate::ops::serve::process::backoff::Backoff;
 use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::process::running::Running;
@@ -35,24 +35,24 @@ const LEAVING: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// What starts one process of an application.
-pub(super) struct Keeper {
+pub(super) struct ProcessStarter {
     pub(super) registry: Arc<AppRegistry>,
     pub(super) owner: GroupOwner,
     pub(super) spec: ProcessSpec,
     pub(super) credentials: Credentials,
-    pub(super) member: Arc<Member>,
-    pub(super) sources: Arc<Sources>,
+    pub(super) member: Arc<ProcessSlot>,
+    pub(super) sources: Arc<LoadedSources>,
     /// What the process needs: it ends first.
     pub(super) _needs: Vec<Arc<AppGroup>>,
     /// Closed when the process is to end.
     pub(super) stop: watch::Receiver<()>,
     /// A process that the previous program has started.
-    pub(super) adopted: Option<(Control, Running)>,
+    pub(super) adopted: Option<(ProcessControl, Running)>,
     /// Copies the output of the process to the log.
     pub(super) log: Option<JoinHandle<()>>,
 }
 
-impl Keeper {
+impl ProcessStarter {
     /// Keeps a process running. `first` gets the outcome of the first start; if it fails, there is no other one.
     pub(super) async fn run(mut self, mut first: Option<oneshot::Sender<Result<(), LoadFailure>>>) {
         let mut backoff = Backoff::default();
@@ -123,7 +123,7 @@ impl Keeper {
         let status = loop {
             tokio::select! {
                 report = control.next(), if open => match report {
-                    Ok(Some(Report::Ready(facts))) => {
+                    Ok(Some(ProcessReport::Ready(facts))) => {
                         ready = true;
                         let program = facts.get("pid").and_then(|pid| pid.parse().ok());
                         {
@@ -136,19 +136,19 @@ impl Keeper {
                             let _ = first.send(Ok(())); // the attempt was cancelled
                         }
                     }
-                    Ok(Some(Report::Failed(failed))) if ready => {
+                    Ok(Some(ProcessReport::Failed(failed))) if ready => {
                         (outcome, output) = (Some(failed.summary), failed.traceback);
                     }
-                    Ok(Some(Report::Failed(failed))) => {
+                    Ok(Some(ProcessReport::Failed(failed))) => {
                         self.registry.add_sources(&self.owner.name, failed.sources.clone());
                         failure = Some(failed);
                     }
-                    Ok(Some(Report::Sources(sources))) => {
+                    Ok(Some(ProcessReport::Sources(sources))) => {
                         self.sources.record(&sources, start);
                         self.registry.add_sources(&self.owner.name, sources);
                     }
-                    Ok(Some(Report::Stacks(stacks))) => self.member.stacks.answer(&stacks),
-                    Ok(Some(Report::Status(status))) => {
+                    Ok(Some(ProcessReport::Stacks(stacks))) => self.member.stacks.answer(&stacks),
+                    Ok(Some(ProcessReport::Status(status))) => {
                         if let Some(reason) = care.due(status) {
                             if self.spec.forwarded {
                                 // The next one needs another address, which the workers must learn.
@@ -197,11 +197,11 @@ impl Keeper {
         // The last report may have come with the end.
         while self.spec.forwarded && open {
             match tokio::time::timeout(LAST_WORDS, control.next()).await {
-                Ok(Ok(Some(Report::Failed(failed)))) if ready => {
+                Ok(Ok(Some(ProcessReport::Failed(failed)))) if ready => {
                     (outcome, output) = (Some(failed.summary), failed.traceback);
                 }
-                Ok(Ok(Some(Report::Failed(failed)))) => failure = Some(failed),
-                Ok(Ok(Some(Report::Ready(_)))) => ready = true,
+                Ok(Ok(Some(ProcessReport::Failed(failed)))) => failure = Some(failed),
+                Ok(Ok(Some(ProcessReport::Ready(_)))) => ready = true,
                 Ok(Ok(Some(_))) => {}
                 _ => open = false,
             }
@@ -218,15 +218,17 @@ impl Keeper {
     }
 
     /// Starts a process beside the one that serves, and waits until it has loaded the application.
-    async fn replacement(&mut self) -> Result<(Control, Running), LoadFailure> {
+    async fn replacement(&mut self) -> Result<(ProcessControl, Running), LoadFailure> {
         let failed = |summary: String| LoadFailure { summary, ..LoadFailure::default() };
         let (mut control, process) = self.start().await.map_err(|cause| failed(cause.to_string()))?;
         let ready = async {
             loop {
                 match control.next().await {
-                    Ok(Some(Report::Ready(_))) => return Ok(()),
-                    Ok(Some(Report::Failed(failure))) => return Err(failure),
-                    Ok(Some(Report::Sources(_) | Report::Status(_) | Report::Stacks(_))) => {}
+                    Ok(Some(ProcessReport::Ready(_))) => return Ok(()),
+                    Ok(Some(ProcessReport::Failed(failure))) => return Err(failure),
+                    Ok(Some(
+                        ProcessReport::Sources(_) | ProcessReport::Status(_) | ProcessReport::Stacks(_),
+                    )) => {}
                     Ok(None) | Err(_) => {
                         return Err(failed("its process ended while it was loaded".to_owned()));
                     }
@@ -244,7 +246,7 @@ impl Keeper {
     }
 
     /// Ends a process in whose place another one serves.
-    fn replaced(&self, control: Control, mut process: Running, reason: Due) {
+    fn replaced(&self, control: ProcessControl, mut process: Running, reason: Due) {
         let (app, index) = (self.owner.name.clone(), self.member.index);
         self.registry.shared.emit(&Event::AppReplaced { app, process: index, reason: reason.to_string() });
         let shared = self.registry.shared.clone();
@@ -284,8 +286,8 @@ impl Keeper {
         log_name(&self.owner, self.member.index)
     }
 
-    async fn start(&mut self) -> io::Result<(Control, Running)> {
-        let (control, end) = Control::pair()?;
+    async fn start(&mut self) -> io::Result<(ProcessControl, Running)> {
+        let (control, end) = ProcessControl::pair()?;
         let mut command = std::process::Command::new("/proc/self/exe");
         command.arg0("paster").arg("__app").arg("--parent").arg(std::process::id().to_string());
         command.arg("--credentials").arg(serde_json::to_string(&self.credentials)?);

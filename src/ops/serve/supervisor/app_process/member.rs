@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::group::{CurrentProcess, Member, StacksWanted};
+use super::group::{CurrentProcess, ProcessSlot, StacksWanted};
 use crate::app::process::{AddressKind, Endpoint, EndpointUsers};
 use crate::ops::serve::supervisor::side_process::{log_of, make_log};
 
@@ -19,7 +19,7 @@ pub(super) struct UnstartedMember {
 
 impl UnstartedMember {
     /// Releases the port: the process starts now.
-    pub(super) fn release(self) -> Member {
+    pub(super) fn release(self) -> ProcessSlot {
         let (address, listener) = self.endpoint.release();
         let current = CurrentProcess {
             pid: 0,
@@ -29,7 +29,7 @@ impl UnstartedMember {
             restarts: 0,
             control: None,
         };
-        Member {
+        ProcessSlot {
             index: self.index,
             socket: self.socket,
             address,

@@ -14,21 +14,21 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use super::group::{
-    AppGroup, AppProcesses, CarriedApp, CarriedProcess, CurrentProcess, GroupOwner, Member, Sources,
-    StacksWanted,
+    AppGroup, AppProcesses, CarriedApp, CarriedProcess, CurrentProcess, GroupOwner, LoadedSources,
+    ProcessSlot, StacksWanted,
 };
-use super::keeper::{Keeper, grace, log_name};
+use super::keeper::{ProcessStarter, grace, log_name};
 use super::member::UnstartedMember;
 use super::wanted::wanted;
-use crate::app::process::{AddressKind, Control, EndpointUsers, LoadFailure, ProcessSpec};
+use crate::app::process::{AddressKind, EndpointUsers, LoadFailure, ProcessControl, ProcessSpec};
 use crate::config::Table;
 use crate::error::Error;
 use crate::ops::serve::process::clock::{instant_of, time_of};
 use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::process::running::Running;
-use crate::ops::serve::supervisor::inbox::Message;
-use crate::ops::serve::supervisor::plan::Plan;
-use crate::ops::serve::supervisor::shared::Shared;
+use crate::ops::serve::supervisor::inbox::Notification;
+use crate::ops::serve::supervisor::plan::GenerationPlan;
+use crate::ops::serve::supervisor::shared::SupervisorShared;
 use crate::ops::serve::supervisor::side_process::read_log;
 
 /// The longest wait for the end of all processes, above that for the slowest of them.
@@ -36,7 +36,7 @@ const STOPPING: Duration = Duration::from_secs(2);
 
 /// All processes of applications, of every generation.
 pub(in crate::ops::serve::supervisor) struct AppRegistry {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SupervisorShared>,
     groups: Mutex<Vec<Weak<AppGroup>>>,
     /// The source files that an application has reported, by its name.
     sources: Mutex<BTreeMap<String, BTreeSet<PathBuf>>>,
@@ -46,7 +46,7 @@ pub(in crate::ops::serve::supervisor) struct AppRegistry {
 }
 
 impl AppRegistry {
-    pub(in crate::ops::serve::supervisor) fn new(shared: Arc<Shared>) -> Arc<AppRegistry> {
+    pub(in crate::ops::serve::supervisor) fn new(shared: Arc<SupervisorShared>) -> Arc<AppRegistry> {
         let (groups, sources) = (Mutex::default(), Mutex::default());
         let (keepers, stopping_ms) = (TaskTracker::new(), AtomicU64::new(10_000));
         Arc::new(AppRegistry { shared, groups, sources, keepers, stopping_ms })
@@ -84,7 +84,7 @@ impl AppRegistry {
     /// Every application that could not be loaded, and every program that was not ready.
     pub(in crate::ops::serve::supervisor) async fn start(
         self: &Arc<Self>,
-        plan: &Plan,
+        plan: &GenerationPlan,
         before: &AppProcesses,
     ) -> Result<AppProcesses, Vec<Error>> {
         let mut groups: Vec<Arc<AppGroup>> = Vec::new();
@@ -148,7 +148,7 @@ impl AppRegistry {
         // All ports are taken before the first is released.
         let members: Vec<_> = bound.into_iter().map(|unstarted| Arc::new(unstarted.release())).collect();
         let (stop, stopped) = watch::channel(());
-        let sources = Arc::<Sources>::default();
+        let sources = Arc::<LoadedSources>::default();
         sources.record(&spec.watched, SystemTime::now());
         if !spec.watched.is_empty() {
             self.add_sources(&owner.name, spec.watched.clone());
@@ -157,7 +157,7 @@ impl AppRegistry {
         self.stopping_ms.fetch_max(millis * (1 + needs.len() as u64), Ordering::Relaxed);
         let mut started = Vec::new();
         for member in &members {
-            let keeper = Keeper {
+            let keeper = ProcessStarter {
                 registry: self.clone(),
                 owner: owner.clone(),
                 spec: spec.clone(),
@@ -180,7 +180,7 @@ impl AppRegistry {
 
     /// Asks for new processes in place of those of an app or a program.
     pub(super) fn ask_for_restart(&self, name: &str, reason: &str) {
-        self.shared.send(Message::Restart(name.to_owned(), reason.to_owned()));
+        self.shared.send(Notification::Restart(name.to_owned(), reason.to_owned()));
     }
 
     /// Stores the source files that an application has reported, and watches them.
@@ -190,7 +190,7 @@ impl AppRegistry {
         let before = known.len();
         known.extend(sources);
         if known.len() > before {
-            self.shared.send(Message::Sources);
+            self.shared.send(Notification::Sources);
         }
     }
 
@@ -236,7 +236,7 @@ impl AppRegistry {
     ) -> Result<AppProcesses, E> {
         let CarriedApp { owner, spec, credentials, members: carried, needs } = carried;
         let (stop, stopped) = watch::channel(());
-        let (sources, mut members) = (Arc::<Sources>::default(), Vec::new());
+        let (sources, mut members) = (Arc::<LoadedSources>::default(), Vec::new());
         let needs: Vec<Arc<AppGroup>> =
             needs.iter().filter_map(|place| earlier.get(*place)?.0.first()).cloned().collect();
         for CarriedProcess { index, socket, address, inherits, pid, program, terminal, since, restarts } in
@@ -246,18 +246,18 @@ impl AppRegistry {
             let control = if pid > 0 { Some(next()?) } else { None };
             let copy = control.as_ref().and_then(|control| control.try_clone().ok());
             let adopted = control.and_then(|control| {
-                Some((Control::from_fd(control).ok()?, Running::adopt(pid).ok()?)) // it may have just ended
+                Some((ProcessControl::from_fd(control).ok()?, Running::adopt(pid).ok()?)) // it may have just ended
             });
             let since = instant_of(since).min(Instant::now());
             let pid = if adopted.is_some() { pid } else { 0 };
             let current = CurrentProcess { pid, program, terminal, since, restarts, control: copy };
             let current = Mutex::new(current);
             let stacks = StacksWanted::default();
-            let member = Arc::new(Member { index, socket, address, listener, current, stacks });
+            let member = Arc::new(ProcessSlot { index, socket, address, listener, current, stacks });
             let log = adopted
                 .as_ref()
                 .and_then(|_| read_log(&self.shared, log_name(&owner, index), &member.socket));
-            let keeper = Keeper {
+            let keeper = ProcessStarter {
                 registry: self.clone(),
                 owner: owner.clone(),
                 spec: spec.clone(),

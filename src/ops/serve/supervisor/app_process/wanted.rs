@@ -12,13 +12,13 @@ use crate::error::Error;
 use crate::middleware::MiddlewareKind;
 use crate::ops::resources;
 use crate::ops::sections::program::{self, ProcessTable};
-use crate::ops::serve::supervisor::plan::Plan;
+use crate::ops::serve::supervisor::plan::GenerationPlan;
 use crate::ops::stack::stack;
 
 /// The processes of `plan`'s applications and its programs, in groups: each needs only processes of earlier ones.
 /// # Errors
 /// Every fault of their tables.
-pub(super) fn wanted(plan: &Plan) -> Result<Vec<Vec<ProcessTable>>, Vec<Error>> {
+pub(super) fn wanted(plan: &GenerationPlan) -> Result<Vec<Vec<ProcessTable>>, Vec<Error>> {
     let (mut tables, mut faults) = (Vec::new(), Vec::new());
     match program::read(&plan.config, plan.process.reload) {
         Ok(programs) => tables.extend(programs),
@@ -53,7 +53,7 @@ pub(super) fn wanted(plan: &Plan) -> Result<Vec<Vec<ProcessTable>>, Vec<Error>> 
 /// How the processes of the app `table` are started, if it is isolated.
 /// # Errors
 /// A wrong value of `isolation`.
-fn isolated(table: &Table, plan: &Plan) -> Result<Option<ProcessSpec>, Error> {
+fn isolated(table: &Table, plan: &GenerationPlan) -> Result<Option<ProcessSpec>, Error> {
     if !is_isolated(table)? {
         return Ok(None);
     }

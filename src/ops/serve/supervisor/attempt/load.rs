@@ -17,7 +17,7 @@ use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::process::pid_file::PidFile;
 use crate::ops::serve::supervisor::app_process::AppProcesses;
 use crate::ops::serve::supervisor::event::Event;
-use crate::ops::serve::supervisor::plan::Plan;
+use crate::ops::serve::supervisor::plan::GenerationPlan;
 use crate::ops::serve::supervisor::sockets::{self, Bound};
 use crate::ops::serve::supervisor::watch::{self, Paths, Scope};
 
@@ -28,7 +28,7 @@ pub(super) struct Loaded {
     pub(super) scope: Option<Scope>,
     /// The sockets, even if the rest could not be made.
     pub(super) bound: Vec<Bound>,
-    pub(super) made: std::result::Result<(Plan, Vec<Bound>), Vec<Error>>,
+    pub(super) made: std::result::Result<(GenerationPlan, Vec<Bound>), Vec<Error>>,
 }
 
 impl Attempt {
@@ -75,7 +75,7 @@ impl Attempt {
         scope.inputs.sources.extend(sources);
         scope.inputs.folders.extend(folders);
         let read = contents(&scope);
-        let plan = |libraries| Plan {
+        let plan = |libraries| GenerationPlan {
             config: config.clone(),
             process: sections.process.clone(),
             log: sections.log.clone(),
@@ -86,7 +86,7 @@ impl Attempt {
         };
         let made = match libraries {
             Ok(libraries) => Ok((plan(libraries), bound.clone())),
-            Err(build::Failure { mut faults, built }) => {
+            Err(build::BuildFailure { mut faults, built }) => {
                 self.look_at_the_rest(&plan(built), &mut faults).await;
                 Err(faults)
             }
@@ -96,7 +96,7 @@ impl Attempt {
 
     /// Some libraries could not be built: lets a worker find the other faults, so that all are reported at
     /// once.
-    async fn look_at_the_rest(&self, plan: &Plan, faults: &mut Vec<Error>) {
+    async fn look_at_the_rest(&self, plan: &GenerationPlan, faults: &mut Vec<Error>) {
         let name = self.shared.name(self.generation, 0);
         let apps = AppProcesses::default();
         let plan = (plan, &apps);

@@ -22,15 +22,15 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use self::load::Loaded;
-pub(super) use self::outcome::{Outcome, Prepared, Ready};
+pub(super) use self::outcome::{AttemptOutcome, PreparedWorkers, ReadyWorker};
 pub(super) use self::start::{saved_state, start};
 use super::app_process::{AppProcesses, AppRegistry};
 use super::child::WorkerHandle;
-use super::event::{Event, Reason};
-use super::inbox::Message;
-use super::plan::Plan;
+use super::event::{Event, ReloadReason};
+use super::inbox::Notification;
+use super::plan::GenerationPlan;
 use super::services::Services;
-use super::shared::Shared;
+use super::shared::SupervisorShared;
 use super::sockets::Bound;
 use crate::error::Error;
 use crate::ops::sections::Sections;
@@ -48,12 +48,12 @@ pub(super) enum From {
     /// The files; the config of the start is read already.
     Files(Option<Box<LoadedConfig>>),
     /// An earlier plan, to serve again.
-    Plan(Box<Plan>),
+    Plan(Box<GenerationPlan>),
 }
 
 /// What supervisor and attempt tell each other while it runs.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct AttemptProgress {
     /// Set while builds run, which a further change may cancel.
     building: AtomicBool,
     /// Set once an event has reported this attempt.
@@ -62,9 +62,9 @@ pub(super) struct Progress {
     changed: Notify,
 }
 
-impl Progress {
-    pub(super) fn new(told: bool) -> Progress {
-        Progress { told: AtomicBool::new(told), ..Progress::default() }
+impl AttemptProgress {
+    pub(super) fn new(told: bool) -> AttemptProgress {
+        AttemptProgress { told: AtomicBool::new(told), ..AttemptProgress::default() }
     }
 
     pub(super) fn is_building(&self) -> bool {
@@ -89,7 +89,7 @@ impl Progress {
 
 /// The inputs of an attempt.
 pub(super) struct Attempt {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SupervisorShared>,
     pub(super) services: Services,
     pub(super) from: From,
     pub(super) generation: u64,
@@ -98,13 +98,13 @@ pub(super) struct Attempt {
     pub(super) registry: Arc<AppRegistry>,
     /// The processes that may be kept, if they would be the same.
     pub(super) apps: AppProcesses,
-    pub(super) progress: Arc<Progress>,
+    pub(super) progress: Arc<AttemptProgress>,
     /// Its number, and why it is made.
     pub(super) number: u64,
-    pub(super) reason: Reason,
+    pub(super) reason: ReloadReason,
     pub(super) detail: String,
     /// What serves, unless a generation is wanted even if it is the same.
-    pub(super) serves: Option<Box<Plan>>,
+    pub(super) serves: Option<Box<GenerationPlan>>,
     /// The pid file that is locked.
     pub(super) pid_file: Option<PathBuf>,
     /// The pid file, if it was not locked before.
@@ -113,32 +113,33 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// Runs the attempt to its end.
-    pub(super) async fn run(mut self) -> Outcome {
+    pub(super) async fn run(mut self) -> AttemptOutcome {
         let began = Instant::now();
         let outcome = match std::mem::replace(&mut self.from, From::Files(None)) {
             From::Plan(plan) => self.again(*plan).await,
             From::Files(loaded) => self.anew(began, loaded.map(|loaded| *loaded)).await,
         };
         let taken = self.taken.into_inner();
-        let with_pid_file =
-            |prepared: Option<Prepared>| prepared.map(|one| Prepared { pid_file: taken, ..one });
-        Outcome { result: outcome.result.map(with_pid_file), ..outcome }
+        let with_pid_file = |prepared: Option<PreparedWorkers>| {
+            prepared.map(|one| PreparedWorkers { pid_file: taken, ..one })
+        };
+        AttemptOutcome { result: outcome.result.map(with_pid_file), ..outcome }
     }
 
     /// Makes a generation from an earlier plan.
-    async fn again(&self, plan: Plan) -> Outcome {
+    async fn again(&self, plan: GenerationPlan) -> AttemptOutcome {
         let bound = self.bind(&plan.config, &[]);
         let bound = bound.and_then(|bound| self.take_pid_file(&plan.process).map(|()| bound));
         let result = match bound {
             Ok(bound) => self.prepare(plan, bound, Duration::ZERO, Role::Serve).await.map(Some),
             Err(errors) => Err(errors.into()),
         };
-        Outcome { scope: None, result, placeholder: None, looks: 0 }
+        AttemptOutcome { scope: None, result, placeholder: None, looks: 0 }
     }
 
     /// Makes a generation from the files. If they change before the workers are ready, cancels the start and
     /// makes one from the changed files, unless they would give the same.
-    async fn anew(&self, began: Instant, read: Option<LoadedConfig>) -> Outcome {
+    async fn anew(&self, began: Instant, read: Option<LoadedConfig>) -> AttemptOutcome {
         let mut looks = 0;
         self.progress.building.store(true, Ordering::Relaxed);
         let mut loaded = self.load(read.unwrap_or_else(|| self.shared.options.load()), &[]).await;
@@ -149,7 +150,7 @@ impl Attempt {
             let Ok((plan, bound)) = &loaded.made else { return self.fail(loaded, cargo, looks).await };
             if self.serves.as_ref().is_some_and(|serves| serves.is_same_as(plan)) && !self.apps.have_changed()
             {
-                return Outcome { scope: loaded.scope, result: Ok(None), placeholder: None, looks };
+                return AttemptOutcome { scope: loaded.scope, result: Ok(None), placeholder: None, looks };
             }
             self.announce();
             let next = tokio::select! {
@@ -159,7 +160,7 @@ impl Attempt {
             match next {
                 Ok((next, count)) => (loaded, looks) = (next, count),
                 Err(Ok(prepared)) => {
-                    return Outcome {
+                    return AttemptOutcome {
                         scope: loaded.scope,
                         result: Ok(Some(prepared)),
                         placeholder: None,
@@ -175,7 +176,7 @@ impl Attempt {
     }
 
     /// Waits until the files differ from `plan`. Returns what was loaded, and how many changes it includes.
-    async fn newer(&self, plan: &Plan, held: &[Bound]) -> (Loaded, u64) {
+    async fn newer(&self, plan: &GenerationPlan, held: &[Bound]) -> (Loaded, u64) {
         self.progress.changed.notified().await;
         loop {
             let looks = self.progress.looks();
@@ -195,7 +196,12 @@ impl Attempt {
         if let Some(scope) = loaded.scope.clone() {
             let reload = loaded.config.as_ref().is_some_and(|(_, sections)| sections.process.reload);
             let (done, watched) = oneshot::channel();
-            self.shared.send(Message::Loaded { number: self.number, scope: Box::new(scope), reload, done });
+            self.shared.send(Notification::Loaded {
+                number: self.number,
+                scope: Box::new(scope),
+                reload,
+                done,
+            });
             let _ = watched.await; // an error means that the server is stopping
         }
     }
@@ -205,12 +211,12 @@ impl Attempt {
         if !self.progress.told.swap(true, Ordering::Relaxed) {
             let (reason, detail) = (self.reason, self.detail.clone());
             self.shared.emit(&Event::Reloading { reason, detail, generation: self.generation });
-            self.shared.send(Message::Reloading(self.number));
+            self.shared.send(Notification::Reloading(self.number));
         }
     }
 
     /// Ends with faults, and with a worker that shows them if nothing else serves.
-    async fn fail(&self, loaded: Loaded, cargo: Duration, looks: u64) -> Outcome {
+    async fn fail(&self, loaded: Loaded, cargo: Duration, looks: u64) -> AttemptOutcome {
         let faults = loaded.made.err().unwrap_or_default();
         let mut placeholder = None;
         if let Some((config, Sections { process, log, .. })) = loaded.config
@@ -220,27 +226,27 @@ impl Attempt {
         {
             let (credentials, libraries) = (Credentials::default(), BTreeMap::new());
             let tasks = Vec::new();
-            let plan = Plan { config, process, log, tasks, credentials, libraries, read: 0 };
+            let plan = GenerationPlan { config, process, log, tasks, credentials, libraries, read: 0 };
             placeholder = self.prepare(plan, loaded.bound, cargo, Role::Tell(faults.clone())).await.ok();
         }
-        Outcome { scope: loaded.scope, result: Err(faults), placeholder, looks }
+        AttemptOutcome { scope: loaded.scope, result: Err(faults), placeholder, looks }
     }
 
     /// The workers that serve now, by their slots: the new ones continue their states.
     async fn serving(&self) -> Vec<Option<WorkerHandle>> {
         let (sender, serving) = oneshot::channel();
-        self.shared.send(Message::Serving(sender));
+        self.shared.send(Notification::Serving(sender));
         serving.await.unwrap_or_default() // an error means that the server is stopping
     }
 
     /// Starts the workers of `plan`; only one if it will not serve.
     async fn prepare(
         &self,
-        plan: Plan,
+        plan: GenerationPlan,
         bound: Vec<Bound>,
         cargo: Duration,
         role: Role,
-    ) -> Result<Prepared, Vec<Error>> {
+    ) -> Result<PreparedWorkers, Vec<Error>> {
         let serving = self.serving().await;
         let (generation, wanted) = match role {
             Role::Tell(_) | Role::Try => (0, 1),
@@ -274,6 +280,6 @@ impl Attempt {
             start(&self.shared, &self.services, plan, &bound, name, state(index), role.clone()).await
         };
         let workers = try_join_all((0..wanted).map(start)).await?;
-        Ok(Prepared { generation, plan, bound, apps, workers, cargo, pid_file: None })
+        Ok(PreparedWorkers { generation, plan, bound, apps, workers, cargo, pid_file: None })
     }
 }

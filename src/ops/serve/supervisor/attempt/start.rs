@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::outcome::Ready;
+use super::outcome::ReadyWorker;
 use crate::error::Error;
 use crate::ops::serve::ipc::message::{
     FromWorker, Report, Role, SavedStates, Start, WorkerReply, WorkerRequest,
@@ -13,9 +13,9 @@ use crate::ops::serve::ipc::message::{
 use crate::ops::serve::supervisor::app_process::AppProcesses;
 use crate::ops::serve::supervisor::child::{Child, Name, News, WorkerHandle};
 use crate::ops::serve::supervisor::event::Event;
-use crate::ops::serve::supervisor::plan::Plan;
+use crate::ops::serve::supervisor::plan::GenerationPlan;
 use crate::ops::serve::supervisor::services::Services;
-use crate::ops::serve::supervisor::shared::Shared;
+use crate::ops::serve::supervisor::shared::SupervisorShared;
 use crate::ops::serve::supervisor::sockets::Bound;
 
 /// How long an old worker may take to save its state: longer than it waits for a plugin that blocks.
@@ -23,7 +23,7 @@ const SAVING: Duration = Duration::from_secs(8);
 
 /// The states of the apps in a worker, if there is one.
 pub(in crate::ops::serve::supervisor) async fn saved_state(
-    shared: &Shared,
+    shared: &SupervisorShared,
     worker: Option<WorkerHandle>,
 ) -> SavedStates {
     let Some(worker) = worker else { return SavedStates::default() };
@@ -40,14 +40,14 @@ pub(in crate::ops::serve::supervisor) async fn saved_state(
 
 /// Starts a worker and waits until it is ready.
 pub(in crate::ops::serve::supervisor) async fn start(
-    shared: &Arc<Shared>,
+    shared: &Arc<SupervisorShared>,
     services: &Services,
-    (plan, apps): (&Plan, &AppProcesses),
+    (plan, apps): (&GenerationPlan, &AppProcesses),
     bound: &[Bound],
     name: Name,
     (states, raw): SavedStates,
     role: Role,
-) -> Result<Ready, Vec<Error>> {
+) -> Result<ReadyWorker, Vec<Error>> {
     let fail = |error: Error| vec![error];
     services.open_to(&plan.credentials);
     shared.open_files.allow(&plan.config);
@@ -91,21 +91,21 @@ pub(in crate::ops::serve::supervisor) async fn start(
             match news.recv().await {
                 Some(News::Said(said, raw)) => match services.handle(&child, &plan.credentials, said, raw) {
                     Some((FromWorker::Notice(Report::Starting(next)), _)) => step = Some(next),
-                    Some((FromWorker::Notice(Report::Ready), _)) => return Ended::Ready,
-                    Some((FromWorker::Notice(Report::Failed(faults)), _)) => return Ended::Failed(faults),
+                    Some((FromWorker::Notice(Report::Ready), _)) => return StartEnd::Ready,
+                    Some((FromWorker::Notice(Report::Failed(faults)), _)) => return StartEnd::Failed(faults),
                     _ => {}
                 },
-                Some(News::Ended(status)) => return Ended::Crashed(status.to_string()),
-                None => return Ended::Crashed("it is gone".to_owned()),
+                Some(News::Ended(status)) => return StartEnd::Crashed(status.to_string()),
+                None => return StartEnd::Crashed("it is gone".to_owned()),
             }
         }
     };
     let ended = tokio::time::timeout(plan.process.start(), ready).await;
     let last = step.map(|step| format!("the last step was {step}"));
     match ended {
-        Ok(Ended::Ready) => Ok((child, news)),
-        Ok(Ended::Failed(faults)) => Err(faults),
-        Ok(Ended::Crashed(status)) => {
+        Ok(StartEnd::Ready) => Ok((child, news)),
+        Ok(StartEnd::Failed(faults)) => Err(faults),
+        Ok(StartEnd::Crashed(status)) => {
             let error = Error::new(format!("the new worker crashed while starting ({status})"));
             Err(fail(tag_failure(error, last)))
         }
@@ -120,7 +120,7 @@ pub(in crate::ops::serve::supervisor) async fn start(
 }
 
 /// How the start of a worker has ended.
-enum Ended {
+enum StartEnd {
     Ready,
     Failed(Vec<Error>),
     Crashed(String),

@@ -16,9 +16,9 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::event::Event;
-use super::inbox::Message;
+use super::inbox::Notification;
 use super::log_buffer::LogChunk;
-use super::shared::Shared;
+use super::shared::SupervisorShared;
 use crate::metrics::Counts;
 use crate::ops::sections::otlp::Otlp;
 use crate::tls_client::{OtlpTarget, resource, scope};
@@ -35,7 +35,7 @@ const COUNTING: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Sends until it is dropped.
-pub(super) struct Exporter {
+pub(super) struct OtlpExporter {
     options: Otlp,
     target: OtlpTarget,
     tasks: Vec<AbortOnDropHandle<()>>,
@@ -46,7 +46,7 @@ pub(super) struct Exporter {
 /// What both tasks have.
 #[derive(Clone)]
 struct ExportTask {
-    shared: Arc<Shared>,
+    shared: Arc<SupervisorShared>,
     target: OtlpTarget,
     service: String,
     stopped: watch::Receiver<bool>,
@@ -54,9 +54,14 @@ struct ExportTask {
     last: Arc<Mutex<Option<Counts>>>,
 }
 
-impl Exporter {
+impl OtlpExporter {
     /// Starts to send. The first one of a server also sends the lines so far.
-    pub(super) fn start(shared: &Arc<Shared>, options: Otlp, target: OtlpTarget, first: bool) -> Exporter {
+    pub(super) fn start(
+        shared: &Arc<SupervisorShared>,
+        options: Otlp,
+        target: OtlpTarget,
+        first: bool,
+    ) -> OtlpExporter {
         let (stop, stopped) = watch::channel(false);
         let last = Arc::<Mutex<Option<Counts>>>::default();
         let task = |path: &str| ExportTask {
@@ -75,7 +80,7 @@ impl Exporter {
             let every = Duration::from_secs(options.interval_secs.get().into());
             tasks.push(AbortOnDropHandle::new(tokio::spawn(task("/v1/metrics").send_metrics(every))));
         }
-        Exporter { options, target, tasks, stop, last }
+        OtlpExporter { options, target, tasks, stop, last }
     }
 
     /// Whether it sends what `options` ask for, to the same collector.
@@ -117,7 +122,7 @@ impl ExportTask {
     async fn send_logs(mut self, queue: usize, first: bool) {
         let (before, lines) = self.shared.events.log.look(if first { queue } else { 0 });
         let waiting = before.iter().map(records::record).collect();
-        let mut lines = Lines { lines, waiting, queue, lost: 0, open: true };
+        let mut lines = OtlpLines { lines, waiting, queue, lost: 0, open: true };
         let mut attempts = Attempts::default();
         while lines.open {
             if lines.waiting.is_empty() {
@@ -170,7 +175,7 @@ impl ExportTask {
     /// The sum of the counts of all workers and the supervisor.
     async fn counts(&self) -> Option<Counts> {
         let (sender, sum) = oneshot::channel();
-        self.shared.send(Message::Sum(sender));
+        self.shared.send(Notification::Sum(sender));
         tokio::time::timeout(COUNTING, sum).await.ok()?.ok()
     }
 
@@ -184,7 +189,7 @@ impl ExportTask {
 }
 
 /// The lines that wait to be sent.
-struct Lines {
+struct OtlpLines {
     lines: broadcast::Receiver<Arc<LogChunk>>,
     waiting: VecDeque<Value>,
     /// How many may wait.
@@ -195,7 +200,7 @@ struct Lines {
     open: bool,
 }
 
-impl Lines {
+impl OtlpLines {
     /// Waits for the next lines, or for the end of the server, and then takes all that there are; `false` if it is late.
     async fn wait(
         &mut self,

@@ -27,10 +27,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub(super) use self::paths::Paths;
-use self::scope::{Meaning, Rules};
+use self::scope::{ChangeScope, Rules};
 pub(super) use self::scope::{Scope, is_ignored};
-use super::inbox::Message;
-use super::shared::Shared;
+use super::inbox::Notification;
+use super::shared::SupervisorShared;
 
 /// A burst ends after this time without a change.
 const QUIET: Duration = Duration::from_millis(20);
@@ -42,7 +42,7 @@ const CEILING: Duration = Duration::from_millis(500);
 const LARGEST_HASHED: u64 = 16 << 20;
 
 /// A running watch.
-pub(super) struct Watch {
+pub(super) struct FileWatch {
     rules: Arc<Mutex<Arc<Rules>>>,
     folders: Arc<Mutex<Folders>>,
 }
@@ -56,7 +56,7 @@ struct Folders {
 }
 
 /// What the system reports.
-enum Told {
+enum WatchEvent {
     Path(PathBuf),
     /// Events were lost: anything may have changed.
     Lost,
@@ -66,18 +66,18 @@ fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     value.lock()
 }
 
-impl Watch {
+impl FileWatch {
     /// Starts a watch without directories.
     /// # Errors
     /// Why the system cannot watch, and how to fix it.
-    pub(super) fn new(shared: Arc<Shared>) -> Result<Watch, String> {
+    pub(super) fn new(shared: Arc<SupervisorShared>) -> Result<FileWatch, String> {
         let (sender, events) = mpsc::unbounded_channel();
         let rules = Arc::<Mutex<Arc<Rules>>>::default();
         let wanted = rules.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
             if event.need_rescan() {
-                let _ = sender.send(Told::Lost); // fails only when the program ends
+                let _ = sender.send(WatchEvent::Lost); // fails only when the program ends
                 return;
             }
             // Reading does not change a file, and cargo reads all sources.
@@ -86,18 +86,18 @@ impl Watch {
             }
             let rules = lock(&wanted).clone();
             for path in event.paths.into_iter().filter(|path| rules.meaning(path).is_any()) {
-                let _ = sender.send(Told::Path(path)); // as above
+                let _ = sender.send(WatchEvent::Path(path)); // as above
             }
         })
         .map_err(|error| format!("cannot watch files: {}", limits::reason(&error)))?;
         let folders = Folders { watcher, watched: BTreeSet::new(), warning: None };
-        let watch = Watch { rules, folders: Arc::new(Mutex::new(folders)) };
+        let watch = FileWatch { rules, folders: Arc::new(Mutex::new(folders)) };
         tokio::spawn(gather(events, watch.rules.clone(), watch.folders.clone(), shared));
         Ok(watch)
     }
 
     /// Watches `scope` from now on.
-    pub(super) fn set(&self, scope: Scope, shared: &Shared) {
+    pub(super) fn set(&self, scope: Scope, shared: &SupervisorShared) {
         let rules = Arc::new(Rules::new(scope));
         *lock(&self.rules) = rules.clone();
         lock(&self.folders).follow(&rules, shared);
@@ -106,7 +106,7 @@ impl Watch {
 
 impl Folders {
     /// Watches exactly what `rules` want; warns about directories that cannot be watched.
-    fn follow(&mut self, rules: &Rules, shared: &Shared) {
+    fn follow(&mut self, rules: &Rules, shared: &SupervisorShared) {
         let wanted = rules.folders();
         let gone: Vec<_> = self.watched.difference(&wanted).cloned().collect();
         gone.iter().for_each(|folder| self.unwatch(folder));
@@ -149,10 +149,10 @@ impl Folders {
 
 /// Gathers bursts of changes and reports them to the supervisor.
 async fn gather(
-    mut events: mpsc::UnboundedReceiver<Told>,
+    mut events: mpsc::UnboundedReceiver<WatchEvent>,
     rules: Arc<Mutex<Arc<Rules>>>,
     folders: Arc<Mutex<Folders>>,
-    shared: Arc<Shared>,
+    shared: Arc<SupervisorShared>,
 ) {
     let mut seen: BTreeMap<PathBuf, Option<u64>> = BTreeMap::new();
     while let Some(first) = events.recv().await {
@@ -173,15 +173,15 @@ async fn gather(
                 seen.insert(path.clone(), content) != Some(content) || content == Some(0)
             })
             .collect();
-        let everything = Meaning { config: true, input: true, page: true };
+        let everything = ChangeScope { config: true, input: true, page: true };
         let meaning = changed.iter().map(|path| match links.contains(path) {
             true => everything,
             false => now.meaning(path),
         });
-        let meaning = meaning.fold(if lost { everything } else { Meaning::default() }, Meaning::and);
+        let meaning = meaning.fold(if lost { everything } else { ChangeScope::default() }, ChangeScope::and);
         if meaning.is_any() {
-            let Meaning { config, input, page } = meaning;
-            shared.send(Message::Changed { paths: changed, config, input, page });
+            let ChangeScope { config, input, page } = meaning;
+            shared.send(Notification::Changed { paths: changed, config, input, page });
         }
     }
 }
@@ -189,8 +189,8 @@ async fn gather(
 /// Waits for the end of a burst. Returns its paths, and whether events were lost. `None` when the program
 /// ends.
 async fn burst(
-    first: Told,
-    events: &mut mpsc::UnboundedReceiver<Told>,
+    first: WatchEvent,
+    events: &mut mpsc::UnboundedReceiver<WatchEvent>,
     rules: &Mutex<Arc<Rules>>,
 ) -> Option<(BTreeSet<PathBuf>, bool)> {
     let ceiling = Instant::now() + CEILING;
@@ -198,8 +198,8 @@ async fn burst(
     let mut next = Some(first);
     loop {
         match next.take() {
-            Some(Told::Path(path)) => drop(paths.insert(path)),
-            Some(Told::Lost) => lost = true,
+            Some(WatchEvent::Path(path)) => drop(paths.insert(path)),
+            Some(WatchEvent::Lost) => lost = true,
             None => {}
         }
         if Instant::now() >= ceiling {
@@ -224,7 +224,7 @@ fn renew(
     links: &[PathBuf],
     rules: &Rules,
     folders: &mut Folders,
-    shared: &Shared,
+    shared: &SupervisorShared,
 ) -> BTreeSet<PathBuf> {
     links.iter().for_each(|link| folders.forget(link));
     let (mut come, mut gone) = (Vec::new(), false);

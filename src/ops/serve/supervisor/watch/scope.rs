@@ -26,7 +26,7 @@ pub(in crate::ops::serve::supervisor) struct Scope {
 
 /// What a change of a path may affect.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Meaning {
+pub(super) struct ChangeScope {
     /// The config.
     pub(super) config: bool,
     /// A library, or another file that a generation is built from.
@@ -35,13 +35,13 @@ pub(super) struct Meaning {
     pub(super) page: bool,
 }
 
-impl Meaning {
+impl ChangeScope {
     pub(super) fn is_any(self) -> bool {
         self.config || self.input || self.page
     }
 
-    pub(super) fn and(self, other: Meaning) -> Meaning {
-        Meaning {
+    pub(super) fn and(self, other: ChangeScope) -> ChangeScope {
+        ChangeScope {
             config: self.config || other.config,
             input: self.input || other.input,
             page: self.page || other.page,
@@ -68,13 +68,13 @@ impl Rules {
     }
 
     /// What a change of `path` may affect.
-    pub(super) fn meaning(&self, path: &Path) -> Meaning {
+    pub(super) fn meaning(&self, path: &Path) -> ChangeScope {
         let Scope { configs, inputs, paths } = &self.scope;
         if self.links.contains(path) {
-            return Meaning { config: true, input: true, page: true };
+            return ChangeScope { config: true, input: true, page: true };
         }
         if paths.written.iter().any(|written| path.starts_with(written)) {
-            return Meaning::default();
+            return ChangeScope::default();
         }
         let temporary = is_temporary(path);
         // An optional included file appears in the directory of the file that includes it.
@@ -84,7 +84,7 @@ impl Rules {
         let named = [&inputs.files, &inputs.sources, &paths.read].iter().any(|files| files.contains(path));
         let page = !temporary && paths.served.iter().any(|folder| is_within(path, folder));
         let input = named || (!temporary && self.is_source(path));
-        Meaning { config, input, page }
+        ChangeScope { config, input, page }
     }
 
     /// Whether `path` may belong to a crate.
@@ -166,7 +166,7 @@ mod tests {
             },
         });
         let check = |path: &str, expected: &str| {
-            let Meaning { config, input, page } = rules.meaning(Path::new(path));
+            let ChangeScope { config, input, page } = rules.meaning(Path::new(path));
             let found: Vec<_> = [("config", config), ("input", input), ("page", page)]
                 .into_iter()
                 .filter_map(|(name, is)| is.then_some(name))
