@@ -3,12 +3,12 @@
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use paster_fuzz::Fault;
-use paster_fuzz::fastcgi::{Begin, End, Reader, encode_pairs, kind, parse_pairs};
+use paster_fuzz::PairsError;
+use paster_fuzz::fastcgi::{Begin, EndRequest, RecordReader, encode_pairs, kind, parse_pairs};
 
 /// All records, each stream joined: type, id, content; and how it ended.
-fn read(input: &[u8], step: usize) -> (Vec<(u8, u16, Vec<u8>)>, Result<bool, Fault>) {
-    let (mut reader, mut buffer) = (Reader::default(), BytesMut::new());
+fn read(input: &[u8], step: usize) -> (Vec<(u8, u16, Vec<u8>)>, Result<bool, PairsError>) {
+    let (mut reader, mut buffer) = (RecordReader::default(), BytesMut::new());
     let mut found: Vec<(u8, u16, Vec<u8>)> = Vec::new();
     for piece in input.chunks(step) {
         buffer.extend_from_slice(piece);
@@ -39,7 +39,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(whole, read(input, step));
     for (_, _, content) in &whole.0 {
         let _ = Begin::parse(content);
-        let _ = End::parse(content);
+        let _ = EndRequest::parse(content);
         if let Ok(pairs) = parse_pairs(content) {
             let written = encode_pairs(&pairs).unwrap();
             assert!(written.len() <= content.len(), "the shortest form is no longer");

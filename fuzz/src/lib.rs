@@ -18,7 +18,7 @@ pub mod proxy_protocol;
 pub mod scgi;
 pub mod static_files;
 
-pub use pairs::{Fault, Variables};
+pub use pairs::{PairsError, Variables};
 
 /// What the limits of time are told of an HTTP/2 connection after these pieces: whether something has begun and not come
 /// whole, and how much has come whole. `None`: it is not HTTP/2.

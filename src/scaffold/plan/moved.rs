@@ -101,7 +101,7 @@ fn similarity(left: &[u8], right: &[u8]) -> usize {
         }
     }
     let longest = total.max(same + counts.values().sum::<usize>());
-    if longest == 0 { 0 } else { (same * 100 / longest).min(99) }
+    (same * 100).checked_div(longest).map_or(0, |percent| percent.min(99))
 }
 
 #[cfg(test)]

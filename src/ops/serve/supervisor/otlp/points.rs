@@ -11,6 +11,9 @@ use crate::tls_client::text;
 const CUMULATIVE: u8 = 2;
 const NANOS: f64 = 1e9;
 
+/// The name of a metric, its family, and its series with their values.
+type OneMetric<'c> = (String, Option<&'static MetricFamily>, Vec<(&'c Series, &'c Value)>);
+
 /// The list of metrics, at this time.
 pub(super) fn metrics(counts: &Counts, now: SystemTime) -> Json {
     let start = match counts.find(families::START_TIME_SECONDS.name, &[]) {
@@ -19,7 +22,7 @@ pub(super) fn metrics(counts: &Counts, now: SystemTime) -> Json {
     };
     let times = [start, now.duration_since(UNIX_EPOCH).unwrap_or_default()];
     let times = times.map(|time| time.as_nanos().to_string());
-    let mut metrics: Vec<(String, Option<&'static MetricFamily>, Vec<(&Series, &Value)>)> = Vec::new();
+    let mut metrics: Vec<OneMetric<'_>> = Vec::new();
     for (series, value) in counts.iter() {
         match metrics.last_mut() {
             Some((name, _, values)) if **name == *series.family => values.push((series, value)),
