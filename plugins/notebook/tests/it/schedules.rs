@@ -113,9 +113,18 @@ async fn what_goes_wrong_is_told_in_the_inbox() {
         // A second one does not begin beside it.
         let run = newest(&server, &id, &["error"]).await;
         assert!(run.message.contains(words), "{path}: {}", run.message);
-        let (_, inbox) = bob.call("GET", "/api/inbox", None).await;
-        let notice = &inbox["notices"][0];
-        assert_eq!((&notice["kind"], &notice["path"]), (&json!("run"), &json!(path)));
+        // It is told after the end of the run is known.
+        let deadline = tokio::time::Instant::now() + patience();
+        let notice = loop {
+            let (_, inbox) = bob.call("GET", "/api/inbox", None).await;
+            let notice = inbox["notices"][0].clone();
+            if notice["path"] == path {
+                break notice;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "waited in vain for a notice: {inbox}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        };
+        assert_eq!(notice["kind"], "run");
         assert!(notice["text"].as_str().unwrap().contains(words), "{notice}");
     }
     // Others neither see nor use it, unless they manage the notebook.
@@ -177,6 +186,20 @@ async fn a_run_that_was_missed_is_told_and_run_once_or_left_out() {
     );
 }
 
+/// The id of the kernel that runs something, which may take a moment to start.
+async fn busy_kernel(server: &Server) -> String {
+    let deadline = tokio::time::Instant::now() + patience();
+    loop {
+        let (_, kernels) = server.call("GET", "/api/kernels", None).await;
+        let busy = |kernel: &&Value| kernel["execution_state"] == "busy";
+        if let Some(kernel) = kernels.as_array().unwrap().iter().find(busy) {
+            return kernel["id"].as_str().unwrap().to_owned();
+        }
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain for a kernel: {kernels}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_run_goes_on_after_a_reload_and_is_lost_with_its_kernel() {
     let first = Server::start().await;
@@ -191,6 +214,7 @@ async fn a_run_goes_on_after_a_reload_and_is_lost_with_its_kernel() {
     let id = made["id"].as_str().unwrap().to_owned();
     first.call("POST", &format!("/api/schedules/{id}/run"), None).await;
     newest(&first, &id, &["running"]).await;
+    busy_kernel(&first).await;
     let notebook = first.notebook().clone();
     notebook.documents.retire().await;
     first.abandon().await;
@@ -207,19 +231,8 @@ async fn a_run_goes_on_after_a_reload_and_is_lost_with_its_kernel() {
     std::fs::remove_file(second.data("go")).unwrap();
     second.call("POST", &format!("/api/schedules/{id}/run"), None).await;
     newest(&second, &id, &["running"]).await;
-    // It may take a moment until it has one.
-    let deadline = tokio::time::Instant::now() + patience();
-    loop {
-        let (_, kernels) = second.call("GET", "/api/kernels", None).await;
-        if let Some(kernel) =
-            kernels.as_array().unwrap().iter().find(|kernel| kernel["execution_state"] == "busy")
-        {
-            second.call("DELETE", &format!("/api/kernels/{}", kernel["id"].as_str().unwrap()), None).await;
-            break;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "waited in vain for its kernel: {kernels}");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    let kernel = busy_kernel(&second).await;
+    second.call("DELETE", &format!("/api/kernels/{kernel}"), None).await;
     let run = newest(&second, &id, &["ok", "error", "lost"]).await;
     assert_eq!(run.status, "lost", "{}", run.message);
     assert!(run.message.contains("the kernel is gone"), "{}", run.message);

@@ -239,13 +239,16 @@ fn resolved(configured: &Address, host: String, address: SocketAddr) -> Address 
     own
 }
 
+#[cfg(not(feature = "dns"))]
+use NoResolver as NameResolver;
+
 /// This build cannot resolve names again.
 #[cfg(not(feature = "dns"))]
-enum NameResolver {}
+enum NoResolver {}
 
 #[cfg(not(feature = "dns"))]
-impl NameResolver {
-    fn new(_: &[SocketAddr], _: AddressFamily, _: Duration) -> Result<NameResolver, Error> {
+impl NoResolver {
+    fn new(_: &[SocketAddr], _: AddressFamily, _: Duration) -> Result<NoResolver, Error> {
         Err(crate::registry::lacking("dns"))
     }
 

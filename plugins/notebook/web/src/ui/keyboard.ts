@@ -45,6 +45,8 @@ export function listenToKeys(act: (action: Action) => void, usable: (action: Act
 
 /** Whether a key is for the notebook, not for a dialog, a field or an input method. */
 function applies(event: KeyboardEvent): boolean {
+  // The keys of the debugger also work in its panel.
+  if (/^F\d+$/.test(event.key) && event.target instanceof Element && event.target.closest(".debugger") !== null) return true;
   return !event.isComposing && !(event.target instanceof Element && event.target.closest("dialog, input, select, textarea, .menu, .cm-panel, .cm-tooltip, .side") !== null);
 }
 
