@@ -28,8 +28,8 @@ pub enum CgiResponse {
 /// Returns its meaning and the number of bytes consumed, or `None` if `input` is incomplete: call again with
 /// more.
 /// # Errors
-/// [`Fault::TooLong`] if the head is longer than `limit_bytes` or has more than `limit_fields` fields;
-/// [`Fault::Malformed`], also for a head that begins with an HTTP status line (`nph-` programs are not
+/// [`PairsError::TooLong`] if the head is longer than `limit_bytes` or has more than `limit_fields` fields;
+/// [`PairsError::Malformed`], also for a head that begins with an HTTP status line (`nph-` programs are not
 /// supported).
 pub fn parse_head(
     input: &[u8],

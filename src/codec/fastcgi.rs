@@ -79,7 +79,7 @@ pub struct Header {
 impl Header {
     /// Parses a header.
     /// # Errors
-    /// [`Fault::Malformed`] for another version.
+    /// [`PairsError::Malformed`] for another version.
     pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Header, PairsError> {
         let [version, kind, id_high, id_low, length_high, length_low, padding_length, _] = *bytes;
         if version != VERSION {
@@ -133,7 +133,7 @@ impl RecordReader {
     /// Takes the next record off `buffer`, `None` if more bytes are needed. A stream's record may arrive in
     /// several parts, each with the same header; every other record is returned complete.
     /// # Errors
-    /// [`Fault::Malformed`] for another version: nothing more can be parsed.
+    /// [`PairsError::Malformed`] for another version: nothing more can be parsed.
     pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<RecordPart>, PairsError> {
         let skip = self.padding.min(buffer.len());
         buffer.advance(skip);
@@ -202,7 +202,7 @@ pub struct Begin {
 impl Begin {
     /// Parses it.
     /// # Errors
-    /// [`Fault::Malformed`] if it is not eight bytes long.
+    /// [`PairsError::Malformed`] if it is not eight bytes long.
     pub fn parse(content: &[u8]) -> Result<Begin, PairsError> {
         match *content {
             [high, low, flags, _, _, _, _, _] => {
@@ -231,7 +231,7 @@ pub struct EndRequest {
 impl EndRequest {
     /// Parses it.
     /// # Errors
-    /// [`Fault::Malformed`] if it is not eight bytes long.
+    /// [`PairsError::Malformed`] if it is not eight bytes long.
     pub fn parse(content: &[u8]) -> Result<EndRequest, PairsError> {
         let [a, b, c, d, ending, _, _, _] = *content else {
             return malformed("END_REQUEST is not eight bytes long");
@@ -260,7 +260,7 @@ pub fn put_unknown_type(out: &mut Vec<u8>, unknown: u8) {
 
 /// Parses name-value pairs, section 3.4: both lengths, each in one byte or in four, then name and value.
 /// # Errors
-/// [`Fault::Malformed`] if a pair is truncated. No length can overflow: each is checked against the available
+/// [`PairsError::Malformed`] if a pair is truncated. No length can overflow: each is checked against the available
 /// bytes.
 pub fn parse_pairs(mut bytes: &[u8]) -> Result<Variables, PairsError> {
     let mut variables = Variables::new();
@@ -292,7 +292,7 @@ fn take_length(bytes: &mut &[u8]) -> Option<usize> {
 
 /// Encodes the pairs of `variables`, each length in as few bytes as possible.
 /// # Errors
-/// [`Fault::TooLong`] for a name or value of 2 GiB or more.
+/// [`PairsError::TooLong`] for a name or value of 2 GiB or more.
 pub fn encode_pairs(variables: &Variables) -> Result<Vec<u8>, PairsError> {
     let mut out = Vec::new();
     for (name, value) in variables.iter() {

@@ -26,7 +26,7 @@ pub struct ScgiHead {
 /// that overrides another). They are kept, except for a `CONTENT_LENGTH` or `SCGI` that differs from the
 /// first.
 /// # Errors
-/// [`Fault::TooLong`] as soon as the netstring claims more than `limit_bytes`; [`Fault::Malformed`].
+/// [`PairsError::TooLong`] as soon as the netstring claims more than `limit_bytes`; [`PairsError::Malformed`].
 pub fn parse_head(input: &[u8], limit_bytes: usize) -> Result<Option<(ScgiHead, usize)>, PairsError> {
     let digits = input.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if digits > 1 && input[0] == b'0' {
@@ -88,7 +88,7 @@ fn read_headers(bytes: &[u8]) -> Result<ScgiHead, PairsError> {
 
 /// Encodes a head: `CONTENT_LENGTH` first, `SCGI` next, then `variables` except for those two.
 /// # Errors
-/// [`Fault::Malformed`] if a name is empty, or a name or a value contains a NUL.
+/// [`PairsError::Malformed`] if a name is empty, or a name or a value contains a NUL.
 pub fn encode_head(content_length: u64, variables: &Variables) -> Result<Vec<u8>, PairsError> {
     let mut headers = format!("CONTENT_LENGTH\0{content_length}\0SCGI\x001\0").into_bytes();
     for (name, value) in variables.iter().filter(|(name, _)| !matches!(*name, b"CONTENT_LENGTH" | b"SCGI")) {

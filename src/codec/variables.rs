@@ -156,7 +156,7 @@ pub enum Split {
 /// except for fields, which are all kept, and `CONTENT_LENGTH`, which must not differ. Only the form is
 /// checked: trust is the gate's job.
 /// # Errors
-/// [`Fault::Malformed`] without a method or path, and for values that no request can have.
+/// [`PairsError::Malformed`] without a method or path, and for values that no request can have.
 /// # Source
 /// RFC 3875 section 4.1.
 pub fn to_request(variables: &Variables, split: Split) -> Result<Passed, PairsError> {

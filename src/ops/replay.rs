@@ -22,7 +22,7 @@ pub struct Replay {
     pub file: PathBuf,
     /// Where the config comes from.
     pub sources: Sources,
-    /// The app; by default as for [`Session::open`].
+    /// The app; by default as for [`AppSession::open`].
     pub app: Option<String>,
     /// Fields of responses that are not compared, besides [`IGNORED`].
     pub ignore: Vec<String>,

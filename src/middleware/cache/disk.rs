@@ -65,7 +65,7 @@ impl DiskStore {
         self.dir.join(&hash[..2]).join(&hash)
     }
 
-    /// See [`Store::find`](super::store::Store::find).
+    /// See [`CacheStore::find`](super::store::CacheStore::find).
     pub(super) fn find(&self, key: &CacheKey, request: &HeaderMap) -> io::Result<Option<CacheEntry>> {
         let mut found: Option<(PathBuf, CacheEntry)> = None;
         for path in heads(&self.url_dir(key))? {
@@ -81,7 +81,7 @@ impl DiskStore {
         }))
     }
 
-    /// See [`Store::put`](super::store::Store::put).
+    /// See [`CacheStore::put`](super::store::CacheStore::put).
     pub(super) fn put(&self, entry: &CacheEntry) -> io::Result<()> {
         let dir = self.url_dir(&entry.key);
         fs::create_dir_all(&dir)?;
@@ -140,7 +140,7 @@ impl DiskStore {
         Ok(name)
     }
 
-    /// See [`Store::purge`](super::store::Store::purge).
+    /// See [`CacheStore::purge`](super::store::CacheStore::purge).
     pub(super) fn purge(&self, purge: &Purge) -> io::Result<u64> {
         let mut count = 0;
         let found = match purge {
@@ -158,7 +158,7 @@ impl DiskStore {
         Ok(count)
     }
 
-    /// See [`Store::list`](super::store::Store::list).
+    /// See [`CacheStore::list`](super::store::CacheStore::list).
     pub(super) fn list(&self, app: &str, most: usize) -> io::Result<Vec<CacheEntry>> {
         let mut own = Vec::new();
         for path in self.all_heads()? {

@@ -87,7 +87,7 @@ impl MemoryStore {
         count
     }
 
-    /// See [`Store::list`](super::store::Store::list).
+    /// See [`CacheStore::list`](super::store::CacheStore::list).
     pub(super) fn list(&self, app: &str, most: usize) -> Vec<Arc<CacheEntry>> {
         let state = self.state.lock();
         let all = state.urls.iter().flat_map(|(_, variants)| variants);

@@ -56,7 +56,7 @@ impl SharedStore {
         }))
     }
 
-    /// See [`Store::find`](super::store::Store::find).
+    /// See [`CacheStore::find`](super::store::CacheStore::find).
     pub(super) async fn find(&self, key: &CacheKey, request: &HeaderMap) -> Option<CacheEntry> {
         let state = &self.0;
         let url = key.hash();
@@ -112,7 +112,7 @@ impl SharedStore {
         }
     }
 
-    /// See [`Store::list`](super::store::Store::list). The bodies are not read.
+    /// See [`CacheStore::list`](super::store::CacheStore::list). The bodies are not read.
     pub(super) async fn list(&self, app: &str, most: usize) -> Vec<CacheEntry> {
         let mut own = Vec::new();
         let all = self.0.used(self.0.all_heads()).await.unwrap_or_default();

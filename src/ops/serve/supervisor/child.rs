@@ -67,7 +67,7 @@ impl WorkerHandle {
         async move { reply.await.ok() }
     }
 
-    /// Sends a request whose reply is [expected](Requests::expect) elsewhere.
+    /// Sends a request whose reply is [expected](PendingRequests::expect) elsewhere.
     pub(super) fn send_request(&self, id: u64, body: WorkerRequest) {
         self.outbox.send(Packet::new(&ToWorker::Request { id, body }));
     }
