@@ -4,6 +4,7 @@
 //! Jupyter Server, `services/contents` (`resolvePath`).
 
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -14,8 +15,14 @@ use super::error::{ApiError, Result, blocking};
 use crate::access::Level;
 use crate::files::RelativePath;
 use crate::identity::Principal;
+use crate::kernel::wire::KernelModel;
+use crate::protocol::KernelState;
 use crate::settings::KernelSandbox;
-use crate::state::Shared;
+use crate::state::{Notebook, Shared};
+
+/// How long a kernel may take until it has a process, and how often it is looked at.
+const START: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Deserialize)]
 pub(super) struct ResolveQuery {
@@ -41,7 +48,7 @@ pub(super) async fn resolve(
     }
     if let Some(id) = query.kernel {
         let known = notebook.may_use_kernel(&principal, &id).await.is_ok();
-        let kernel = notebook.link.list().await?.into_iter().find(|kernel| known && kernel.id == id);
+        let kernel = if known { started(&notebook, &id).await? } else { None };
         if kernel.is_none() {
             let reason = format!("Kernel {id} could not be found");
             unresolved.push(json!({"scope": "kernel", "reason": reason}));
@@ -54,6 +61,19 @@ pub(super) async fn resolve(
         }
     }
     Ok(Json(json!({"resolved": resolved, "unresolved": unresolved})))
+}
+
+/// The kernel with this id. If it is starting, waits until it has a process.
+async fn started(notebook: &Notebook, id: &str) -> Result<Option<KernelModel>> {
+    let deadline = Instant::now() + START;
+    loop {
+        let kernel = notebook.link.list().await?.into_iter().find(|kernel| kernel.id == id);
+        let starts = |kernel: &KernelModel| kernel.pid.is_none() && kernel.state == KernelState::Starting;
+        if !kernel.as_ref().is_some_and(starts) || Instant::now() > deadline {
+            return Ok(kernel);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// The served path that `path` means; `None` if it leads elsewhere.
