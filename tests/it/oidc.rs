@@ -336,6 +336,12 @@ fn users_log_in_at_a_provider() {
     assert_eq!(ann.get("/staff/oidc/logout", &arguments).status, 403);
     let out = ann.get("/staff/oidc/logout", &[]);
     assert!(out.target.contains("/session/end?") && out.target.contains("id_token_hint="), "{}", out.target);
+    let head = out.head.to_ascii_lowercase();
+    assert!(head.contains("set-cookie: paster_oidc=; path=/staff; max-age=0;"), "{head}");
+    // curl leaves the file as it was.
+    let jar = std::fs::read_to_string(ann.jar()).unwrap();
+    let left: String = jar.split_inclusive('\n').filter(|line| !line.contains("\t/staff\t")).collect();
+    std::fs::write(ann.jar(), left).unwrap();
     assert_eq!(ann.fetch("/staff/debug").status, 401);
     let asks = ann.get(&out.target, &[]).body;
     let secret = asks.split("name=\"xsrf\" value=\"").nth(1).unwrap().split('"').next().unwrap();
@@ -415,7 +421,7 @@ fn a_session_follows_the_provider() {
     users.as_object_mut().unwrap().remove("bob");
     place.save_users(&users);
     wait_until("the session ends", || bob.fetch("/staff/debug").status == 401);
-    assert!(serving.stderr().contains("the session ends"));
+    wait_until("the end of the session is in the log", || serving.stderr().contains("the session ends"));
     drop(serving);
     // Without a provider from the start.
     place.stop();
