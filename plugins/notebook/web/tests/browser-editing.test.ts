@@ -230,6 +230,7 @@ page("the table of contents follows the headings and goes to them; sections are 
   const book = await ready(fake, context);
   await press(book, "Shift+T");
   const contents = book.getByRole("navigation", { name: "Table of contents" });
+  await contents.getByRole("link", { name: "Part two" }).waitFor();
   assert.deepEqual(await contents.getByRole("link").allInnerTexts(), ["Title", "Part one", "Part two"]);
   await contents.getByRole("link", { name: "Part two" }).click();
   await book.locator(".cell.selected[data-id=u]").waitFor();
