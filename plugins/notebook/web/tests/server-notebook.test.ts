@@ -265,9 +265,9 @@ on("two pages of one notebook see each other", async (page) => {
 on("a file that is not a notebook: its page tells the reason, and opens once the file is one", async (page) => {
   await writeFile(join(server.data, "broken.ipynb"), '{"cells": [');
   await page.goto(`${server.url}notebooks/broken.ipynb`);
-  const notice = page.locator(".notice");
+  const notice = page.getByRole("region", { name: "The file is broken" });
   await notice.waitFor();
-  assert.match(await notice.innerText(), /broken\.ipynb.*(?:JSON|notebook)/);
+  await notice.getByText(/broken\.ipynb.*(?:JSON|notebook)/).first().waitFor();
   assert.doesNotMatch(await notice.innerText(), /does not answer/);
   await server.write("broken.ipynb", [{ cell_type: "code", source: "mended" }]);
   await cell(page, 0).locator(".static", { hasText: "mended" }).or(cell(page, 0).locator(".cm-content", { hasText: "mended" })).waitFor();
