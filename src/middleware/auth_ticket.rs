@@ -29,7 +29,7 @@ use crate::error::{BoxError, Errors, Result};
 
 /// Options of a `[middleware.NAME]` table with `use = "auth_ticket"`.
 ///
-/// A valid ticket logs a visitor in. Other visitors are redirected to `login_url`, or get 401. With `issue`, whoever an
+/// A valid ticket logs a visitor in. Other visitors are redirected to `login_url`, or get 401. With `issue`, a user whom an
 /// inner part such as `auth_basic` has let in gets a ticket, which all other servers with the same secret accept. Tickets are
 /// those of mod_auth_tkt, Paste and Pyramid. A ticket cannot be revoked before its time.
 ///

@@ -44,7 +44,7 @@ Commands of the notebook:
   schedules add PATH CRON [--zone ZONE] [--parameters JSON] [--missed MISSED] [--alert ALERT] [--as NAME]
                                           run a notebook by a cron expression; ZONE: local, utc; MISSED: run, skip;
                                           ALERT: failure, always, never
-  schedules pause ID                      let a schedule rest; `resume` goes on
+  schedules pause ID                      pause a schedule; `resume` continues it
   schedules run ID                        run it now
   schedules runs ID                       list its runs
   schedules delete ID                     delete it with its results

@@ -33,7 +33,7 @@ pub(super) async fn run(notebook: &Notebook, words: &mut Words) -> Result<Printe
             ));
         }
         if !files.is_dir() {
-            return fail(format!("there is no `{}`", files.display()));
+            return fail(format!("`{}` does not exist", files.display()));
         }
     }
     if notebook.store.in_use()? {

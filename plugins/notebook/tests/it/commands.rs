@@ -159,7 +159,7 @@ async fn a_backup_is_restored_into_another_database() {
 
     let second = start(json!({"database": postgres.database("second")})).await;
     let missing = run(&second, &line("restore", "nothing")).await.unwrap_err();
-    assert!(missing.contains("there is no `"), "{missing}");
+    assert!(missing.contains("does not exist"), "{missing}");
     let restored = json_of(&second, &line("restore", "one")).await;
     assert_eq!(restored["files"], 1);
     let again = run(&second, &line("restore", "one")).await.unwrap_err();
