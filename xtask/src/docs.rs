@@ -48,7 +48,7 @@ fn install() -> Result<PathBuf> {
     Ok(own_program())
 }
 
-/// Copies the pages. Links to files outside of `docs` lead to the repository.
+/// Copies the pages and their pictures. Links to files outside of `docs` lead to the repository.
 fn copy(docs: &Path, source: &Path) -> Result<()> {
     if source.exists() {
         std::fs::remove_dir_all(source).with_context(|| source.display().to_string())?;
@@ -60,7 +60,9 @@ fn copy(docs: &Path, source: &Path) -> Result<()> {
         if path.extension().is_some_and(|end| end == "md") {
             let page = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
             std::fs::write(&to, page.replace("](../", &format!("]({REPOSITORY}")))?;
-        } else if path.is_file() {
+        } else if path.is_dir() {
+            copy(&path, &to)?;
+        } else {
             std::fs::copy(&path, &to).with_context(|| path.display().to_string())?;
         }
     }
