@@ -45,7 +45,8 @@ fn the_site_has_no_dead_links_and_is_served_with_its_search() {
         ("/cli.html", 200, "id=\"paster-serve\""),
         ("/no-such-page.html", 404, "Document not found"),
     ] {
-        let (head, body) = Connection::open(serving.address()).get(path);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n");
+        let (head, body) = Connection::open(serving.address()).request(&request);
         assert!(
             head.starts_with(&format!("HTTP/1.1 {status}")) && body.contains(part),
             "{path}: {head}\n{body}"
