@@ -100,8 +100,8 @@ pub trait Host: Send + Sync {
         let _ = step;
     }
 
-    /// Reports source files of an application that runs in this process, as it began to load them at `began`: a change of
-    /// one leads to a reload in development.
+    /// Reports source files of an application that runs in this process, as it began to load them at `began`: changing one
+    /// causes a reload in development.
     fn sources(&self, app: &str, sources: Vec<PathBuf>, began: SystemTime) {
         let _ = (app, sources, began); // nobody watches
     }

@@ -5,9 +5,10 @@
 //! | fact | written by |
 //! |---|---|
 //! | [`Environ`] | the server's gate; then a gateway its `peer` and `script_name`, the in-flight table its `handle`, `mount`, `hand_off`, `rewrite` and `proxy_headers` its `script_name`, and `proxy_headers` scheme and host that the config names |
-//! | [`ClientCertificate`] | the gate, from the TLS handshake, or from what a trusted web server says (`SSL_CLIENT_…`) |
+//! | [`ClientCertificate`] | the gate, from the TLS handshake, or from a trusted web server (`SSL_CLIENT_…`) |
 //! | [`RemoteUser`] | the gate, from the certificate; a gateway with `remote_user`; a middleware that checks credentials |
 //! | [`RequestId`] | `request_id` |
+//! | [`NoTrailingSlash`] | `mount` |
 //!
 //! A later writer replaces an earlier one. No later part takes a decision by `Host`, a forwarded field or a
 //! raw path.
@@ -27,7 +28,7 @@ pub struct Environ {
     pub peer: Option<SocketAddr>,
     /// The client: the peer, or what a trusted peer forwarded.
     pub client: Option<IpAddr>,
-    /// Whether the peer said that it relays for a client but is not trusted: the client is unknown.
+    /// Whether an untrusted peer claims to relay for a client, so that the client is unknown.
     pub relayed: bool,
     /// Whether the peer is one of the server's `trusted_proxies`: only then are fields about earlier hops
     /// trusted.
@@ -72,8 +73,8 @@ impl Environ {
 pub struct RemoteUser {
     /// The name (`REMOTE_USER`).
     pub name: Arc<str>,
-    /// How the client authenticated (`AUTH_TYPE`): `Basic`, [`CLIENT_CERT`], or what a web server in front
-    /// said; empty if unknown.
+    /// How the client authenticated (`AUTH_TYPE`): `Basic`, [`CLIENT_CERT`], or the value from a web server in front; empty if
+    /// unknown.
     pub auth_type: Cow<'static, str>,
     /// The user's groups, joined by commas (`REMOTE_GROUPS`); empty if the authenticating part knows none. See
     /// [`RemoteUser::with_groups`].
@@ -104,6 +105,10 @@ impl RemoteUser {
         RemoteUser { groups: joined.into(), ..self }
     }
 }
+
+/// The client requested the prefix of a mount without a slash after it. The path below the mount is `/` nevertheless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoTrailingSlash;
 
 /// Why the server itself answered, in a few words: on the response, for the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

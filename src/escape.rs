@@ -1,4 +1,4 @@
-//! Escapes characters of untrusted text that must not reach a log or a terminal as they are.
+//! Escapes characters of untrusted text that must not reach a log or a terminal.
 
 /// Whether a character could end a line, move a terminal's cursor or change the direction of the text after
 /// it: control characters (C0, DEL and C1), line and paragraph separators, and bidirectional formatting

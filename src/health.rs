@@ -14,7 +14,7 @@ const HOLDS: Duration = Duration::from_secs(1);
 /// Longest wait for a probe.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Probes one app; `Err` says what is wrong with it.
+/// Probes one app; `Err` contains the problem.
 pub type Probe = Arc<dyn Fn() -> BoxFuture<Result<(), String>> + Send + Sync>;
 
 /// The state of one generation.

@@ -28,9 +28,9 @@ pub struct SessionChanges {
     pub set: Map<String, Value>,
     /// Keys that are removed.
     pub remove: BTreeSet<String>,
-    /// The session gets a new id, and the old one is not valid any more: after a login.
+    /// The session gets a new id, and the old one becomes invalid: after a login.
     pub renew: bool,
-    /// Everything is removed and the id is not valid any more: at a logout. What is `set` begins a new session.
+    /// Everything is removed, and the id becomes invalid: at a logout. What is `set` begins a new session.
     pub end: bool,
 }
 
@@ -97,7 +97,7 @@ impl Session {
         self.change(SessionChanges { remove, ..SessionChanges::default() });
     }
 
-    /// Gives the session a new id. Call it when a user logs in, so that nobody who knew the old id is logged in too.
+    /// Gives the session a new id. Call it when a user logs in, so that knowing the old id does not grant access.
     pub fn renew(&self) {
         self.change(SessionChanges { renew: true, ..SessionChanges::default() });
     }

@@ -19,7 +19,7 @@ pub struct SocketPath {
 }
 
 impl SocketPath {
-    /// Creates one that leads to `path`.
+    /// Creates a link to `path`.
     /// # Errors
     /// If the directory cannot be opened, or the file name alone is too long.
     pub fn new(path: &Path) -> io::Result<SocketPath> {

@@ -75,7 +75,7 @@ pub trait Store: Send + Sync {
     /// Removes `key`, if it is there.
     fn remove(&self, key: &str) -> StoreFuture<()>;
 
-    /// Deletes expired values. Returns how many, as far as the store tells.
+    /// Deletes expired values. Returns their number, if the store reports it.
     fn sweep(&self) -> StoreFuture<u64>;
 
     /// Counts a request at `key`.
@@ -194,8 +194,8 @@ impl NamedStore {
         tokio::spawn(async move {
             match store.sweep().await {
                 Ok(0) => {}
-                Ok(deleted) => tracing::debug!(resource = name, deleted, "expired values were deleted"),
-                Err(error) => tracing::warn!(resource = name, %error, "expired values cannot be deleted"),
+                Ok(deleted) => tracing::debug!(resource = name, deleted, "deleted expired values"),
+                Err(error) => tracing::warn!(resource = name, %error, "cannot delete expired values"),
             }
         });
     }

@@ -1,4 +1,4 @@
-//! Frames are followed the same however their bytes are split, and as the lengths in their heads say.
+//! Frames are tracked identically however their bytes are split, and according to the lengths in their heads.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

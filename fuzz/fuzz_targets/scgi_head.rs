@@ -1,4 +1,4 @@
-//! A head is read the same however it is split, is within its limit, and what it says can be written and read again.
+//! A head is read identically however it is split, respects its limit, and survives writing and reading it again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -16,13 +16,13 @@ pub fn from_argument(text: &str) -> Result<Option<Map<String, Value>>, Error> {
         let error = Error::usage(format!("unknown kind of app `{kind}` in `--app {text}`"));
         return Err(match nearest(kind, APPS.iter().map(|entry| entry.name)) {
             Some(near) => error.help(format!("did you mean `{near}`?")),
-            None => error.help(format!("write the name of an app of the config, or {}", forms())),
+            None => error.help(format!("write the name of an app in the config, or {}", forms())),
         });
     };
     let Some(shorthand) = entry.kind.shorthands.iter().find(|shorthand| value.ends_with(shorthand.ending))
     else {
         let error = Error::usage(format!("an app of the kind `{kind}` needs a config file"));
-        return Err(error.help(format!("without one an app is {}", forms())));
+        return Err(error.help(format!("without one, an app is {}", forms())));
     };
     if value.is_empty() {
         let error = Error::usage(format!("`--app {text}` names only a kind"));
@@ -39,7 +39,7 @@ pub fn from_argument(text: &str) -> Result<Option<Map<String, Value>>, Error> {
     Ok(Some(table))
 }
 
-/// The forms of such an argument, for help texts.
+/// The forms of this argument, for help texts.
 fn forms() -> String {
     let forms = APPS.iter().flat_map(|entry| {
         let forms = entry.kind.shorthands.iter().flat_map(|shorthand| shorthand.forms);

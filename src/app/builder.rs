@@ -1,4 +1,4 @@
-//! What the kinds of application share with the assembler.
+//! The interface between the kinds of application and the assembler.
 
 use crate::body::App;
 pub use crate::config::AppLink;
@@ -6,13 +6,12 @@ use crate::context::Context;
 use crate::error::Origin;
 use crate::plugin::Instance;
 
-/// What the `build` function of an app may use.
+/// What the `build` function of an app can use.
 pub struct Builder<'a> {
-    /// What surrounds the generation.
+    /// The context of the generation.
     pub context: &'a Context,
-    /// Builds another app of the config by name, with its middleware (`mount`, `cascade`); the origin is
-    /// where the name is written. The assembler reports faults of that app, and continues with a placeholder
-    /// so that all faults are found.
+    /// Builds another app of the config by name, with its middleware (`mount`, `cascade`); the origin is the place of the
+    /// name. The assembler reports errors of that app, and continues with a placeholder to find all errors.
     pub resolve: &'a mut dyn FnMut(&str, Option<Origin>) -> App,
     /// The plugin instances created so far: the worker probes, retires and shuts them down.
     pub instances: &'a mut Vec<Instance>,

@@ -43,22 +43,22 @@ pub(super) struct Options {
     /// Arguments of the program.
     #[serde(default)]
     args: Vec<String>,
-    /// Variables to add to those of RFC 3875, or to replace them with. The program does not see paster's own
+    /// Variables to add to those of RFC 3875, or to replace them. The program does not see paster's own
     /// environment; its `PATH` is `/usr/local/bin:/usr/bin:/bin` by default.
     #[serde(default)]
     env: BTreeMap<String, String>,
     /// Working directory of the program. Default: the directory that contains it.
     working_dir: Option<ConfigPath>,
-    /// Maximum number of programs that run at a time; further requests wait.
+    /// Maximum number of programs that run at once. Further requests wait.
     #[serde(default = "sixteen")]
     max_processes: NonZeroU32,
-    /// Maximum wait for a free place; then 503.
+    /// Maximum time that a request waits for a program to end. After that, the response is 503.
     #[serde(default = "ten")]
     queue_secs: Secs,
-    /// Maximum wait for the response head; then 504.
+    /// Maximum time to wait for the response head. After that, the response is 504.
     #[serde(default = "a_minute")]
     head_secs: Secs,
-    /// Maximum pause between two parts of the response body; then the response is aborted.
+    /// Maximum pause between two parts of the response body. After that, the response is aborted.
     #[serde(default = "a_minute")]
     pause_secs: Secs,
     /// Maximum time for a request. After that, or when the client disconnects, the program and everything in
@@ -66,8 +66,8 @@ pub(super) struct Options {
     /// (HEAD, 204, 304, a local redirect), the program may run for another 10 s.
     #[serde(default = "five_minutes")]
     time_limit_secs: Secs,
-    /// Maximum length in bytes of a request body of unknown length. `CONTENT_LENGTH` must be known first, so
-    /// such a body is buffered, beyond 64 KiB in an unnamed file. (`body_limit` applies before.)
+    /// Maximum length in bytes of a request body of unknown length. `CONTENT_LENGTH` must be known first, so such a body is
+    /// buffered. Beyond 64 KiB, the buffer is an unnamed file. (`body_limit` applies before.)
     #[serde(default = "one_gib")]
     spool_limit_bytes: u64,
 }
@@ -123,11 +123,12 @@ pub(super) fn build(options: Options, table: &Table, builder: &mut Builder<'_>) 
     let own = program.parent().unwrap_or(std::path::Path::new("/")).to_owned();
     let working_dir = options.working_dir.as_ref().map_or(own, |folder| folder.to_path_buf());
     if options.working_dir.is_some() && !working_dir.is_dir() {
-        let message = format!("`{}` is not a directory to start the program in", working_dir.display());
+        let message =
+            format!("`{}` is not a directory, so the program cannot start in it", working_dir.display());
         errors.push(table.error("working_dir", message));
     }
     Errors::check(errors)?;
-    // One upstream that is always there: the program.
+    // A single upstream that always exists: the program.
     let address = Address {
         target: UpstreamTarget::Unix(program.clone()),
         resolved: None,
@@ -211,7 +212,7 @@ impl CgiApp {
     }
 }
 
-/// The response of a program; it ends with the program's output.
+/// The response of a program, which ends with the program's output.
 struct ProgramResponse(CgiAnswer);
 
 impl Protocol for ProgramResponse {

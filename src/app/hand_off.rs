@@ -15,7 +15,7 @@ use crate::config::{Table, join};
 use crate::environ::Environ;
 use crate::error::{BoxError, Error};
 
-/// The field that names the file (nginx's name for it).
+/// The header field that names the file, as in nginx.
 const FIELD: HeaderName = HeaderName::from_static("x-accel-redirect");
 
 /// The apps that upstreams may hand requests to, longest prefix first.
@@ -46,9 +46,8 @@ impl HandOff {
         (!found.is_empty()).then_some(HandOff(found))
     }
 
-    /// Follows the response: if it names a path, the app there answers the request instead, as for a GET (or
-    /// a HEAD). Of the upstream's fields, its cookies and those that describe the file to the client are
-    /// kept.
+    /// Follows the response: if it names a path, the app there handles the request instead, as a GET (or a HEAD). Of the
+    /// upstream's header fields, only its cookies and those that describe the file are kept.
     pub(super) async fn apply(&self, parts: &Parts, mut response: Response) -> Result<Response, BoxError> {
         let Some(target) = response.headers_mut().remove(FIELD) else { return Ok(response) };
         let (prefix, app, uri) = match self.find(target.as_bytes()) {
@@ -133,10 +132,10 @@ mod tests {
             check(path, Err("no prefix of `hand_off` matches it"));
         }
         for path in ["/private/../etc/passwd", "/private/%2e%2e/etc/passwd", "/private/a%2f../b"] {
-            check(path, Err("it has a dot segment"));
+            check(path, Err("it contains a dot segment"));
         }
-        check("/private/a%5cb", Err("it has a backslash"));
-        check("/private/a%0ab", Err("it has a control character"));
+        check("/private/a%5cb", Err("it contains a backslash"));
+        check("/private/a%0ab", Err("it contains a control character"));
         check("/private/%e4", Err("it is not UTF-8"));
         for path in ["http://elsewhere/private/a", "private/a", ""] {
             check(path, Err("it does not begin with `/`"));

@@ -1,4 +1,4 @@
-//! What an entry of [`APPS`](super::APPS) tells about its kind.
+//! The entries of [`APPS`](super::APPS), which describe the kinds.
 
 use std::path::Path;
 
@@ -13,10 +13,10 @@ use crate::error::{Error, Errors, Result};
 use crate::plugin::PluginLibrary;
 use crate::registry::Entry;
 
-/// What a kind of application is, apart from its name.
+/// A kind of application, apart from its name.
 pub struct AppKind {
     build: Box<BuildApp>,
-    /// What `--app KIND:VALUE` may stand for, most specific first.
+    /// The possible meanings of `--app KIND:VALUE`, most specific first.
     pub(super) shorthands: Vec<Shorthand>,
     links: Box<FindAppLinks>,
     library: Option<Box<FindAppLibrary>>,
@@ -27,7 +27,7 @@ pub struct AppKind {
 pub(super) struct Shorthand {
     /// The option.
     pub(super) key: &'static str,
-    /// How such values end.
+    /// The ending of such values.
     pub(super) ending: &'static str,
     /// The forms of its value, for help texts: `HOST:PORT`.
     pub(super) forms: &'static [&'static str],
@@ -46,8 +46,8 @@ impl AppKind {
         (self.build)(table, builder)
     }
 
-    /// The apps that the app of `table` passes requests to, read only from its options: `paster routes` builds
-    /// nothing. Empty for kinds that pass nothing on, and for tables with invalid options.
+    /// The apps to which the app of `table` passes requests. They are read only from its options, because `paster routes` does
+    /// not build apps. Empty for kinds that do not pass requests on, and for tables with invalid options.
     pub fn links(&self, table: &Table) -> Vec<AppLink> {
         (self.links)(table)
     }
@@ -57,20 +57,20 @@ impl AppKind {
         self.library.is_some()
     }
 
-    /// The library that the app of `table` runs. `None` for kinds that run none, and for tables with invalid
-    /// options, which the build of the app reports.
+    /// The library that the app of `table` runs. `None` for kinds without a library, and for tables with invalid options,
+    /// which the build of the app reports.
     /// # Errors
     /// A library or crate that does not exist.
     pub fn library(&self, table: &Table) -> Result<Option<PluginLibrary>, Error> {
         self.library.as_ref().map_or(Ok(None), |library| library(table))
     }
 
-    /// Whether apps of this kind run in processes of their own.
+    /// Whether apps of this kind run in separate processes.
     pub fn has_processes(&self) -> bool {
         self.processes.is_some()
     }
 
-    /// The processes that the app of `table` runs in, with its library; `None` for kinds that have none. In
+    /// The processes of the app of `table`, with its library; `None` for kinds without processes. In
     /// `development`, they report their source files.
     /// # Errors
     /// Every fault of the table.
@@ -101,7 +101,7 @@ impl Entry<AppKind> {
         self.shorthand_for("", key, forms)
     }
 
-    /// The same, for values that end in `ending`; before the general one.
+    /// Like `shorthand`, for values that end in `ending`. Must come before the general one.
     pub(super) fn shorthand_for(
         mut self,
         ending: &'static str,

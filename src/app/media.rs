@@ -22,7 +22,7 @@ fn is_text(kind: &str) -> bool {
     kind.starts_with("text/") || matches!(kind, "application/javascript" | "application/json")
 }
 
-/// Whether compression makes content of this type smaller.
+/// Whether content of this type can be compressed.
 pub(super) fn compressible(kind: &str) -> bool {
     let kind = kind.split(';').next().unwrap_or("").trim_end();
     is_text(kind)

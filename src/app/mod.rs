@@ -76,15 +76,18 @@ pub static APPS: Entries<AppKind> = LazyLock::new(|| {
         .shorthand("publish_dir", &["DIRECTORY"]),
         python::entry::<python::WsgiFramework>("flask", "Runs the Flask application of a directory")
             .shorthand("publish_dir", &["DIRECTORY"]),
-        python::entry::<python::WsgiFramework>("pyramid", "Runs a Pyramid application by its `.ini` file")
+        python::entry::<python::WsgiFramework>("pyramid", "Runs a Pyramid application from its `.ini` file")
             .shorthand("publish_dir", &["DIRECTORY"]),
         python::entry::<python::WsgiFramework>(
             "bottle",
             "Runs a Bottle application, or the default application of a module",
         )
         .shorthand("publish_dir", &["DIRECTORY"]),
-        python::entry::<python::WsgiFramework>("cherrypy", "Runs what a module mounts on CherryPy's tree")
-            .shorthand("publish_dir", &["DIRECTORY"]),
+        python::entry::<python::WsgiFramework>(
+            "cherrypy",
+            "Runs the applications that a module mounts on CherryPy's tree",
+        )
+        .shorthand("publish_dir", &["DIRECTORY"]),
         python::entry::<python::QuixoteOptions>(
             "quixote",
             "Runs the publisher of a Quixote application, one request at a time per process",

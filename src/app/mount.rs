@@ -13,7 +13,7 @@ use crate::body::{App, Request, text_response};
 use crate::codec::host_name::to_ascii;
 use crate::codec::variables::decode_path;
 use crate::config::{KeyPath, Table, join};
-use crate::environ::Environ;
+use crate::environ::{Environ, NoTrailingSlash};
 use crate::error::{Error, Errors, Result};
 
 /// Options of an `[app.NAME]` table with `use = "mount"`.
@@ -22,7 +22,7 @@ use crate::error::{Error, Errors, Result};
 pub(super) struct Options {
     /// App names by prefix: `"/files" = "files"`. A prefix can start with a host, and then applies to that
     /// host only (`"admin.example.org/"`, `"example.org:8080/x"`). Write an international name as is or as
-    /// `xn--…`. Routes with a host come first, then the longest prefix wins. Prefixes are compared in decoded
+    /// `xn--…`. Routes with a host take precedence. Then the longest prefix wins. Prefixes are compared in decoded
     /// form: `"/my files"` and `"/my%20files"` are the same.
     routes: BTreeMap<String, String>,
 }
@@ -36,7 +36,7 @@ struct Route {
     app: App,
 }
 
-/// They surround an IPv6 address in a URL; hosts are compared without them.
+/// Brackets surround an IPv6 address in a URL. Hosts are compared without them.
 const BRACKETS: [char; 2] = ['[', ']'];
 
 /// Creates the app.
@@ -191,7 +191,8 @@ pub(super) fn move_prefix(request: &mut Request, length: usize) {
     let target = super::target::path_and_query(request.uri());
     let (prefix, rest) = target.split_at(length);
     let (prefix, rest) = (prefix.to_owned(), rest.to_owned());
-    let rest = if rest.starts_with('/') { rest } else { format!("/{rest}") };
+    let no_slash = !rest.starts_with('/');
+    let rest = if no_slash { format!("/{rest}") } else { rest };
     let mut parts = request.uri().clone().into_parts();
     // The rest of a valid target, if it starts with `/`, is a valid target.
     parts.path_and_query = PathAndQuery::try_from(rest).ok();
@@ -201,9 +202,12 @@ pub(super) fn move_prefix(request: &mut Request, length: usize) {
     if let Some(environ) = request.extensions_mut().get_mut::<Environ>() {
         environ.script_name = format!("{}{prefix}", environ.script_name).into();
     }
+    if no_slash {
+        request.extensions_mut().insert(NoTrailingSlash);
+    }
 }
 
-/// The text of a 404; it lists the prefixes only in development.
+/// The text of a 404 response, which lists the prefixes only in development.
 fn nothing_here(routes: &[Route], request: &Request, development: bool) -> String {
     let mut text = format!("Nothing is mounted at {}\n", request.uri().path());
     if development {

@@ -21,7 +21,7 @@ pub(super) struct Options {
     source: Option<ConfigPath>,
     /// A library that is already built, instead of `crate`.
     library: Option<ConfigPath>,
-    /// Cargo profile to build `crate` with. Default: `dev` with `--reload`, otherwise `release`.
+    /// Cargo profile for building `crate`. Default: `dev` with `--reload`, otherwise `release`.
     profile: Option<String>,
     /// The plugin's settings, checked against the schema that it exports. `paster plugin inspect` prints the
     /// schema.
@@ -33,7 +33,7 @@ pub(super) struct Options {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BundledOptions {
-    /// Cargo profile to build the plugin with, if paster runs from its source directory. Default: `dev` with `--reload`,
+    /// Cargo profile for building the plugin, when paster runs from its source directory. Default: `dev` with `--reload`,
     /// otherwise `release`.
     profile: Option<String>,
     /// The plugin's settings, checked against the schema that it exports.
@@ -68,7 +68,7 @@ impl Options {
     }
 }
 
-/// Makes the app of a plugin that comes with paster.
+/// Creates the app of a plugin that comes with paster.
 pub(super) fn build_bundled(
     options: BundledOptions,
     table: &Table,
@@ -79,7 +79,7 @@ pub(super) fn build_bundled(
             let found = FoundLibrary { path, shown: Path::new(table.kind()?).to_owned(), key: "use" };
             load(&found, &options.settings, table, builder)
         }
-        None if builder.context.checking => Ok(checked()), // `check` says that it is not built
+        None if builder.context.checking => Ok(checked()), // `check` reports that it is not built
         None => Err(table
             .error("use", format!("the plugin of the app `{}` is not built", table.name()))
             .help("`paster serve` builds it")
@@ -111,7 +111,7 @@ fn load(
     Ok(app)
 }
 
-/// Replaces the app when a config is only checked.
+/// Stands in for the app when a config is only checked.
 fn checked() -> App {
     App::from_call(|_| Box::pin(std::future::ready(Err("this app was only checked".into()))))
 }

@@ -89,7 +89,7 @@ fn header(table: &Table, key: &KeyPath, name: &str, value: &str) -> Result<(Head
         table
             .error(
                 key,
-                format!("the value of header `{name}` has characters that are not allowed in a header"),
+                format!("the value of header `{name}` contains characters that are not allowed in a header"),
             )
             .help("remove line breaks and control characters")
     })?;

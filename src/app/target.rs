@@ -57,13 +57,13 @@ impl RequestTarget {
         }
         let decoded = percent_decode(path).decode_utf8().map_err(|_| "it is not UTF-8")?;
         if decoded.chars().any(char::is_control) {
-            return Err("it has a control character");
+            return Err("it contains a control character");
         }
         if decoded.contains('\\') {
-            return Err("it has a backslash");
+            return Err("it contains a backslash");
         }
         if decoded.split('/').any(|segment| matches!(segment, "." | "..")) {
-            return Err("it has a dot segment");
+            return Err("it contains a dot segment");
         }
         Ok(RequestTarget {
             path: percent_encode(decoded.as_bytes(), PATH).to_string(),

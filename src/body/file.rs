@@ -162,8 +162,7 @@ impl HttpBody for FileBody {
 }
 
 /// Whether the byte at `offset` can be read without waiting for the disk. It probes one byte, because reading
-/// everything with `RWF_NOWAIT` would need a zeroed buffer. If the file system cannot tell, waiting is
-/// accepted.
+/// everything with `RWF_NOWAIT` would need a zeroed buffer. If the file system does not support this, it may block.
 fn in_memory(file: &File, offset: u64) -> bool {
     let mut byte = [0];
     let probe = rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);

@@ -51,7 +51,7 @@ struct Watched<W: ?Sized> {
     watch: W,
 }
 
-/// Observes a body as it is sent, without changing how it is sent. It is dropped with the body: at its end,
+/// Observes a body while it is sent, without changing how it is sent. It is dropped with the body: at its end,
 /// or when the rest is no longer needed.
 pub trait Watch: Send {
     /// `bytes` more bytes were taken. Up to 512 KiB of them may never reach a client that leaves.

@@ -9,9 +9,9 @@ use crate::error::{Error, Result};
 use crate::ops::scaffold::add::{AddRequest, prepare};
 use crate::scaffold::Skeleton;
 
-/// Adds something to an application: a route, a middleware, a task, files for its operation.
+/// Adds a part to an application: a route, a middleware, a task, deployment files.
 ///
-/// Tables are added to server.toml key by key; everything else in it stays as it is.
+/// Adds tables to server.toml key by key, and leaves everything else in it unchanged.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster add --list-templates               list what can be added
@@ -22,7 +22,7 @@ use crate::scaffold::Skeleton;
   paster add production --dry-run           show what it would write: systemd, containers, CI
   paster add ./my-skeleton --diff           from your own skeleton
 
-`paster undo` takes it back.")]
+`paster undo` reverts it.")]
 pub(super) struct Args {
     /// What to add (see --list-templates), and answers
     #[arg(value_name = "SKELETON] [KEY=VALUE")]

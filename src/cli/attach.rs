@@ -17,7 +17,7 @@ use crate::ops::control::{ControlCommand, ProgramTerminal};
 
 /// Ctrl-].
 const DETACH: u8 = 0x1d;
-/// How often the size of the terminal is looked at.
+/// How often the size of the terminal is checked.
 const SIZE: Duration = Duration::from_secs(1);
 
 /// Connects this terminal to a program of a running server, for a debugger.
@@ -27,8 +27,8 @@ const SIZE: Duration = Duration::from_secs(1);
   paster attach api --process 1
   paster attach worker           the program of [program.worker]
 
-Keys go to the program, and Ctrl-] leaves it running. It needs a terminal of its own: `terminal = true`, which is the default
-with `paster serve --reload` in a terminal. Its output also goes to the log.
+Keys go to the program, and Ctrl-] detaches from it. The program needs a terminal: `terminal = true`, which is the default
+with `paster serve --reload` in a terminal. The program's output also goes to the log.
 Exit codes: 0 detached, or the program has ended, 1 failed, 2 several servers run: name one.")]
 pub(super) struct Args {
     /// Name of an `[app.NAME]` with `use = \"program\"`, or of a `[program.NAME]`

@@ -14,7 +14,7 @@ use crate::ops::control::{ControlCommand, Purged};
 /// Lists or deletes the responses in the caches of a running server.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paster cache list                        what is stored, by URL
+  paster cache list                        list the stored responses by URL
   paster cache purge --path '/blog/*'      delete the responses below /blog
   paster cache purge --tag article-17      delete the responses with this tag
   paster cache purge --all                 delete everything
@@ -38,8 +38,8 @@ enum Command {
   paster cache list
   paster cache list site/server.toml --json --lines 1000
 
-TTL is how long a response is still fresh; `stale` is one that must be validated before it is used.
-Exit codes: 0 printed, 1 no server answers, 2 several servers run: name one.")]
+TTL is the remaining time in which a response is fresh. A `stale` response must be validated before it is used.
+Exit codes: 0 printed, 1 no server responds, 2 several servers run: name one.")]
 struct CacheListArgs {
     #[command(flatten)]
     server: ServerArgs,
@@ -61,8 +61,8 @@ struct CacheListArgs {
   paster cache purge --tag article-17      by Cache-Groups, Cache-Tag or Surrogate-Key of the responses
   paster cache purge --all
 
-A response that the app is writing at this time is not stored either.
-Exit codes: 0 deleted (perhaps nothing), 1 a worker or the server does not answer, 2 several servers run: name one.")]
+Responses in progress that match are not stored either.
+Exit codes: 0 done, 1 a worker or the server does not respond, 2 several servers run: name one.")]
 struct PurgeArgs {
     #[command(flatten)]
     server: ServerArgs,

@@ -17,7 +17,7 @@ use crate::ops::control::{Cancelled, ControlCommand};
   paster cancel 0199f3c0b7a97d2c8d1f4f0e2b6a3c55    by its id from the middleware request_id
 
 The client gets 503, or a closed connection if the response had begun.
-The application's future is dropped; a thread that it blocks keeps running.
+The application's future is dropped, but a thread that it blocks keeps running.
 Exit codes: 0 cancelled, 1 no such request is in flight, 2 several servers run: name one.")]
 pub(super) struct Args {
     /// The request's id

@@ -10,16 +10,16 @@ use super::source::SourceArgs;
 use crate::error::{Errors, Result};
 use crate::ops::check::{Checked, check, fix};
 
-/// Finds every fault of a config, without listening.
+/// Reports all errors of a config, without listening.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster check                             check ./server.toml
   paster check site/server.toml --profile production
   paster check --online                    connect to upstreams and stores too
-  paster check --fix                       mend what needs no decision, then check
+  paster check --fix                       fix what needs no decision, then check
   paster check --json | jq '.errors[].file'
 
-Exit codes: 0 no faults, 1 an address cannot be reached (--online), 78 config error.")]
+Exit codes: 0 no errors, 1 an address cannot be reached (--online), 78 config error.")]
 pub(super) struct Args {
     #[command(flatten)]
     source: SourceArgs,
@@ -28,7 +28,7 @@ pub(super) struct Args {
     #[arg(long)]
     online: bool,
 
-    /// First mend the files: old names of options, the layout, and secrets that every user may read
+    /// First fix the files: old names of options, the formatting, and secrets that every user can read
     #[arg(long)]
     fix: bool,
 

@@ -13,7 +13,7 @@ use crate::error::Result;
   paster completions zsh > ~/.zfunc/_paster
   paster completions fish > ~/.config/fish/completions/paster.fish")]
 pub(super) struct Args {
-    /// The shell to write for.
+    /// The shell.
     shell: clap_complete::Shell,
 }
 

@@ -14,8 +14,8 @@ const LINE_LIMIT: u64 = 4096;
 
 /// Adds, changes or deletes a user in a password file of `auth_basic`.
 ///
-/// Asks for the password twice. Only the owner can read a new file: run the command as the user who starts
-/// the server, or as the user that its workers run as. A running server reloads the file by itself.
+/// Asks for the password twice. Only the owner can read a new file, so run the command as the user who starts the server, or
+/// as the user of its workers. A running server reloads the file automatically.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster htpasswd users ann                        ask for ann's password

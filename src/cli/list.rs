@@ -33,7 +33,7 @@ pub(super) struct Args {
     #[arg(long, conflicts_with_all = ["json", "section"])]
     markdown: bool,
 
-    /// Print in which order what happens to a request, as Markdown
+    /// Print the steps of a request, in order, as Markdown
     #[arg(long, conflicts_with_all = ["json", "section", "markdown"])]
     order: bool,
 }

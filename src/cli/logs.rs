@@ -16,13 +16,13 @@ use crate::ops::control::{ControlCommand, LogLine, LoggedId, Reply};
   paster logs                the last 50 lines
   paster logs -f             and new lines, until Ctrl-C
   paster logs --lines 1000 --json
-  paster logs --request 0199f3c0b7a97d2c8d1f4f0e2b6a3c55     all about one request
-  paster logs --trace 4bf92f3577b34da6a3ce929d0e0e4736       all about its trace
+  paster logs --request 0199f3c0b7a97d2c8d1f4f0e2b6a3c55     all lines of one request
+  paster logs --trace 4bf92f3577b34da6a3ce929d0e0e4736       all lines of its trace
 
-The log has the lines of the supervisor, the workers and the side processes. The server keeps the
+The log contains the lines of the supervisor, the workers and the side processes. The server keeps the
 last MiB in memory. The access log goes where its `to` says, and is not part of it. With --request
-and --trace, the files of the log and of access logs (in JSON) are searched too: the last 16 MiB of each.
-Exit codes: 0 printed, 1 no server answers, 2 several servers run: name one.")]
+and --trace, the last 16 MiB of each log file and JSON access log are searched too.
+Exit codes: 0 printed, 1 no server responds, 2 several servers run: name one.")]
 pub(super) struct Args {
     #[command(flatten)]
     server: ServerArgs,

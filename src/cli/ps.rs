@@ -17,7 +17,7 @@ use crate::ops::control::{ControlCommand, Ps, TaskInfo};
   paster ps --json              the same as JSON
 
 Memory is the proportional set size: shared memory is divided among the processes that share it.
-Exit codes: 0 printed, 1 no server answers, 2 several servers run: name one.")]
+Exit codes: 0 printed, 1 no server responds, 2 several servers run: name one.")]
 pub(super) struct Args {
     #[command(flatten)]
     server: ServerArgs,

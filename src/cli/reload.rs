@@ -32,7 +32,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Goes back to the previous generation of a running server.
+/// Returns to the previous generation of a running server.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster rollback            start to go back
@@ -61,12 +61,12 @@ pub(super) struct RollbackArgs {
   paster restart worker --wait    the program of [program.worker]; wait until the new one is ready
   paster restart api site/server.toml --json
 
-The new processes are ready before the old ones get no more requests, and those end when they have
-answered what they have. If the new ones fail, the old ones stay. All other apps keep their processes,
+The old processes get requests until the new ones are ready. Then they finish their requests and end.
+If the new ones fail, the old ones stay. All other apps keep their processes,
 and the config is that of the running generation.
 Exit codes: 0 started (with --wait: they serve), 1 failed, 2 several servers run: name one.")]
 pub(super) struct RestartArgs {
-    /// Name of an `[app.NAME]` that runs in processes of its own, or of a `[program.NAME]`
+    /// Name of an `[app.NAME]` with separate processes, or of a `[program.NAME]`
     #[arg(value_name = "APP")]
     app: String,
 

@@ -13,7 +13,7 @@ use crate::ops::replay::{Replay, Summary, replay};
 
 /// Sends recorded requests to an application in this process, and shows how the responses differ.
 ///
-/// The middleware `record` keeps requests and their responses in a file. No server is needed.
+/// The middleware `record` writes requests and their responses to a file. No server is needed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster replay requests.jsonl                     compare with the app of ./server.toml

@@ -116,7 +116,7 @@ fn bare(text: &str) -> String {
 
 /// The marked line, cut to the part around the mark; the number of columns before the mark; the mark's width.
 fn excerpt(origin: &Origin) -> (String, usize, usize) {
-    // Tabs are printed as four spaces, whatever the terminal's tab width.
+    // Tabs are printed as four spaces, regardless of the terminal's tab width.
     let cell = |c: char| match c {
         '\t' => "    ".to_owned(),
         c if c.is_control() => "\u{fffd}".to_owned(),

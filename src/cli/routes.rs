@@ -22,9 +22,9 @@ use crate::ops::routes::{Routes, routes};
   paster routes --order                    what happens to a request, step by step
   paster routes --running                  the routes of the running server, with its addresses
 
-Middleware is listed outermost first. For a config, nothing is built. A running server shows what it
+Middleware is listed outermost first. With a config, no app is created. A running server shows what it
 really serves.
-Exit codes: 0 printed, 1 no server answers, 2 several servers run: name one, 78 config error.")]
+Exit codes: 0 printed, 1 no server responds, 2 several servers run: name one, 78 config error.")]
 pub(super) struct Args {
     #[command(flatten)]
     source: SourceArgs,

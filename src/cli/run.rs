@@ -14,10 +14,10 @@ use crate::ops::environment;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "The program gets the application's working directory and variables, and the programs of its virtual
-environment come first on the path.
+environment come first on the `PATH`.
 
-With a plugin, such as the notebook, the words are a command of the plugin, which a worker of the running server
-performs. `help` lists the commands.
+With a plugin, such as the notebook, COMMAND is a command of the plugin, which a worker of the running server
+runs. `help` lists the commands.
 
 Examples:
   paster run wiki -- python manage.py migrate

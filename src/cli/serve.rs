@@ -25,7 +25,7 @@ use screen::Screen;
 Without a config file:
   paster serve ./blog                        serve the application in a directory: Django, Flask, FastAPI,
                                              Pyramid, Node.js, a Procfile, pages, notebooks, …;
-                                             says what it has found
+                                             reports what it is
   paster serve ./blog --explain              show every rule that it tried
   paster serve --app static:./public         serve the files of a directory
   paster serve --app proxy:http://127.0.0.1:9000 --listen 0.0.0.0:8000
@@ -37,7 +37,7 @@ Without a config file:
 Such an app is [app.main] with access_log, error_page and body_limit. -D sets its other options;
 `paster config show` with the same arguments prints it as the start of a config file.
 
-Signals: HUP reloads. TERM lets requests finish. INT (Ctrl-C) stops soon, a second one at once.
+Signals: HUP reloads. TERM lets requests finish. INT (Ctrl-C) stops quickly, a second INT at once.
 USR1 reopens the log files. USR2 upgrades to the program that replaced this one.
 Exit codes: 0 stopped on request, 1 failed, 2 command line error, 78 config error.")]
 pub(super) struct Args {
@@ -69,7 +69,7 @@ pub(super) struct Args {
     #[arg(long)]
     open: bool,
 
-    /// Serve nothing, and show which rules tell what a directory contains
+    /// Show how the contents of a directory are detected, without serving it
     #[arg(long, conflicts_with = "app")]
     explain: bool,
 

@@ -14,11 +14,11 @@ use crate::ops::scaffold::create::{CreateRequest, prepare};
 use crate::ops::scaffold::skeleton;
 use crate::scaffold::{ProvidedAnswers, addition_names};
 
-/// Makes, checks and tests skeletons.
+/// Creates, checks and tests skeletons.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster skeleton new my-skeleton      a small skeleton to start from, in ./my-skeleton
-  paster skeleton check my-skeleton    find its faults, and what no test covers
+  paster skeleton check my-skeleton    find its errors, and what no test covers
   paster skeleton test my-skeleton     create, build, check and serve a project for each of its tests
   paster create site -t ./my-skeleton  use it")]
 pub(super) struct Args {
@@ -30,7 +30,7 @@ pub(super) struct Args {
 enum Command {
     /// Creates a small skeleton to start from
     New(New),
-    /// Finds the faults of a skeleton
+    /// Reports the errors of a skeleton
     Check(CheckArgs),
     /// Runs the tests of a skeleton
     Test(TestArgs),
@@ -47,12 +47,12 @@ struct New {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 no fault, 1 faults, or findings with --strict.")]
+#[command(after_help = "Exit codes: 0 no errors, 1 errors, or warnings with --strict.")]
 struct CheckArgs {
     /// The skeleton, as for `paster create --template`
     #[arg(default_value = ".")]
     skeleton: String,
-    /// Fail if something is found that is not a fault: unused variables, values without quotes, missing tests
+    /// Also fail on warnings: unused variables, values without quotes, missing tests
     #[arg(long)]
     strict: bool,
     /// Print the result as JSON

@@ -17,7 +17,7 @@ use crate::ops::control::{ControlCommand, Hello};
   paster stop --fast     do not wait for requests in flight, like the signal INT
 
 The server refuses new connections. Requests in flight get `grace_secs` to finish.
-Exit codes: 0 stopping (with --wait: stopped), 1 no server answers, 2 several servers run: name one.")]
+Exit codes: 0 stopping (with --wait: stopped), 1 no server responds, 2 several servers run: name one.")]
 pub(super) struct Args {
     #[command(flatten)]
     server: ServerArgs,

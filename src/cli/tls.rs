@@ -11,8 +11,8 @@ use crate::ops::trust::{DEBIAN, authority, install, uninstall};
 
 /// Manages the certificate authority of this user, which signs certificates for development.
 ///
-/// A server with `local_authority = true` in its `tls` table uses it. Its key never leaves this machine: anyone who
-/// has it can pretend to be any site to the browsers that trust it.
+/// Servers with `local_authority = true` in their `tls` table use it. Keep its key on this machine: anyone with the key can
+/// impersonate any site to browsers that trust the authority.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -24,17 +24,17 @@ enum TlsAction {
     Trust(TrustArgs),
 }
 
-/// Tells how browsers and other clients come to trust the authority, or makes this system trust it.
+/// Shows how to make browsers and other clients trust the authority, or makes this system trust it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster tls trust                         print the commands
   paster tls trust --install               trust it on this system (Debian, Ubuntu)
   curl --cacert \"$(paster tls trust --path)\" https://localhost:8443/")]
 struct TrustArgs {
-    /// Add it to the authorities that this system trusts; uses sudo if needed
+    /// Add the authority to those that this system trusts; uses sudo if needed
     #[arg(long)]
     install: bool,
-    /// Remove it from the authorities that this system trusts
+    /// Remove the authority from those that this system trusts
     #[arg(long, conflicts_with = "install")]
     uninstall: bool,
     /// Only print the path of its certificate

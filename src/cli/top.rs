@@ -30,7 +30,7 @@ const HISTORY: usize = 240;
   paster top --once --json
   paster top --stacks api  what each thread of the Python application [app.api] is doing
 
-Exit codes: 0 printed, 1 no server answers, 2 several servers run: name one.")]
+Exit codes: 0 printed, 1 no server responds, 2 several servers run: name one.")]
 pub(super) struct Args {
     #[command(flatten)]
     server: ServerArgs,

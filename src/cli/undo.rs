@@ -10,10 +10,9 @@ use crate::error::Result;
 use crate::ops::scaffold::undo::prepare;
 use crate::scaffold::UndoAction;
 
-/// Takes back the last create, add or update of an application.
+/// Reverts the last create, add or update of an application.
 ///
-/// Files that were created are removed, and files that were changed get their old content. Files that you
-/// changed since then stay as they are.
+/// Removes created files, and restores the old content of changed files. Files that you changed since then are not touched.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster undo --dry-run    show what would happen

@@ -14,8 +14,8 @@ use crate::scaffold::{Action, LockedSkeleton};
 
 /// Merges newer versions of its skeletons into an application.
 ///
-/// What you changed and what the skeleton changed are put together. If both changed the same place, the file
-/// gets conflict markers as git writes them. Files that you removed stay removed.
+/// Combines your changes with those of the skeleton. If both changed the same place, the file gets conflict markers as in git.
+/// Files that you removed remain removed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster update --check               is the application behind its skeleton?
@@ -25,14 +25,14 @@ use crate::scaffold::{Action, LockedSkeleton};
   paster update --template https://example.org/skeletons.git#site@v3
                                       move to another version of the skeleton
 
-The skeletons, the answers and what was written are in .paster; keep it in version control.
-`paster undo` takes the update back.
+.paster contains the skeletons, the answers and the rendered files. Keep it in version control.
+`paster undo` reverts the update.
 Exit codes: 0 done, or nothing to do; 1 failed, conflicts, or --check and something to do.")]
 pub(super) struct Args {
     /// The directory of the application [default: .], and answers that change
     #[arg(value_name = "DIR] [KEY=VALUE")]
     words: Vec<String>,
-    /// Another address of the main skeleton
+    /// The new address of the main skeleton
     #[arg(short, long, value_name = "SKELETON")]
     template: Option<String>,
     /// Read answers from a TOML or JSON file; KEY=VALUE arguments override it

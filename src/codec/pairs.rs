@@ -7,7 +7,7 @@ use std::fmt;
 pub enum PairsError {
     /// Longer than the limit allows.
     TooLong,
-    /// Not what the specification says; the broken rule, in a few words.
+    /// A violation of the specification: the broken rule, in a few words.
     Malformed(&'static str),
 }
 

@@ -22,7 +22,7 @@ const SOFTWARE: &str = concat!("paster/", env!("CARGO_PKG_VERSION"));
 /// `PATH_INFO` are decoded, `REQUEST_URI` is not. A repeated field becomes one variable, joined by `, `
 /// (cookies by `; `). There is never an `HTTP_PROXY` (<https://httpoxy.org/>), and no `HTTP_AUTHORIZATION` if
 /// its credentials have already been checked. A user's groups are in `REMOTE_GROUPS`, separated by commas. A client's certificate gets the names of Apache's `mod_ssl`.
-/// The caller adds `SCRIPT_FILENAME`, `DOCUMENT_ROOT` and the like.
+/// The caller adds `SCRIPT_FILENAME`, `DOCUMENT_ROOT` and similar variables.
 /// # Source
 /// RFC 3875 section 4.1; `mod_ssl`, "Environment Variables".
 pub fn from_request(parts: &request::Parts, environ: &Environ, content_length: Option<u64>) -> Variables {
@@ -236,8 +236,7 @@ fn method_and_fields(variables: &Variables) -> Result<(Request<()>, Option<u64>)
 
 /// Adds the field of `HTTP_name`, unless it concerns the connection between the web server and its client.
 fn append_field(headers: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<(), PairsError> {
-    // Apache passes `-` and `_` as `_`, so a name with `_` cannot be told from the same name with `-`: all
-    // become `-`.
+    // Apache passes `-` and `_` as `_`, so the two cannot be distinguished, and all become `-`.
     let lower = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     let name: Vec<u8> = name.iter().map(lower).collect();
     let framing =

@@ -203,7 +203,7 @@ impl<'a> Expander<'a> {
                 }
             }
             if out.len() > TEXT_LIMIT_BYTES {
-                return Err(Some(fault(format!("the text is longer than {} MiB", TEXT_LIMIT_BYTES >> 20))));
+                return Err(Some(fault(format!("the string is longer than {} MiB", TEXT_LIMIT_BYTES >> 20))));
             }
             rest = &rest[end + 1..];
         }

@@ -38,7 +38,7 @@ impl Config {
         if !found.is_empty() {
             return Ok(found);
         }
-        let error = Error::usage(format!("nothing sets `{key}`"));
+        let error = Error::usage(format!("`{key}` is not set"));
         let mut known = Vec::new();
         self.provenance.visit_paths(&mut KeyPath::default(), &mut |path| known.push(path.to_string()));
         Err(match nearest(&path.to_string(), known.iter().map(String::as_str)) {
@@ -82,7 +82,7 @@ fn explain(value: &Value, entry: &Provenance, path: &mut KeyPath, found: &mut Ve
         }
         return;
     }
-    // The value in force does not tell what another source wrote. But if it is secret, what the others wrote
+    // The effective value does not show what another source wrote. But if it is secret, what the others wrote
     // is too.
     let secret = entry.secret || entry.has_secret_item();
     let mut places = entry.places.clone();

@@ -18,7 +18,7 @@ const FILE_LIMIT_BYTES: u64 = 16 << 20;
 /// The most files that one config may include, counted each time: nested includes can double at every level.
 const INCLUDE_LIMIT: usize = 1000;
 
-/// The files of a config, as they are read.
+/// The files of a config, in the order in which they are read.
 #[derive(Default)]
 pub(super) struct SourceFiles {
     /// All files, absolute, the main one first. Includes optional ones that are absent.

@@ -46,7 +46,7 @@ impl KeyPath {
         })
     }
 
-    /// Whether it has no steps: it leads to the whole config or table.
+    /// Whether it has no steps, and so refers to the whole config or table.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -110,7 +110,7 @@ impl<'s> Places<'s> {
         parts.flat_map(|part| part.node.places.iter().map(move |place| placed(part.stage, place))).collect()
     }
 
-    /// The part that a value's tag leads to.
+    /// The part to which a value's tag refers.
     fn winner(&mut self, tag: Tag, parts: &[SourcePart<'s>]) -> Option<usize> {
         let source = *self.winners.entry(tag).or_insert_with(|| {
             // One source is one entry, in the order of merging.

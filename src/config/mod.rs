@@ -120,7 +120,7 @@ impl Config {
         Config::load_with(sources, |_| Vec::new()).1
     }
 
-    /// The same, for commands that go on to look for more errors: what could be read, and the errors so far.
+    /// The same, for commands that continue to look for more errors: the readable part, and the errors so far.
     /// There is no config if a file is missing or is not TOML, because later errors would be guesses.
     pub fn read(sources: &Sources) -> (Option<Config>, Vec<Error>) {
         let (_, config, errors) = Config::gather(sources, |_| Vec::new());

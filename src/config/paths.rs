@@ -1,4 +1,4 @@
-//! The types of options that name files, folders and addresses. The type tells how the file is used.
+//! The types of options that name files, folders and addresses. The type describes how the file is used.
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub struct AppendPath(
     #[schemars(extend("format" = "path", "x-access" = "write", "x-open" = "append"))] PathBuf,
 );
 
-/// The same, for a folder whose files are served as they are. `serve --reload` refreshes open pages when one
+/// The same, for a folder whose files are served unchanged. `serve --reload` refreshes open pages when one
 /// changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

@@ -5,7 +5,7 @@ use serde_json::Value;
 /// What is shown instead of a secret.
 pub(super) const MASK: &str = "********";
 
-/// Whether a key is named like a secret: its last word is `password`, `token`, `key` and the like.
+/// Whether a key is named like a secret: its last word is `password`, `token`, `key` or similar.
 pub(super) fn is_secret_name(name: &str) -> bool {
     let last = name.rsplit(['_', '-', '.']).next().unwrap_or(name).to_ascii_lowercase();
     let words = ["password", "passwd", "passphrase", "secret", "token", "key", "credential", "apikey"];

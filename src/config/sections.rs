@@ -72,7 +72,7 @@ pub fn common_keys(section: &str) -> Vec<(&'static str, Value)> {
                         },
                     ],
                     "description":
-                        "\"process\": run the app in a process of its own, which all workers share, so that a crash, a leak \
+                        "With \"process\", the app runs in a separate process that all workers share, so that a crash, a leak \
                          or a blocked thread does not affect other apps. Or a table of options: `processes` (1), \
                          `start_secs` (30), and, as in the kind `wsgi`, `max_requests`, `max_growth_mib` and `stuck_secs` \
                          (300).",
@@ -94,10 +94,10 @@ pub fn common_keys(section: &str) -> Vec<(&'static str, Value)> {
             (
                 "only",
                 requests(
-                    "Only requests like this pass through the middleware; all others go on to the next part.",
+                    "Only requests that match pass through the middleware. All others go straight to the next part.",
                 ),
             ),
-            ("except", requests("Requests like this do not pass through the middleware.")),
+            ("except", requests("Requests that match do not pass through the middleware.")),
         ],
         _ => Vec::new(),
     }

@@ -72,7 +72,7 @@ fn node_of(value: &Value, place: &Occurrence) -> Node {
     Node::new(data, Occurrence { written: value.clone(), ..place.clone() })
 }
 
-/// How the config spells the name that a variable has in capitals: a `_` may stand for `-` and the like.
+/// How the config spells the name that a variable has in capitals: a `_` may stand for `-` and similar characters.
 fn spelled(all: &[SourceValues], profile: Option<&str>, path: &[String], segment: &str) -> String {
     let folded = |key: &str| -> String {
         key.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()

@@ -1,4 +1,4 @@
-//! Tables as parts read them, and configs that nobody would write.
+//! Tables as parts read them, and unusual configs.
 
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,7 @@ enum Form {
     VeryLong,
 }
 
-/// Tables that a key tells apart.
+/// Tables that a key distinguishes.
 #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 enum Store {

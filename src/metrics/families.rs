@@ -3,7 +3,7 @@
 /// A family of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MetricFamily {
-    /// Its name, as it is written.
+    /// Its name, as written.
     pub name: &'static str,
     /// What it counts.
     pub help: &'static str,

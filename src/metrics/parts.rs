@@ -44,7 +44,7 @@ pub struct PartMetrics {
     nanos: AtomicU64,
 }
 
-/// Something else that an app counts by itself.
+/// A custom counter of an app.
 pub trait CountedPartBody: Send + Sync {
     /// Adds its current values to `counts`.
     fn count(&self, counts: &mut Counts);

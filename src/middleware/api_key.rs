@@ -22,9 +22,8 @@ use crate::error::{Errors, Result};
 
 /// Options of a `[middleware.NAME]` table with `use = "api_key"`.
 ///
-/// A request must have a key in the field `x-api-key` or as `Authorization: Bearer KEY`; others get 401. The
-/// app learns the name of the key as its user (`REMOTE_USER`), and does not see the key. Make long random keys,
-/// and store their SHA-256:
+/// A request must have a key in the field `x-api-key` or as `Authorization: Bearer KEY`; others get 401. The app gets the name
+/// of the key as the user (`REMOTE_USER`), but not the key itself. Use long random keys, and store their SHA-256:
 ///
 /// ```console
 /// $ printf %s 'a long random key' | sha256sum
@@ -36,9 +35,9 @@ pub(super) struct Options {
     hashes: BTreeMap<String, String>,
     /// File of `name:sha256:…` lines. It is reloaded when it changes.
     file: Option<FollowedPath>,
-    /// Field that holds the key.
+    /// Header field with the key.
     header: String,
-    /// Accept the key as `Authorization: Bearer KEY` too.
+    /// Also accept the key as `Authorization: Bearer KEY`.
     bearer: bool,
 }
 
@@ -80,7 +79,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
         opened.map_err(|found| errors.extend(found)).ok()
     });
     if options.hashes.is_empty() && options.file.is_none() {
-        let error = table.error("", "`api_key` has no keys, so nobody could pass");
+        let error = table.error("", "`api_key` has no keys, so no request could pass");
         errors.push(error.help("set `file`, or `hashes = { robot = \"sha256:…\" }`"));
     }
     let header = value(table, "header", &options.header, &mut errors, header);
@@ -117,7 +116,7 @@ impl ApiKeys {
         let hash = Sha256::digest(key);
         let file = self.file.as_ref().map(FollowedFile::get);
         let all = self.hashes.iter().chain(file.iter().flat_map(|file| file.iter()));
-        // Every hash is compared, so that the time tells nothing.
+        // Every hash is compared, so that the time does not reveal anything.
         let mut found = None;
         for (known, name) in all {
             if bool::from(known.as_slice().ct_eq(&hash)) {

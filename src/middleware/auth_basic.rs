@@ -50,7 +50,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
     let challenge = HeaderValue::try_from(challenge);
     let challenge = challenge.map_err(|_| {
         table
-            .error("realm", "the realm has characters that are not allowed in a header")
+            .error("realm", "the realm contains characters that are not allowed in a header")
             .help("use plain letters")
     });
     let passwords = Passwords::open(&options.htpasswd, table);
@@ -105,7 +105,7 @@ impl Passwords {
     /// # Errors
     /// A file that cannot be read, and wrong lines in it.
     pub(super) fn open(htpasswd: &Path, table: &Table) -> Result<Passwords, Vec<Error>> {
-        let what = ("password file", "make one with `paster htpasswd FILE NAME`");
+        let what = ("password file", "create one with `paster htpasswd FILE NAME`");
         FollowedFile::open(htpasswd, table, "htpasswd", what, read).map(Passwords::new)
     }
 

@@ -24,7 +24,7 @@ use crate::error::{BoxError, Errors, Result};
 /// Options of a `[middleware.NAME]` table with `use = "auth_forward"`.
 ///
 /// The other app gets a GET request with the fields of the client, and the client's request line in
-/// `X-Original-Method`, `X-Original-URI` and `X-Original-URL`. If it answers 2xx, the request passes; any other
+/// `X-Original-Method`, `X-Original-URI` and `X-Original-URL`. If it responds with 2xx, the request passes. Any other
 /// response, such as a redirect to a login page, goes to the client.
 ///
 /// ```toml
@@ -44,10 +44,10 @@ use crate::error::{BoxError, Errors, Result};
 pub(super) struct Options {
     /// Name of the app that decides, usually a `proxy`.
     app: String,
-    /// The path to ask it for, with an optional query.
+    /// The path to request, with an optional query.
     #[serde(default = "root")]
     path: String,
-    /// Fields of its response to copy to the request. What clients send in these fields is always removed.
+    /// Fields of its response to copy to the request. Values from clients in these fields are always removed.
     #[serde(default)]
     copy: Vec<String>,
     /// Field of its response with the name of the user (`REMOTE_USER`).
@@ -111,8 +111,8 @@ impl ForwardAuth {
         let decision = match self.app.handle(self.question(&head)).await {
             Ok(decision) => decision,
             Err(error) => {
-                tracing::error!("the app that decides about requests has failed: {error}");
-                let text = "The authentication service does not answer.\n";
+                tracing::error!("the authentication app has failed: {error}");
+                let text = "The authentication service does not respond.\n";
                 return Ok(refusal(StatusCode::BAD_GATEWAY, "no decision about the request", text));
             }
         };

@@ -28,8 +28,8 @@ use crate::error::{BoxError, Error, Errors, Result};
 
 /// Options of a `[middleware.NAME]` table with `use = "auth_jwt"`.
 ///
-/// A request must have a valid token as `Authorization: Bearer TOKEN`; others get 401. The signature, the times
-/// `exp` and `nbf`, and with `issuer` and `audience` also these claims are checked.
+/// A request must have a valid token as `Authorization: Bearer TOKEN`; others get 401. The middleware checks the signature,
+/// the times `exp` and `nbf`, and, with `issuer` and `audience`, also these claims.
 ///
 /// ```toml
 /// [middleware.api_users]
@@ -61,20 +61,19 @@ pub(super) struct Options {
     algorithms: Vec<String>,
     /// The claim `iss` that a token must have.
     issuer: Option<String>,
-    /// A token must be for one of these (`aud`). Without it, a token must be for no one in particular.
+    /// Accepted audiences of a token (`aud`). By default, a token must not have an audience.
     audience: Vec<String>,
     /// Tolerance for clocks that differ, in seconds.
     leeway_secs: u32,
     /// Claim with the name of the user (`REMOTE_USER`).
     user_claim: String,
-    /// Claim with the groups of the user (`REMOTE_GROUPS`): a list, or a text with spaces or commas between them.
+    /// Claim with the groups of the user (`REMOTE_GROUPS`): a list, or a string separated by spaces or commas.
     groups_claim: Option<String>,
-    /// Claims to pass to the app, by field: `{ x-email = "email" }`. What clients send in these fields is
-    /// removed.
+    /// Claims to pass to the app, by field: `{ x-email = "email" }`. Values from clients in these fields are removed.
     claims: BTreeMap<String, String>,
-    /// Name of a cookie that may hold the token too. Then use `csrf` as well.
+    /// Name of a cookie that may also contain the token. If you set it, use `csrf` as well.
     cookie: Option<String>,
-    /// Let requests without a token pass, without a user. A wrong token is always refused.
+    /// Let requests without a token pass, without a user. An invalid token is always refused.
     optional: bool,
 }
 
@@ -154,7 +153,7 @@ pub(super) fn build(
     let symmetric =
         |algorithm: &Algorithm| matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512);
     if validations.iter().any(|(algorithm, _)| symmetric(algorithm) != options.secret.is_some()) {
-        let error = table.error("algorithms", "the algorithms do not fit the keys");
+        let error = table.error("algorithms", "the algorithms do not match the keys");
         errors.push(error.help("use `HS256` with `secret`, and algorithms with public keys otherwise"));
     }
     Errors::check(errors)?;
@@ -200,7 +199,7 @@ fn keys(
             Some(Keys::Fixed(vec![(None, None, DecodingKey::from_secret(secret.as_bytes()))]))
         }
         (None, Some(file), None) => {
-            let what = ("key set", "save the provider's key set there");
+            let what = ("key set", "save the provider's key set in it");
             let opened = FollowedFile::open(file, table, "jwks", what, |text, path| {
                 key_set(text.as_bytes()).map_err(|cause| {
                     let message = format!("`{}` is not a JSON Web Key Set", path.display());
@@ -287,7 +286,7 @@ impl JwtAuth {
         let claims = match self.check(&token).await {
             Ok(claims) => claims,
             Err(reason) => {
-                tracing::debug!("a token is refused: {reason}");
+                tracing::debug!("refused a token: {reason}");
                 let challenge = HeaderValue::from_static("Bearer realm=\"api\", error=\"invalid_token\"");
                 return Ok(unauthorized(challenge, "The token is not valid.\n"));
             }
@@ -337,7 +336,7 @@ impl JwtAuth {
                 }
             }
         };
-        let mut reason: BoxError = "no key has made its signature".into();
+        let mut reason: BoxError = "no key matches its signature".into();
         for (.., key) in keys.iter().filter(fits) {
             match decode::<Value>(token, key, validation) {
                 Ok(found) => return Ok(found.claims),

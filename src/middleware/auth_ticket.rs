@@ -30,8 +30,8 @@ use crate::error::{BoxError, Errors, Result};
 /// Options of a `[middleware.NAME]` table with `use = "auth_ticket"`.
 ///
 /// A valid ticket logs a visitor in. Other visitors are redirected to `login_url`, or get 401. With `issue`, a user whom an
-/// inner part such as `auth_basic` has let in gets a ticket, which all other servers with the same secret accept. Tickets are
-/// those of mod_auth_tkt, Paste and Pyramid. A ticket cannot be revoked before its time.
+/// inner part such as `auth_basic` has authenticated gets a ticket, which all other servers with the same secret accept. The
+/// format is that of mod_auth_tkt, Paste and Pyramid. A ticket cannot be revoked before it expires.
 ///
 /// ```toml
 /// [middleware.ticket]
@@ -42,8 +42,7 @@ use crate::error::{BoxError, Errors, Result};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// Secrets of at least 32 characters that tickets are signed with. The first one is used for new tickets, all are
-    /// accepted.
+    /// Secrets of at least 32 characters that sign tickets. The first one signs new tickets, and all are accepted.
     secrets: Vec<String>,
     /// The hash of the signature. Paste calls it `digest_algo`, Pyramid `hashalg`.
     #[serde(default)]
@@ -56,12 +55,12 @@ pub(super) struct Options {
     /// How long a ticket is valid, in seconds.
     #[serde(default = "two_hours")]
     timeout_secs: NonZeroU32,
-    /// Tokens of which a ticket must have one, such as groups. Default: no token is needed.
+    /// A ticket must have at least one of these tokens, such as groups. Default: no token is needed.
     #[serde(default)]
     tokens: Vec<String>,
-    /// Where visitors without a ticket are sent. The address that they wanted is in the parameter `back`.
+    /// Where to redirect visitors without a ticket. The parameter `back` contains the requested address.
     login_url: Option<String>,
-    /// Give a ticket to users that an inner part has let in, and let requests without a ticket pass to it.
+    /// Issue tickets to users that an inner part has authenticated, and pass requests without a ticket to it.
     #[serde(default)]
     issue: bool,
     /// Whether tickets are bound to the client's address, as mod_auth_tkt does without `TKTAuthIgnoreIP`.

@@ -23,7 +23,7 @@ use crate::error::{Errors, Result};
 
 /// Options of a `[middleware.NAME]` table with `use = "ban"`.
 ///
-/// Put it outside of the parts whose refusals count, such as `auth_basic` and `rate_limit`. A banned client
+/// Put it outside of the parts whose errors count, such as `auth_basic` and `rate_limit`. A banned client
 /// gets 403 with `Retry-After`. Each worker counts for itself, and a reload ends all bans, unless `store` names a resource.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -40,8 +40,8 @@ pub(super) struct Options {
     exempt: Peers,
     /// Maximum number of clients to remember in each worker.
     max_clients: usize,
-    /// Name of a `[resource.NAME]` table: all workers, and all servers with this resource, count together, and bans survive
-    /// a reload. While it does not answer, each worker counts for itself.
+    /// Name of a `[resource.NAME]` table: all workers, and all servers with this resource, then share one count, and bans
+    /// survive a reload. While the resource does not respond, each worker counts for itself.
     store: Option<String>,
 }
 

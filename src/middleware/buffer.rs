@@ -21,8 +21,8 @@ use crate::error::{BoxError, Errors, Result};
 
 /// Options of a `[middleware.NAME]` table with `use = "buffer"`.
 ///
-/// The app gets a request only when all of it has arrived, with its `Content-Length`, so that slow clients do
-/// not occupy it. A buffered response frees the app before the client has read it. WebSockets, event streams
+/// The app gets a request only when it has arrived completely, with its `Content-Length`, so that slow clients do not occupy
+/// the app. A buffered response frees the app before the client has read it. WebSockets, event streams
 /// and responses to HEAD are not buffered.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -31,9 +31,9 @@ pub(super) struct Options {
     requests: bool,
     /// Buffer the bodies of responses.
     responses: bool,
-    /// Maximum length of a body in bytes. Longer requests get 413; longer responses are passed on as they come.
+    /// Maximum length of a body in bytes. Longer requests get 413. Longer responses are passed on unbuffered.
     max_bytes: u64,
-    /// Bytes of a body that are kept in memory; a longer one goes to a temporary file.
+    /// Maximum number of bytes of a body in memory. A longer body goes to a temporary file.
     memory_bytes: u64,
     /// Directory for temporary files; by default that of the system.
     spool_dir: Option<OutputPath>,

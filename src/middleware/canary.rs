@@ -15,8 +15,8 @@ use crate::error::{Errors, Result};
 
 /// Options of a `[middleware.NAME]` table with `use = "canary"`.
 ///
-/// Each client gets a number in a cookie, so that it stays with one app. If `percent` grows, clients of the
-/// other app stay there, and more join them.
+/// Each client gets a number in a cookie, so that it stays with one app. If `percent` grows, clients of the other app stay
+/// with it, and more are added.
 ///
 /// ```toml
 /// [middleware.try_v2]
@@ -33,13 +33,13 @@ pub(super) struct Options {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 100.0))]
     percent: f64,
-    /// Name of the cookie. Its value `always` or `never` overrides the number, for testers.
+    /// Name of the cookie. For tests, the value `always` or `never` overrides the number.
     #[serde(default = "cookie_name")]
     cookie: String,
     /// How long clients keep the cookie, in seconds.
     #[serde(default = "thirty_days")]
     cookie_secs: u32,
-    /// Field with which a request asks for the other app (`always`) or not (`never`): `x-canary`. By default none.
+    /// Header field that selects the other app (`always`) or not (`never`), such as `x-canary`. Default: none.
     header: Option<String>,
 }
 

@@ -20,15 +20,15 @@ use crate::error::{Errors, Result};
 
 /// Options of a `[middleware.NAME]` table with `use = "circuit_breaker"`.
 ///
-/// If too many requests fail within the window, requests get 503 with `Retry-After` at once. After `open_secs`,
-/// one request is passed on: if it succeeds, all others follow. Each worker decides for itself.
+/// If too many requests fail within the window, requests get 503 with `Retry-After` at once. After `open_secs`, one request is
+/// passed on. If it succeeds, all others are too. Each worker decides for itself.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// Percentage of requests that must fail.
+    /// Percentage of failed requests that opens the circuit.
     #[schemars(range(min = 1, max = 100))]
     failure_percent: u8,
-    /// Minimum number of requests in the window: fewer decide nothing.
+    /// Minimum number of requests in the window.
     min_requests: NonZeroU32,
     /// The window in seconds.
     window_secs: NonZeroU32,
@@ -153,7 +153,7 @@ impl CircuitBreaker {
         let now = Instant::now();
         let mut state = self.state.lock();
         let opens = match &mut *state {
-            // The result of an earlier request says nothing new.
+            // The result of an earlier request does not matter.
             CircuitState::HalfOpen if !trial => return,
             CircuitState::Open(_) => return,
             CircuitState::HalfOpen => failed,
@@ -168,7 +168,10 @@ impl CircuitBreaker {
         };
         if opens {
             *state = CircuitState::Open(now + Duration::from_secs(self.options.open_secs.get().into()));
-            tracing::warn!(secs = self.options.open_secs.get(), "the circuit breaker opens: the app fails");
+            tracing::warn!(
+                secs = self.options.open_secs.get(),
+                "the circuit breaker opens: the app fails too often"
+            );
         } else if trial {
             *state = CircuitState::Closed(Window::new(now));
             tracing::info!("the circuit breaker closes: the app works again");

@@ -191,7 +191,7 @@ impl Worth {
         whole && may_shrink(response.headers())
     }
 
-    /// Whether this is a response to HEAD that does not tell the length of GET's.
+    /// Whether this is a response to HEAD without the length of the response to GET.
     fn is_doubtful<B: http_body::Body>(self, response: &http::Response<B>) -> bool {
         response.extensions().get::<HeadResponse>().is_some()
             && length(response).is_none()
@@ -203,7 +203,7 @@ impl Worth {
 fn length<B: http_body::Body>(response: &http::Response<B>) -> Option<u64> {
     let announced = || response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
     let exact = response.body().size_hint().exact();
-    // The empty body of a response to HEAD tells nothing.
+    // The empty body of a response to HEAD is not significant.
     exact
         .filter(|exact| *exact > 0 || response.extensions().get::<HeadResponse>().is_none())
         .or_else(announced)

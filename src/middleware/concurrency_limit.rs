@@ -25,20 +25,20 @@ use crate::error::{BoxError, Errors, Result};
 
 /// Options of a `[middleware.NAME]` table with `use = "concurrency_limit"`.
 ///
-/// A request counts until its response has been sent. Further requests wait in a queue; if that is full, or
-/// they wait too long, they get 503 with `Retry-After`. Each worker counts for itself.
+/// A request counts until its response has been sent. Further requests wait in a queue. If the queue is full, or they wait too
+/// long, they get 503 with `Retry-After`. Each worker counts for itself.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
     /// Maximum number of requests at once.
     max_in_flight: NonZeroUsize,
-    /// Maximum number of requests that wait. 0: none waits.
+    /// Maximum number of waiting requests; 0 means that none waits.
     #[serde(default)]
     queue: usize,
     /// Maximum time in the queue in seconds.
     #[serde(default = "ten_secs")]
     queue_secs: NonZeroU32,
-    /// What requests are counted by: `all`, `client` (the address; of IPv6 the network of 64 bits), `user`
+    /// The key by which requests are counted: `all`, `client` (the address; of IPv6 the network of 64 bits), `user`
     /// (authenticated by a middleware outside of this one) or `header:NAME`.
     #[serde(default = "all")]
     key: String,

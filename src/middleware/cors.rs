@@ -17,7 +17,7 @@ use crate::error::{Errors, Result};
 
 /// Options of a `[middleware.NAME]` table with `use = "cors"`.
 ///
-/// Preflight requests are answered; the app does not see them. Put `cors` outside of authentication: a
+/// The middleware answers preflight requests, so the app does not see them. Put `cors` outside of authentication, because a
 /// preflight request has no credentials.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -31,13 +31,13 @@ pub(super) struct Options {
     /// Request fields that these scripts may set; `*` for any.
     #[serde(default = "content_type")]
     request_headers: Vec<String>,
-    /// Response fields that these scripts may read, beside the few that any script may read.
+    /// Additional response fields that these scripts may read.
     #[serde(default)]
     expose_headers: Vec<String>,
     /// Let these scripts send cookies and other credentials. Not possible with the origin `*`.
     #[serde(default)]
     credentials: bool,
-    /// How long browsers may remember the answer to a preflight request, in seconds.
+    /// How long browsers may cache the response to a preflight request, in seconds.
     #[serde(default = "ten_minutes")]
     max_age_secs: u32,
 }
@@ -67,13 +67,13 @@ enum AllowedOrigin {
 pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> Result<App> {
     let mut errors = Vec::new();
     if options.origins.is_empty() {
-        let error = table.error("origins", "`cors` without origins allows nothing");
+        let error = table.error("origins", "`cors` without origins has no effect");
         errors.push(error.help("list the origins whose scripts may use the app, or remove the middleware"));
     }
     let any = |list: &[String]| list.iter().any(|entry| entry == "*");
     let origins = entries(table, "origins", &options.origins, &mut errors, origin);
     if options.credentials && any(&options.origins) {
-        let error = table.error("credentials", "browsers send no credentials if any origin is allowed");
+        let error = table.error("credentials", "browsers do not send credentials if all origins are allowed");
         errors.push(error.help("list the origins instead of `*`"));
     }
     let methods = entries(table, "methods", &options.methods, &mut errors, method);

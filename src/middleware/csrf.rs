@@ -16,9 +16,9 @@ use crate::error::{Errors, Result};
 
 /// Options of a `[middleware.NAME]` table with `use = "csrf"`.
 ///
-/// Browsers say in `Sec-Fetch-Site` or `Origin` which site a request comes from. If it is another one, requests
-/// other than GET, HEAD and OPTIONS, and WebSocket handshakes, get 403. Programs that are not browsers send
-/// neither field and pass. No tokens in forms are needed.
+/// Browsers send the site that a request comes from in `Sec-Fetch-Site` or `Origin`. If it is another site, requests other
+/// than GET, HEAD and OPTIONS, and WebSocket handshakes, get 403. Programs that are not browsers send neither field and pass.
+/// Forms do not need tokens.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {

@@ -22,9 +22,9 @@ use crate::error::{BoxError, Error, Errors, Result};
 
 /// Options of a `[middleware.NAME]` table with `use = "error_document"`.
 ///
-/// If the app answers with one of the statuses, paster asks it for the page at the path instead, by GET, and
-/// sends that page with the original status. The app finds the status in the field `X-Error-Status` and the
-/// path in `X-Error-Path`. If the page itself fails, the original response is sent.
+/// If the app responds with one of the statuses, paster requests the page at the path from it, with GET, and sends that page
+/// with the original status. The app gets the status in the field `X-Error-Status` and the path in `X-Error-Path`. If the page
+/// itself fails, the original response is sent.
 ///
 /// ```toml
 /// [middleware.errors]
@@ -125,7 +125,7 @@ impl ErrorDocuments {
             }
         };
         let (mut head, _) = response.into_parts();
-        // What describes the body comes from the page; everything else, such as a challenge, stays.
+        // The fields that describe the body come from the page; all others, such as a challenge, stay.
         for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, ETAG, LAST_MODIFIED, ACCEPT_RANGES] {
             head.headers.remove(&name);
             if let Some(value) = found.headers.get(&name).filter(|_| name != ETAG && name != LAST_MODIFIED) {

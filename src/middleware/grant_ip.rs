@@ -30,13 +30,12 @@ use crate::error::{Errors, Result};
 #[serde(deny_unknown_fields, default)]
 #[derive(Default)]
 pub(super) struct Options {
-    /// Clients that may pass: addresses, networks, `loopback`, `unix`. Without a list, all may that `deny` does
-    /// not name.
+    /// Clients that may pass: addresses, networks, `loopback`, `unix`. Without a list, all clients may pass that are not in
+    /// `deny`.
     allow: Option<Peers>,
-    /// Clients that may not pass, even if `allow` names them.
+    /// Clients that may not pass, even if they are in `allow`.
     deny: Option<Peers>,
-    /// User names by client: `"10.1.0.0/16" = "warehouse"`. Such a client is that user (`REMOTE_USER`) for the
-    /// app.
+    /// User names by client: `"10.1.0.0/16" = "warehouse"`. The app gets this name as the user (`REMOTE_USER`).
     users: BTreeMap<String, String>,
 }
 
@@ -57,7 +56,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
         }
     }
     if options.allow.is_none() && options.deny.is_none() && options.users.is_empty() {
-        let error = table.error("", "`grant_ip` without `allow`, `deny` and `users` does nothing");
+        let error = table.error("", "`grant_ip` without `allow`, `deny` and `users` has no effect");
         errors.push(error.help("add `allow = [\"10.0.0.0/8\"]`"));
     }
     Errors::check(errors)?;
@@ -67,7 +66,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
         let denied = deny.as_ref().is_some_and(|deny| deny.name(environ));
         let allowed = allow.as_ref().is_none_or(|allow| allow.allow(environ));
         if denied || !allowed {
-            let text = "This address may not use this page.\n";
+            let text = "This address has no access to this page.\n";
             return at_once(refusal(StatusCode::FORBIDDEN, "an address that may not pass", text));
         }
         let known = environ.filter(|environ| !environ.relayed && !environ.is_console());

@@ -32,9 +32,9 @@ pub(super) struct FieldChanges {
     remove: Vec<String>,
     /// Fields to set, replacing existing ones.
     set: BTreeMap<String, String>,
-    /// Fields to set only if there is none of that name.
+    /// Fields to set only if they are missing.
     set_missing: BTreeMap<String, String>,
-    /// Fields to add beside existing ones.
+    /// Fields to add in addition to existing ones.
     append: BTreeMap<String, String>,
 }
 
@@ -128,7 +128,7 @@ fn step(table: &Table, place: &KeyPath, name: &str, value: &str) -> Result<(Head
         table
             .error(
                 place,
-                format!("the value of header `{name}` has characters that are not allowed in a header"),
+                format!("the value of header `{name}` contains characters that are not allowed in a header"),
             )
             .help("remove line breaks and control characters")
     })?;

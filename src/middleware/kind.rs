@@ -1,4 +1,4 @@
-//! What an entry of [`MIDDLEWARE`](super::MIDDLEWARE) tells about its kind.
+//! The entries of [`MIDDLEWARE`](super::MIDDLEWARE), which describe the kinds.
 
 use std::cell::RefCell;
 

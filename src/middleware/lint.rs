@@ -107,7 +107,9 @@ fn check_request(request: &Request) -> Vec<String> {
     }
     for name in headers.keys().map(HeaderName::as_str) {
         if name == "proxy" || name.contains('_') {
-            found.push(format!("the request has the field `{name}`, which CGI cannot tell from another one"));
+            found.push(format!(
+                "the request has the field `{name}`, which CGI cannot distinguish from another one"
+            ));
         }
     }
     found.extend(check_length(headers, "request"));
@@ -161,7 +163,7 @@ fn check_response(response: &Response, head: bool) -> Vec<String> {
     if let (Some(announced), Some(exact), false) = (length(headers), size.exact(), head || bodiless)
         && announced != exact
     {
-        found.push(format!("the `content-length` is {announced} and the body has {exact} bytes"));
+        found.push(format!("the `content-length` is {announced}, but the body has {exact} bytes"));
     }
     found
 }

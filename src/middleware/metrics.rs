@@ -18,16 +18,16 @@ use crate::metrics::{Counts, StackMetrics};
 
 /// Options of a `[middleware.NAME]` table with `use = "metrics"`.
 ///
-/// For a separate address, put it before an app that answers nothing else, such as a `respond` with
-/// `status = 404`, and give that app its own server.
+/// To use a separate address, add it to an app without other content, such as a `respond` with `status = 404`, and give that
+/// app its own server.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
     /// Path to answer; other requests are passed on.
     path: String,
     /// Clients that may read the metrics: addresses, networks (`10.0.0.0/8`), `loopback`, `unix` for any peer
-    /// on a Unix socket. For others the path does not exist. If a proxy runs on this machine, list it in the
-    /// server's `trusted_proxies`: otherwise every client seems to come from loopback.
+    /// on a Unix socket. For other clients, the path does not exist. If a proxy runs on this machine, list it in the server's
+    /// `trusted_proxies`. Otherwise, all clients seem to come from loopback.
     allow: Peers,
 }
 

@@ -1,7 +1,7 @@
 //! Middleware: one file each, with its `Options` and a function that wraps an app into another app.
 //!
 //! A layer that passes a request on unchanged returns the inner future ([`App::from_call`](crate::body::App::from_call)) and boxes
-//! nothing. `ops/assemble.rs` tells what the others cost.
+//! nothing. `ops/assemble.rs` documents the cost of the others.
 
 mod access_log;
 mod api_key;
@@ -89,7 +89,7 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
         .at(StackPlace::Observing),
         Entry::of(
             "api_key",
-            "Lets programs in that know a key, of which only a hash is stored",
+            "Requires programs to send a key, of which only a hash is stored",
             api_key::build,
         )
         .at(StackPlace::Authenticating),
@@ -105,12 +105,8 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             auth_digest::build,
         )
         .at(StackPlace::Authenticating),
-        Entry::of(
-            "auth_form",
-            "Lets users log in on a page, and keeps them in the session",
-            auth_form::build,
-        )
-        .at(StackPlace::Authenticating),
+        Entry::of("auth_form", "Shows a login page, and stores the user in the session", auth_form::build)
+            .at(StackPlace::Authenticating),
         Entry::linking(
             "auth_forward",
             "Asks another app whether a request may pass",
@@ -141,13 +137,13 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
         Entry::lacking("auth_oidc", "Not in this build: needs the feature `auth_oidc`"),
         Entry::of(
             "auth_ticket",
-            "Checks signed tickets in a cookie, as mod_auth_tkt and Paste write them",
+            "Checks signed tickets in a cookie, in the format of mod_auth_tkt and Paste",
             auth_ticket::build,
         )
         .at(StackPlace::Authenticating),
         Entry::of(
             "ban",
-            "Refuses clients for a while that have caused many errors, such as failed logins",
+            "Temporarily refuses clients that have caused many errors, such as failed logins",
             ban::build,
         )
         .at(StackPlace::Refusing),
@@ -155,20 +151,20 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             .limits_bodies(),
         Entry::of(
             "buffer",
-            "Receives whole bodies before it passes them on, in memory or in temporary files",
+            "Buffers whole bodies before passing them on, in memory or in temporary files",
             buffer::build,
         )
         .at(StackPlace::Encoding),
         Entry::with_builder(
             "cache",
-            "Stores responses in memory or on disk, and answers with them",
+            "Stores responses in memory, on disk or in Redis, and reuses them",
             cache::build,
         )
         .at(StackPlace::Storing),
         Entry::linking("canary", "Sends a share of the clients to another app", canary::build, canary::links),
         Entry::of(
             "circuit_breaker",
-            "Answers 503 for a while if the application fails too often",
+            "Temporarily answers 503 if the application fails too often",
             circuit_breaker::build,
         ),
         #[cfg(feature = "compress")]
@@ -182,9 +178,9 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             "Limits how many requests are handled at once, with a queue",
             concurrency_limit::build,
         ),
-        Entry::of("cors", "Lets scripts of other origins use the application", cors::build)
+        Entry::of("cors", "Allows scripts of other origins to use the application", cors::build)
             .at(StackPlace::Addressing),
-        Entry::of("csrf", "Refuses requests that a page of another site makes a browser send", csrf::build)
+        Entry::of("csrf", "Refuses requests that pages of other sites make browsers send", csrf::build)
             .at(StackPlace::Authenticating),
         Entry::of(
             "error_document",
@@ -199,7 +195,7 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
         )
         .at(StackPlace::ErrorPages)
         .shows_times(),
-        Entry::of("grant_ip", "Lets requests pass by the address of the client", grant_ip::build)
+        Entry::of("grant_ip", "Allows or refuses requests by the address of the client", grant_ip::build)
             .at(StackPlace::Refusing),
         Entry::of(
             "headers",
@@ -215,7 +211,7 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
         .at(StackPlace::Observing),
         Entry::of(
             "lint",
-            "Checks that servers and applications keep the rules of the gateway interface",
+            "Checks that servers and applications follow the rules of the gateway interface",
             lint::build,
         ),
         Entry::of(
@@ -224,7 +220,7 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             lowercase::build,
         )
         .at(StackPlace::Encoding),
-        Entry::of("metrics", "Answers with the metrics of all workers, for Prometheus", metrics::build)
+        Entry::of("metrics", "Reports the metrics of all workers, for Prometheus", metrics::build)
             .at(StackPlace::Observing)
             .needs_times(),
         Entry::with_builder(
@@ -239,25 +235,25 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             print_debug::build,
         ),
         #[cfg(feature = "profile")]
-        Entry::of("profile", "Answers with a flame graph of the worker's native code", profile::build)
+        Entry::of("profile", "Returns a flame graph of the worker's native code", profile::build)
             .at(StackPlace::Observing),
         #[cfg(not(feature = "profile"))]
         Entry::lacking("profile", "Not in this build: needs the feature `profile`").at(StackPlace::Observing),
-        Entry::of("progress", "Tells a page how much of its upload has arrived", progress::build)
+        Entry::of("progress", "Reports the progress of uploads to pages", progress::build)
             .at(StackPlace::Observing),
         Entry::of(
             "proxy_headers",
-            "Tells the application where clients reach it behind a proxy",
+            "Adds the public address of an application behind a proxy",
             proxy_headers::build,
         )
         .at(StackPlace::Addressing),
         Entry::of("rate_limit", "Answers 429 to clients that send too many requests", rate_limit::build)
             .at(StackPlace::Refusing),
-        Entry::of("record", "Keeps requests and responses in a file, for `paster replay`", record::build)
+        Entry::of("record", "Records requests and responses in a file, for `paster replay`", record::build)
             .at(StackPlace::Observing),
         Entry::of(
             "redirect",
-            "Redirects clients to the one address of the site: HTTPS, one host, current paths",
+            "Redirects clients to the canonical address of the site: HTTPS, one host, current paths",
             redirect::build,
         )
         .at(StackPlace::Addressing),
@@ -274,11 +270,11 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
         ),
         Entry::of(
             "security_headers",
-            "Sets the response fields that tell browsers to be strict",
+            "Sets response fields that enable the security features of browsers",
             security_headers::build,
         )
         .at(StackPlace::Addressing),
-        Entry::of("session", "Keeps values for each visitor, from one request to the next", session::build)
+        Entry::of("session", "Stores values for each visitor between requests", session::build)
             .at(StackPlace::Authenticating),
         Entry::linking(
             "static_overlay",
@@ -295,12 +291,8 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
         .at(StackPlace::Observing)
         .needs_times(),
         #[cfg(feature = "validate_html")]
-        Entry::of(
-            "validate_html",
-            "Finds the errors in the HTML that the application writes",
-            validate_html::build,
-        )
-        .at(StackPlace::Encoding),
+        Entry::of("validate_html", "Finds errors in the HTML of the application", validate_html::build)
+            .at(StackPlace::Encoding),
         #[cfg(not(feature = "validate_html"))]
         Entry::lacking("validate_html", "Not in this build: needs the feature `validate_html`")
             .at(StackPlace::Encoding),

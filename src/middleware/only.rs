@@ -119,7 +119,7 @@ impl RequestFilter {
             .map_err(|cause| table.error(key, format!("`{key}` cannot be read")).because(cause))?;
         let mut errors = Vec::new();
         if written.path.is_empty() && written.method.is_empty() && written.host.is_empty() {
-            let error = table.error(key, format!("`{key}` names no requests"));
+            let error = table.error(key, format!("`{key}` matches no requests"));
             errors.push(error.help(format!("write `{key} = {{ path = \"/api/*\" }}`, or remove it")));
         }
         let paths = entries(table, join(key, "path"), &written.path, &mut errors, PathPattern::parse);
@@ -154,7 +154,7 @@ fn any_path(patterns: &[PathPattern], path: &str) -> bool {
 impl PathPattern {
     fn parse(text: &str) -> Result<PathPattern, Wrong> {
         if !text.starts_with(['/', '*']) || text.contains(['?', '#']) {
-            let help = "begin it with `/` or `*`, and leave out the query";
+            let help = "begin it with `/` or `*`, and omit the query";
             return Err((format!("`{text}` is not a pattern for paths"), help));
         }
         let decoded = String::from_utf8_lossy(&decode_path(text)).into_owned();

@@ -15,7 +15,7 @@ pub enum StackPlace {
     Encoding,
     /// Finds out who the user is.
     Authenticating,
-    /// Answers from what is stored, so that only those get it who may.
+    /// Serves stored responses, so it must be inside of authentication.
     Storing,
     /// Protects or completes the app.
     Inner,
@@ -51,22 +51,22 @@ impl StackPlace {
     /// Why it is there.
     pub fn reason(self) -> &'static str {
         match self {
-            StackPlace::Observing => "They see every request, with its final response.",
-            StackPlace::ErrorPages => "They write pages for the errors of everything inside.",
+            StackPlace::Observing => "These see every request with its final response.",
+            StackPlace::ErrorPages => "These write pages for the errors of all inner parts.",
             StackPlace::Refusing => {
-                "They refuse before anything costs time. A `rate_limit` with `key = \"user\"` goes inside of authentication."
+                "These refuse requests before they cause work. A `rate_limit` with `key = \"user\"` goes inside of authentication."
             }
             StackPlace::Addressing => {
-                "They redirect, and they add fields to every response of what is inside."
+                "These redirect requests, and add headers to all responses of inner parts."
             }
-            StackPlace::Encoding => "They change bodies, which everything inside sees as the app wrote them.",
+            StackPlace::Encoding => "These change bodies. Inner parts see the bodies as the app writes them.",
             StackPlace::Authenticating => {
-                "They find out who the user is, and whether a page of the site sent the request."
+                "These identify the user, and check whether a page of the site sent the request."
             }
             StackPlace::Storing => {
-                "A stored response goes only to users whom the middleware outside lets pass."
+                "A stored response goes only to users whom the outer middleware lets pass."
             }
-            StackPlace::Inner => "They limit what reaches the app, or answer in its place.",
+            StackPlace::Inner => "These limit the requests to the app, or respond in its place.",
         }
     }
 }

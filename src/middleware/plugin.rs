@@ -12,8 +12,8 @@ use crate::plugin::{MIDDLEWARE_PREFIX, Offer, PluginLibrary, PluginTable};
 
 /// Options of a `[middleware.NAME]` table with `use = "plugin"`.
 ///
-/// In Rust, any tower layer can be the middleware of a plugin. `paster create NAME --template middleware` makes a project
-/// with settings, state and tests. All apps that name the table share one instance, per worker.
+/// In Rust, any tower layer can be the middleware of a plugin. `paster create NAME --template middleware` creates a project
+/// with settings, state and tests. All apps that use the table share one instance per worker.
 ///
 /// ```toml
 /// [middleware.greeting]
@@ -31,7 +31,7 @@ pub(super) struct Options {
     source: Option<ConfigPath>,
     /// A library that is already built, instead of `crate`.
     library: Option<ConfigPath>,
-    /// Cargo profile to build `crate` with. Default: `dev` with `--reload`, otherwise `release`.
+    /// Cargo profile for building `crate`. Default: `dev` with `--reload`, otherwise `release`.
     profile: Option<String>,
     /// The plugin's settings, checked against the schema that it exports. `paster plugin inspect` prints the
     /// schema.

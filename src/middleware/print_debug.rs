@@ -22,14 +22,14 @@ use crate::escape;
 
 /// Options of a `[middleware.NAME]` table with `use = "print_debug"`.
 ///
-/// Place it at the end of the stack to see what the app sees. Cookies, credentials and query values whose names
-/// look like those of secrets are masked.
+/// Put it at the end of the stack to see what the app sees. Cookies, credentials, and query values that look like secrets are
+/// masked.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// Path that answers with its own request, instead of writing each request to the log: `/debug`.
+    /// Path that shows its own request, such as `/debug`. By default, all requests are written to the log.
     path: Option<String>,
-    /// Clients that may see `path`: addresses, networks, `loopback`, `unix`. For others the path does not exist.
+    /// Clients that may see `path`: addresses, networks, `loopback`, `unix`. For other clients, the path does not exist.
     allow: Peers,
 }
 
@@ -79,7 +79,7 @@ fn describe(head: &Parts) -> String {
         let _ = writeln!(text, "{name}={}", escape::text(value)); // writing to a string does not fail
     }
     if head.headers.contains_key(AUTHORIZATION) && !text.contains("HTTP_AUTHORIZATION") {
-        text += "# Authorization has been checked, and is not passed on.\n";
+        text += "# Authorization was checked, and is not passed on.\n";
     }
     text
 }

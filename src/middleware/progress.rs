@@ -1,4 +1,4 @@
-//! `progress`: tells a page how much of its upload has arrived.
+//! `progress`: reports the progress of uploads.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -23,9 +23,8 @@ use crate::error::{BoxError, Errors, Result};
 
 /// Options of a `[middleware.NAME]` table with `use = "progress"`.
 ///
-/// A page chooses a random id, sends it with its upload, in the field `X-Progress-ID` or as the query parameter
-/// `progress_id`, and asks for `/progress?id=ID` meanwhile. The response is JSON, as that of nginx's module for
-/// upload progress:
+/// A page chooses a random id and sends it with its upload, in the header field `X-Progress-ID` or as the query parameter
+/// `progress_id`. Meanwhile, it requests `/progress?id=ID`. The response is JSON, as from nginx's upload progress module:
 ///
 /// ```json
 /// { "state": "uploading", "received": 1048576, "size": 4194304 }
@@ -36,14 +35,14 @@ use crate::error::{BoxError, Errors, Result};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// The path that answers with the progress.
+    /// The path that returns the progress.
     path: String,
-    /// Field of an upload that holds its id.
+    /// Header field of an upload with its id.
     header: String,
-    /// Directory in which workers share the progress, such as one below `/run`. Without it, each worker knows
-    /// only its own uploads.
+    /// Directory through which workers share the progress, such as one below `/run`. Without it, each worker knows only its
+    /// own uploads.
     dir: Option<OutputPath>,
-    /// How long the result of an upload is kept, in seconds.
+    /// How long the result of an upload is available, in seconds.
     keep_secs: u32,
     /// Maximum number of uploads to follow at once in each worker.
     max_uploads: usize,

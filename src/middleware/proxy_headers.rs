@@ -17,8 +17,8 @@ use crate::error::{Errors, Result};
 /// Options of a `[middleware.NAME]` table with `use = "proxy_headers"`.
 ///
 /// The client's address, the scheme and the host come from the server's `trusted_proxies` and
-/// `forwarded_fields`, and need no middleware. This one adds what these fields do not say: the prefix that the
-/// proxy has removed from the path, and facts about a proxy that sends no such fields.
+/// `forwarded_fields`, and do not need a middleware. This middleware adds information that these fields do not contain: the
+/// prefix that the proxy has removed from the path, and the scheme and host if the proxy does not send them.
 ///
 /// ```toml
 /// [middleware.behind_proxy]
@@ -28,10 +28,10 @@ use crate::error::{Errors, Result};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// The prefix that the proxy removes from paths: it becomes the start of `SCRIPT_NAME`.
+    /// The prefix that the proxy removes from paths. It becomes the start of `SCRIPT_NAME`.
     prefix: String,
-    /// Field in which one of the server's `trusted_proxies` sends the prefix; it takes precedence over `prefix`.
-    /// Other peers' fields are removed. Empty: none.
+    /// Header field in which one of the server's `trusted_proxies` sends the prefix. It takes precedence over `prefix`. The
+    /// field is removed from other peers' requests. If empty, no field is read.
     prefix_header: String,
     /// The scheme that clients use, if the proxy does not send it.
     scheme: Option<Scheme>,

@@ -28,8 +28,8 @@ use crate::store::{Counted, Rate, Store};
 
 /// Options of a `[middleware.NAME]` table with `use = "rate_limit"`.
 ///
-/// A client that has sent too many requests gets 429 with `Retry-After`. Every response says in `RateLimit` and
-/// `RateLimit-Policy` what is left. Each worker counts for itself, unless `store` names a Redis server.
+/// A client that has sent too many requests gets 429 with `Retry-After`. Every response contains the remaining quota in
+/// `RateLimit` and `RateLimit-Policy`. Each worker counts for itself, unless `store` names a Redis server.
 ///
 /// ```toml
 /// [middleware.login_limit]
@@ -45,22 +45,21 @@ pub(super) struct Options {
     requests: NonZeroU32,
     /// The period in seconds.
     per_secs: NonZeroU32,
-    /// Number of requests that may come at once; as many as `requests` by default.
+    /// Number of requests that may arrive at once. Default: `requests`.
     burst: Option<NonZeroU32>,
-    /// What requests are counted by: `client` (the address; of IPv6 the network of 64 bits), `user`
+    /// The key by which requests are counted: `client` (the address; of IPv6 the network of 64 bits), `user`
     /// (authenticated by a middleware outside of this one), `header:NAME` or `all`.
     key: String,
-    /// Maximum number of clients to count separately in each worker. While there are more, clients are counted in
-    /// up to 1,024 groups.
+    /// Maximum number of clients to count separately in each worker. If there are more, they are counted in up to 1,024 groups.
     max_keys: usize,
     /// Clients without a limit: addresses, networks, `loopback`, `unix`.
     exempt: Option<Peers>,
     /// Send the fields `RateLimit` and `RateLimit-Policy`.
     headers: bool,
-    /// Name of a `[resource.NAME]` table with `use = "redis"`: all workers, and all servers with this resource, count
-    /// together.
+    /// Name of a `[resource.NAME]` table with `use = "redis"`: all workers, and all servers with this resource, then share one
+    /// count.
     store: Option<String>,
-    /// What happens while the store does not answer.
+    /// What to do with requests while the store does not respond.
     on_store_failure: OnStoreFailure,
 }
 
@@ -100,7 +99,7 @@ const DEFAULT_SECS: u32 = 60;
 
 /// Maximum number of groups that clients are counted in when there are too many.
 const GROUPS: usize = 1024;
-/// The shortest time between two searches for clients that need not be remembered any more: each takes time.
+/// Minimum time between two searches for clients that can be forgotten, because each search takes time.
 const SWEEP: Duration = Duration::from_secs(1);
 
 type KeyLimiter = RateLimiter<u64, HashMapStateStore<u64>, DefaultClock, StateInformationMiddleware>;
@@ -139,7 +138,7 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
     let step = Duration::from_secs(options.per_secs.get().into()) / options.requests.get();
     let quota = Quota::with_period(step).map(|quota| quota.allow_burst(burst));
     if quota.is_none() {
-        errors.push(table.error("requests", "more than one request per nanosecond cannot be counted"));
+        errors.push(table.error("requests", "the limit must be at most one request per nanosecond"));
     }
     let shared = shared(&options, table, context).map_err(|error| errors.push(error)).ok().flatten();
     Errors::check(errors)?;
@@ -188,7 +187,7 @@ fn shared(options: &Options, table: &Table, context: &Context) -> Result<Option<
     let Some(store) = store else { return Ok(None) }; // its table has faults
     if !store.counts() {
         let error = table.error("store", format!("the resource `{name}` cannot count requests"));
-        return Err(error.help("name one with `use = \"redis\"`"));
+        return Err(error.help("set one with `use = \"redis\"`"));
     }
     let (requests, secs) = (options.requests, options.per_secs);
     let prefix = format!("rate/{}/{requests}-{secs}/", table.name());

@@ -21,7 +21,7 @@ use crate::error::{Error, Errors, Result};
 
 /// Options of a `[middleware.NAME]` table with `use = "redirect"`.
 ///
-/// A request that needs several changes gets one redirect. Requests that are right already reach the app.
+/// A request that needs several changes gets a single redirect. Requests that need no change reach the app.
 ///
 /// ```toml
 /// [middleware.canonical]
@@ -37,13 +37,13 @@ pub(super) struct Options {
     https: bool,
     /// The port of HTTPS in redirects.
     https_port: u16,
-    /// Add `www.` to the host, or remove it. Addresses and `localhost` are left alone.
+    /// Add `www.` to the host, or remove it. Addresses and `localhost` are not changed.
     www: Www,
-    /// The one host of the site, without a port; all others are redirected to it.
+    /// The canonical host of the site, without a port. All other hosts are redirected to it.
     host: Option<String>,
     /// Add a slash to the end of paths whose last segment has no dot, or remove it.
     trailing_slash: TrailingSlash,
-    /// Rules, of which the first one that matches is applied.
+    /// Rules. The first one that matches is applied.
     rules: Vec<RedirectRule>,
     /// The status: 301 and 308 are permanent, 302 and 307 temporary. 307 and 308 keep the method.
     status: u16,

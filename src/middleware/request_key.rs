@@ -42,8 +42,8 @@ impl RequestKey {
         }
     }
 
-    /// The group of the request, as a hash: it takes the same memory for each group. Nobody outside knows the
-    /// `state`, so nobody can make groups collide.
+    /// The group of the request, as a hash: it takes the same memory for each group. The `state` is secret, so clients cannot
+    /// cause collisions of groups.
     pub(super) fn of(&self, request: &Request, state: &RandomState) -> u64 {
         match self {
             RequestKey::All => 0,

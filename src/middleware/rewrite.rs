@@ -20,7 +20,7 @@ use crate::error::{Errors, Result};
 
 /// Options of a `[middleware.NAME]` table with `use = "rewrite"`.
 ///
-/// First `strip_prefix`, then `add_prefix`, then the first rule that matches.
+/// The order is `strip_prefix`, then `add_prefix`, then the first rule that matches.
 ///
 /// ```toml
 /// [middleware.clean_urls]
@@ -36,7 +36,7 @@ pub(super) struct Options {
     strip_prefix: String,
     /// A prefix to put before the path. The app does not see that it was added.
     add_prefix: String,
-    /// Rules, of which the first one that matches is applied.
+    /// Rules. The first one that matches is applied.
     rules: Vec<RewriteRule>,
 }
 
@@ -86,7 +86,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
         Some(()) => next.handle(request),
         None => {
             let text = "The path cannot be rewritten.\n";
-            at_once(refusal(StatusCode::BAD_REQUEST, "a path that cannot be rewritten", text))
+            at_once(refusal(StatusCode::BAD_REQUEST, "the path cannot be rewritten", text))
         }
     }))
 }

@@ -1,4 +1,4 @@
-//! `security_headers`: the response fields that tell browsers to be strict.
+//! `security_headers`: response fields that enable the security features of browsers.
 //!
 //! tower-http sets one field per layer. This sets them all in one pass, and HSTS depends on the request.
 
@@ -20,24 +20,23 @@ use crate::error::{Errors, Result};
 
 /// Options of a `[middleware.NAME]` table with `use = "security_headers"`.
 ///
-/// A field that the app has set itself is kept. An empty text leaves a field out.
+/// Fields that the app has set itself are kept. An empty string omits a field.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// `Content-Security-Policy`. The default allows only what the site itself serves, and no inline scripts or
-    /// styles.
+    /// `Content-Security-Policy`. The default allows only content from the site itself, and no inline scripts or styles.
     content_security_policy: String,
     /// Send the policy as `Content-Security-Policy-Report-Only`: browsers report violations and block nothing.
     report_only: bool,
-    /// `max-age` of `Strict-Transport-Security` in seconds: for this time, browsers use only HTTPS for the host.
-    /// Sent over TLS only, and not for `localhost`. 0: not sent.
+    /// `max-age` of `Strict-Transport-Security` in seconds. For this time, browsers use only HTTPS for the host. The field is
+    /// sent only over TLS, and not for `localhost`. 0 omits it.
     hsts_secs: u64,
     /// Extend `Strict-Transport-Security` to all subdomains.
     hsts_subdomains: bool,
     /// Ask for the host to be built into browsers (<https://hstspreload.org>). Needs `hsts_subdomains` and a
     /// year.
     hsts_preload: bool,
-    /// `X-Frame-Options`, for browsers that do not know `frame-ancestors`.
+    /// `X-Frame-Options`, for browsers without support for `frame-ancestors`.
     frame_options: String,
     /// `Referrer-Policy`.
     referrer_policy: String,
@@ -49,7 +48,7 @@ pub(super) struct Options {
     resource_policy: String,
     /// `X-Content-Type-Options`.
     content_type_options: String,
-    /// Fields to remove, because they tell attackers what runs here.
+    /// Fields to remove, because they reveal the software to attackers.
     remove: Vec<String>,
 }
 
@@ -109,7 +108,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
             Ok(value) => set.push((name, value)),
             Err(_) => {
                 let error =
-                    table.error(key, format!("`{key}` has characters that are not allowed in a header"));
+                    table.error(key, format!("`{key}` contains characters that are not allowed in a header"));
                 errors.push(error.help("remove line breaks and control characters"));
             }
         }

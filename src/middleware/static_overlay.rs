@@ -11,8 +11,8 @@ use crate::error::Result;
 
 /// Options of a `[middleware.NAME]` table with `use = "static_overlay"`.
 ///
-/// A GET or HEAD request goes to the app with the files. If that app has no such file (404), the request goes
-/// on to the app behind this middleware, as do all other requests.
+/// A GET or HEAD request goes to the app with the files. If that app has no such file (404), the request goes to the app
+/// behind this middleware, like all other requests.
 ///
 /// ```toml
 /// [app.main]

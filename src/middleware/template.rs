@@ -25,7 +25,7 @@ enum TemplatePiece {
 /// A regular expression for decoded paths.
 pub(super) fn regex(text: &str) -> Result<Regex, Wrong> {
     Regex::new(text).map_err(|cause| {
-        // Its last line says what is wrong; the ones before show where.
+        // Its last line contains the problem, and the lines before show the place.
         let cause = cause.to_string();
         let why = cause.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
         (format!("`{text}` is not a regular expression: {why}"), "see <https://docs.rs/regex/#syntax>")
@@ -60,7 +60,7 @@ impl Template {
             let Some(number) = number else {
                 let help =
                     "write `$1` or `$name` for a group of the regular expression, and `$$` for a dollar";
-                return Err((format!("`{text}` refers to a group that there is not"), help));
+                return Err((format!("`{text}` refers to a group that does not exist"), help));
             };
             template.pieces.push(TemplatePiece::Group { number, query });
             rest = after;

@@ -18,7 +18,7 @@ use crate::error::Result;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// Maximum wait for the response head, in whole seconds.
+    /// Maximum time to wait for the response head, in whole seconds.
     #[serde(default = "half_a_minute")]
     after_secs: NonZeroU32,
 }

@@ -23,15 +23,15 @@ use crate::error::Result;
 
 /// Options of a `[middleware.NAME]` table with `use = "validate_html"`.
 ///
-/// For development: each page is parsed as a browser parses it. The errors, such as unclosed and misplaced tags,
-/// are written to the log with their lines, and their number is in the field `X-HTML-Errors` of the response. The
+/// For development. Each page is parsed as in a browser. Errors, such as unclosed and misplaced tags, are written to the log
+/// with their lines, and the response field `X-HTML-Errors` contains their number. The
 /// page is not changed. Put it inside of `compress`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
     /// Maximum length of a page in bytes; longer ones are not checked.
     max_bytes: u64,
-    /// Maximum number of errors of a page that are written to the log.
+    /// Maximum number of logged errors per page.
     max_errors: usize,
 }
 

@@ -385,5 +385,5 @@ fn is_timed(config: &Config, development: bool) -> bool {
 
 /// A placeholder for an app that could not be built.
 fn placeholder() -> App {
-    App::from_call(|_| Box::pin(std::future::ready(Err("this app could not be built".into()))))
+    App::from_call(|_| Box::pin(std::future::ready(Err("this app could not be created".into()))))
 }

@@ -56,7 +56,7 @@ fn spec(sources: &Sources, app: &str) -> Result<ProcessSpec> {
     let spec = AppKind::of(&table)?.kind.processes(&table, Path::new(""), false)?;
     let spec = spec.map(|spec| spec.with_variables(&resources::variables(&config)));
     spec.ok_or_else(|| {
-        let error = table.error("use", format!("the app `{app}` has no environment of its own"));
+        let error = table.error("use", format!("the app `{app}` has no separate environment"));
         error.help("Python applications have one").into()
     })
 }

@@ -27,13 +27,13 @@ pub fn check_name(user: &str) -> Result<()> {
     let fault = match user {
         "" => "it is empty",
         _ if user.len() > NAME_LIMIT => "it is longer than 255 bytes",
-        _ if user.contains(':') => "it has a `:`",
-        _ if user.chars().any(char::is_control) => "it has a control character",
+        _ if user.contains(':') => "it contains a `:`",
+        _ if user.chars().any(char::is_control) => "it contains a control character",
         _ if user.starts_with('#') => "a line that starts with `#` is a comment",
         _ if user.trim() != user => "it starts or ends with a space",
         _ => return Ok(()),
     };
-    Err(Error::new(format!("`{}` cannot be the name of a user: {fault}", user.escape_debug())).into())
+    Err(Error::new(format!("`{}` is not a valid user name: {fault}", user.escape_debug())).into())
 }
 
 /// Sets the hash of `user`, or removes the user. The file is replaced as a whole; a new one has mode 0600, an

@@ -20,7 +20,7 @@ const BEFORE: [FixedStep; 6] = [
     },
     FixedStep {
         name: "PROXY",
-        about: "It reads the PROXY header of a trusted peer, if the config wants one.",
+        about: "It reads the PROXY header of a trusted peer, if the config requires one.",
     },
     FixedStep { name: "TLS", about: "It does the TLS handshake, and checks the client's certificate." },
     FixedStep {
@@ -29,8 +29,7 @@ const BEFORE: [FixedStep; 6] = [
     },
     FixedStep {
         name: "gate",
-        about: "The gate checks the host, the method, the target, the framing of the body and the path. It removes fields that \
-                must not pass, and notes the facts about the client, which nothing later takes from the fields.",
+        about: "The gate checks the host, the method, the target, the framing of the body and the path. It removes headers that must not pass, and records the facts about the client. No later step reads these from the headers.",
     },
     FixedStep {
         name: "in flight",
@@ -42,13 +41,12 @@ const BEFORE: [FixedStep; 6] = [
 const AFTER: [FixedStep; 3] = [
     FixedStep {
         name: "settle",
-        about: "The gate drops the bodies of HEAD, 204 and 304, sets one `Content-Length`, and checks the values of the fields. An app \
-                that failed without a response gets 500.",
+        about: "The gate removes the bodies of HEAD, 204 and 304 responses, sets a single `Content-Length`, and checks header values. If the app failed without a response, the client gets 500.",
     },
     FixedStep { name: "send", about: "The server sends the head and the body, as fast as the client reads." },
     FixedStep {
         name: "end",
-        about: "The request leaves the table of requests in flight, and the access log gets its line.",
+        about: "The request leaves the table of requests in flight, and the access log gets a line.",
     },
 ];
 
@@ -60,7 +58,7 @@ pub fn markdown() -> String {
     number += 1;
     let _ = writeln!(
         page,
-        "{number}. **stack**: The request passes through the middleware of the app's list `middleware`, the first one first."
+        "{number}. **stack**: The request passes through the middleware in the app's list `middleware`, from the first to the last."
     );
     number += 1;
     let _ = writeln!(
@@ -70,7 +68,7 @@ pub fn markdown() -> String {
     number += 1;
     let _ = writeln!(
         page,
-        "{number}. **back**: The response passes through the same middleware, the last one first."
+        "{number}. **back**: The response passes through the same middleware, from the last to the first."
     );
     steps(&mut page, &AFTER, &mut number);
     page += STACK;
@@ -100,14 +98,14 @@ const HEAD: &str = "# What happens to a request
 
 <!-- Written by `paster list --order`. Do not edit: change the entries of the kinds, or src/ops/order.rs. -->
 
-`paster routes --order` prints the same for the apps and the middleware of a config.
+`paster routes --order` prints these steps for the apps and the middleware of a config.
 
 ";
 
 const STACK: &str = "
 ## The order of a stack
 
-A stack has the order that the config gives it. This one is right for most sites:
+The config sets the order of a stack. This order is recommended for most sites:
 ";
 
 /// The steps of the requests to each server of a config, as text.
@@ -118,7 +116,8 @@ pub fn text(routes: &Routes) -> String {
         let mut number = 0;
         fixed(&mut text, &BEFORE, &mut number);
         app(&mut text, &server.app, &mut number, 1);
-        let _ = writeln!(text, "      the response passes through the same parts, the last one first");
+        let _ =
+            writeln!(text, "      the response passes through the same parts, from the last to the first");
         fixed(&mut text, &AFTER, &mut number);
     }
     text

@@ -62,8 +62,9 @@ impl PythonEnvironment {
                 Err(_) => &mut command, // standard error is closed
             };
             let failed = |why: String| {
-                let message = format!("cannot make the environment `{}`", self.folder.display());
-                let help = format!("the project is there; make its environment with `{}`", self.command());
+                let message = format!("cannot create the environment `{}`", self.folder.display());
+                let help =
+                    format!("the project was created; create its environment with `{}`", self.command());
                 Error::new(message).because(why).help(help)
             };
             let status =

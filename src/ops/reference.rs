@@ -38,24 +38,25 @@ const HEAD: &str = "# Kinds and their options
 <!-- Written by `paster list --markdown`. Do not edit: change the doc comments of the options. -->
 
 `use = \"KIND\"` names the kind of a server, an application or a middleware. `paster list` prints these lists, and
-`paster list middleware timeout` the options of one kind. A dotted option belongs to an inner table: `tls.acme.domains` is the key
+`paster list middleware timeout` prints the options of one kind. A dotted option belongs to an inner table: `tls.acme.domains` is the key
 `domains` of `[server.NAME.tls.acme]`.
 ";
 
-const PROCESS: &str = "How many workers run, as which user, and when they are replaced.";
+const PROCESS: &str = "The number of workers, their user, and when they are replaced.";
 const LOG: &str = "The log of the supervisor, the workers and the side processes.";
 const OTLP: &str = "Sends the log and the metrics of the whole server to an OpenTelemetry collector. The middleware `trace` sends spans.";
-const PROGRAM: &str = "A program that serves no requests, such as a worker of a queue. It runs once per server, beside the workers.";
+const PROGRAM: &str = "A program that does not serve requests, such as a queue worker. It runs once per server, beside the workers.";
 const TASK: &str = "Work on a schedule. A task runs once per server, however many workers there are.";
 
 fn section_chapter(page: &mut String, section: Section) {
     let (title, about) = match section {
         Section::Servers => ("Servers", "accepts requests and passes them to one app"),
-        Section::Middleware => ("Middleware", "wraps an app; an app's key `middleware` lists the names"),
+        Section::Middleware => ("Middleware", "wraps an app. An app's key `middleware` lists the names"),
         Section::Apps => ("Applications", "answers requests"),
-        Section::Resources => {
-            ("Resources", "is built once in each worker; middleware and applications use it by its name")
-        }
+        Section::Resources => (
+            "Resources",
+            "describes a database or another store, which middleware and applications use by its name",
+        ),
     };
     let table = section.table();
     put(page, format_args!("\n## {title}\n\nA table `[{table}.NAME]` {about}.\n"));

@@ -189,7 +189,7 @@ impl Routes {
             branch(&mut text, &server.app, "", true, 0);
         }
         if !self.unreached.is_empty() {
-            text += &format!("no server reaches: {}\n", self.unreached.join(", "));
+            text += &format!("not reached by any server: {}\n", self.unreached.join(", "));
         }
         text
     }

@@ -136,9 +136,9 @@ fn top_level(key: &str, definitions: &mut Map<String, Value>) -> Value {
 }
 
 const INCLUDE: &str =
-    "Files that this one overrides, relative to it; with `?` at the end, a file may be absent.";
+    "Files that this one overrides, relative to it. A file with `?` at the end is optional.";
 const VARS: &str = "Values for `${name}` in any string of the config.";
-const PROGRAMS: &str = "Programs by name that serve no requests, such as workers of a queue.";
+const PROGRAMS: &str = "Programs by name that do not serve requests, such as queue workers.";
 const TASKS: &str = "Scheduled tasks by name, run once per server.";
 const PROFILE: &str = "Tables merged over the files if selected by `--profile NAME` or PASTER_PROFILE.";
 
@@ -344,7 +344,7 @@ fn unset_options(root: &Value, schema: &Value, table: &Value) -> Map<String, Val
     missing.collect()
 }
 
-/// `value` without the options in it that have no default, which TOML cannot say. `None` if nothing is left.
+/// `value` without the options that have no default, which TOML cannot express. `None` if nothing is left.
 fn without_nulls(value: Value) -> Option<Value> {
     match value {
         Value::Null => None,

@@ -19,8 +19,8 @@ static FILES: &[EmbeddedSource] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
 const WORKSPACE: &str = include_str!("../../Cargo.toml");
 
 /// The source tree that projects and plugins build against: `$PASTER_CHECKOUT` (none if it is empty), otherwise
-/// the one that this program was built from, if it still exists. A program from a package has none: on another machine,
-/// somebody else may own a directory of that name.
+/// the one that this program was built from, if it still exists. A program from a package has none, because on another
+/// machine, another user may own a directory with that name.
 pub(super) fn checkout() -> Option<PathBuf> {
     let set = std::env::var_os("PASTER_CHECKOUT").map(PathBuf::from);
     let from_package = || package_libraries().is_some_and(|folder| folder.is_dir());
@@ -79,7 +79,7 @@ impl Copy {
             let message = format!("cannot write the sources of the SDK to `{}`", self.folder.display());
             Error::new(message)
                 .because(error)
-                .help("set XDG_DATA_HOME to a writable directory, or give the path of the crate: `sdk=PATH`")
+                .help("set XDG_DATA_HOME to a writable directory, or set the path of the crate: `sdk=PATH`")
         };
         self.try_write().map_err(failed)?;
         Ok(true)

@@ -1,4 +1,4 @@
-//! Makes this system trust the local authority, or not any more.
+//! Makes this system trust the local authority, or reverts that.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -53,8 +53,8 @@ fn as_root(words: &[&str]) -> Result<()> {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Error::new(format!("`{shown}` failed: {status}")).into()),
         Err(cause) if cause.kind() == ErrorKind::NotFound => {
-            let error = Error::new(format!("there is no `{}`: this system is not known", words[0]));
-            Err(error.help("add the certificate by hand, as `paster tls trust` tells").into())
+            let error = Error::new(format!("there is no `{}`: this system is not supported", words[0]));
+            Err(error.help("add the certificate manually, as `paster tls trust` shows").into())
         }
         Err(cause) => Err(Error::new(format!("cannot run `{shown}`")).because(cause).into()),
     }

@@ -1,6 +1,7 @@
 //! A request's body as the plugin reads it, and the body that a middleware in a plugin passes on.
 //!
-//! The plugin may read it on its own thread, so the host's runtime is entered: a body may have time limits.
+//! The plugin may read the body on its own thread. Bodies may have time limits, which need the host's runtime, so it is
+//! entered.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -37,14 +38,14 @@ pub(super) fn export(body: Body) -> *mut abi::Body {
     Box::into_raw(Box::new(ExportedBody { base, body, begun: false, trailers: None, runtime })).cast()
 }
 
-/// A body that a plugin passes on.
+/// The body that a plugin passes on.
 pub(super) struct PassedBody {
     pub(super) body: Body,
-    /// Whether it is the one that arrived, and nothing of it was read.
+    /// Whether it is the original body, unread.
     pub(super) untouched: bool,
 }
 
-/// Takes over a body that a plugin passes on: its own one, or one that [`export`] made.
+/// Takes over a body that a plugin passes on: one of its own, or one that [`export`] made.
 ///
 /// # Safety
 /// `raw` must be null, or an object by the ABI's rules that the caller owns.

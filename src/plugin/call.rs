@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::header::UPGRADE;
+use http::{Method, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::upgrade::OnUpgrade;
 use paster_abi as abi;
@@ -41,7 +42,7 @@ pub(super) fn answer(shared: &Arc<InstanceShared>, request: Request) -> Response
     ResponseFuture { exchange, on_upgrade, connect, session }
 }
 
-/// Starts to handle a request by a middleware, which may pass it on to `next`.
+/// Starts to handle a request with a middleware, which may pass it on to `next`.
 pub(super) fn answer_around(
     shared: &Arc<InstanceShared>,
     next: &App,
@@ -94,7 +95,7 @@ fn call(
     let request = abi::Request {
         size_bytes: size_of::<abi::Request>(),
         flags,
-        version: abi::target::version_number(parts.version),
+        version: abi::target::version_number(version(parts)),
         host_port: environ.and_then(|environ| environ.port).unwrap_or(0),
         method: slice(parts.method.as_str()),
         target: parts.uri.path_and_query().map_or(abi::Slice::EMPTY, |target| slice(target.as_str())),
@@ -130,10 +131,15 @@ fn call(
         (_, Some(call)) if !next.is_null() => unsafe { call(shared.app, &request, next) },
         // SAFETY: the app is live; the request and everything that it borrows live for the call.
         (Some(call), _) if next.is_null() => unsafe { call(shared.app, &request) },
-        _ => unreachable!("a library is only used for what it offers"),
+        _ => unreachable!("the library was checked to have what is called"),
     };
     LENT.set(lent);
     exchange
+}
+
+/// The version of HTTP for the plugin. The gate has turned a WebSocket over HTTP/2 into one of HTTP/1.1, so its version must agree.
+fn version(parts: &http::request::Parts) -> Version {
+    if parts.headers.contains_key(UPGRADE) { Version::HTTP_11.min(parts.version) } else { parts.version }
 }
 
 /// A client's certificate, lent for one call.
@@ -160,11 +166,11 @@ impl Certificate {
     }
 }
 
-/// A live exchange; null if the plugin made none. Dropping it tells the plugin that the client has gone.
+/// A live exchange; null if the plugin made none. Dropping it informs the plugin that the client has gone.
 struct PluginExchange {
     raw: *mut abi::Exchange,
     shared: Arc<InstanceShared>,
-    /// What the next part did, if the plugin is a middleware.
+    /// The outcome of the next part, if the plugin is a middleware.
     outcome: Option<Arc<Outcome>>,
 }
 
@@ -181,8 +187,7 @@ impl Drop for PluginExchange {
 }
 
 impl PluginExchange {
-    /// The failure of the plugin, or that of the next part if the plugin only reports it. A panic of the next part
-    /// goes on.
+    /// The failure of the plugin, or of the next part if the plugin only passes it on. Resumes a panic of the next part.
     fn failure(&self, status: abi::Status, reason: String) -> BoxError {
         match self.outcome.as_ref().and_then(|outcome| outcome.failure(&reason)) {
             Some(Ok(error)) => error,
@@ -272,7 +277,7 @@ impl ResponseFuture {
         }
         if let (true, Some(on_upgrade)) = (switches, self.on_upgrade.take()) {
             tokio::spawn(async move {
-                // If the client leaves before the upgrade, dropping the exchange tells the plugin.
+                // If the client leaves before the upgrade, dropping the exchange informs the plugin.
                 if let Ok(io) = on_upgrade.await {
                     exchange.upgrade(upgrade::export(io));
                 }
@@ -280,7 +285,9 @@ impl ResponseFuture {
             return Ok(response);
         }
         if switches && !self.connect {
-            return Err(fault("it switches protocols, but the request did not offer that".to_owned()));
+            return Err(fault(
+                "it switches protocols, but the request did not ask for an upgrade".to_owned(),
+            ));
         }
         let first = match head.first.kind {
             abi::FRAME_NONE => None,

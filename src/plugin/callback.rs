@@ -1,24 +1,24 @@
-//! Calls functions of a plugin that should return soon, each on its own thread, so that one that blocks holds
-//! up only its own application.
+//! Calls functions of a plugin that should return soon. Each runs on its own thread, so that a function that blocks holds up
+//! only its own application.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-/// The longest wait for `save_state`, `retire`, `shutdown` and `destroy`.
+/// Maximum time for `save_state`, `retire`, `shutdown` and `destroy`.
 const LONGEST: Duration = Duration::from_secs(4);
 
-/// Calls `function` of the app `app` by running `work`, and waits for it; `None` if it does not return in
-/// time. Then its thread keeps running, and what it works on stays allocated.
+/// Calls `function` of the app `app` by running `work`, and waits for it. Returns `None` if it does not return in time; its
+/// thread then keeps running with its data.
 pub(super) fn call<T: Send + 'static>(
     app: &str,
     function: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let (sender, result) = channel();
-    let run = move || drop(sender.send(work())); // sending fails only if nobody waits any more
+    let run = move || drop(sender.send(work())); // sending fails only if the caller no longer waits
     if let Err(error) = thread::Builder::new().name("callback".into()).spawn(run) {
-        tracing::warn!(app, %error, "cannot start a thread for the plugin's `{function}`: it is not called");
+        tracing::warn!(app, %error, "cannot start a thread to call the plugin's `{function}`");
         return None;
     }
     match result.recv_timeout(LONGEST) {
@@ -31,6 +31,6 @@ pub(super) fn call<T: Send + 'static>(
             );
             None
         }
-        Err(RecvTimeoutError::Disconnected) => None, // it panicked, and the panic was logged
+        Err(RecvTimeoutError::Disconnected) => None, // the function panicked, which was logged
     }
 }

@@ -1,4 +1,4 @@
-//! The facts about a request that a middleware in a plugin may change before it passes the request on.
+//! The properties of a request that a middleware in a plugin may change before it passes the request on.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use paster_abi as abi;
 
 use crate::environ::{Environ, RemoteUser, RequestId};
 
-/// Sets the facts in `extensions` that differ from those in `raw`.
+/// Sets the properties in `extensions` that differ from those in `raw`.
 /// # Errors
-/// What is not valid.
+/// If one is not valid.
 /// # Safety
 /// Everything that `raw` borrows must live for the call.
 pub(super) unsafe fn change(extensions: &mut Extensions, raw: &abi::Request) -> Result<(), String> {

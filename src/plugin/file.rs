@@ -1,5 +1,4 @@
-//! Checks a library's file before it is loaded (is it complete, and made for this machine?), and makes its
-//! private copy.
+//! Checks a library's file before it is loaded (whether it is complete and for this machine), and makes a private copy.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -11,10 +10,10 @@ use crate::error::{Error, Result};
 
 /// Copies a library into `folder`, named after its content, and returns the copy's path.
 ///
-/// The same path loaded again would return the old code, and rewriting a mapped file kills the process. So
-/// each content is loaded from its own file, which is never written again. An existing copy is kept.
+/// Loading the same path again would return the old code, and rewriting a mapped file kills the process. So each content is
+/// loaded from its own file, which is never rewritten. An existing copy is reused.
 /// # Errors
-/// A file that cannot be read or written; one that is not a complete library for this machine.
+/// If a file cannot be read or written, or is not a complete library for this machine.
 pub fn copy_by_hash(source: &Path, folder: &Path) -> Result<PathBuf> {
     let reading = |error| cannot("read the library", source).because(error);
     let mut file = File::open(source).map_err(reading)?;
@@ -41,10 +40,10 @@ pub fn is_loadable(path: &Path) -> bool {
     check(path, path).is_ok()
 }
 
-/// Checks that `path` is a complete shared library for this machine. Mapping a truncated one would kill the
-/// process. Errors name it as `shown`.
+/// Checks that `path` is a complete shared library for this machine, because mapping a truncated one would kill the process.
+/// Errors call it `shown`.
 /// # Errors
-/// What is wrong with it.
+/// If it is not.
 pub(super) fn check(path: &Path, shown: &Path) -> Result<()> {
     let reading = |error| cannot("read the library", shown).because(error);
     let mut file = File::open(path).map_err(reading)?;
@@ -114,7 +113,7 @@ fn verify(file: &mut (impl Read + Seek), len: u64) -> Result<(), FileError> {
                 0 => "the file is empty".to_owned(),
                 _ => "it is not a shared library (no ELF header)".to_owned(),
             },
-            help: Some("name the library that cargo or cc built: `lib….so`"),
+            help: Some("set the library that cargo or cc built: `lib….so`"),
         });
     }
     let short = || FileError { reason: "the library is truncated".to_owned(), help: Some("build it again") };

@@ -1,4 +1,4 @@
-//! What the host offers to one app: log, counters, config, side processes.
+//! The services of the host for one app: log, counters, config, side processes.
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -69,7 +69,7 @@ impl HostServices {
         &self.app
     }
 
-    /// Makes sure that the side process `name` runs; returns the path of its socket.
+    /// Makes sure that the side process `name` runs. Returns the path of its socket.
     fn side_process(&self, name: &str) -> Result<PathBuf, Error> {
         super::library::check_side_process(name, &self.side_processes)?;
         self.host.side_process(&self.app, name, &self.library)
@@ -115,8 +115,7 @@ unsafe extern "C" fn log(context: *const c_void, record: *const abi::LogRecord) 
             .collect::<serde_json::Map<_, serde_json::Value>>();
         (&services(context).app, record.level, record.target.text(), record.message.text(), fields)
     };
-    // tracing's field names are static, so all fields of the plugin are packed into one, which the log
-    // unpacks.
+    // tracing's field names are static. So all fields of the plugin are packed into one field, which the log unpacks.
     let fields = (!fields.is_empty()).then(|| serde_json::Value::Object(fields).to_string());
     macro_rules! event {
         ($level:ident) => {

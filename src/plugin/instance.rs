@@ -22,10 +22,10 @@ pub struct Instance {
     shared: Arc<InstanceShared>,
 }
 
-/// What the names of middleware begin with.
+/// The prefix of the names of middleware.
 pub const MIDDLEWARE_PREFIX: &str = "middleware.";
 
-/// A task as its plugin lists it.
+/// A task in the list of a plugin.
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct TaskName {
     /// Its name.
@@ -35,7 +35,7 @@ pub struct TaskName {
     pub summary: String,
 }
 
-/// The plugin's app, destroyed with its last user.
+/// The plugin's app, which is destroyed with its last user.
 pub(super) struct InstanceShared {
     pub(super) table: &'static abi::Plugin,
     pub(super) app: *mut c_void,
@@ -74,10 +74,9 @@ impl Last {
 
 impl Instance {
     /// Creates the app or the middleware `name`. The caller has checked its settings against the plugin's schema.
-    /// `context.states` has the state that the app of that name saved. Blocks until the plugin has created
-    /// it.
+    /// `context.states` contains the saved states by app. Blocks until the plugin has created it.
     /// # Errors
-    /// The reason that `create` gave, or a panic in it.
+    /// The reason from `create`, or a panic in it.
     pub fn create(
         library: &Library,
         name: &str,
@@ -109,7 +108,9 @@ impl Instance {
             (status, error.into_text())
         };
         if status != abi::READY {
-            return Err(failed(if error.is_empty() { "it gave no reason".to_owned() } else { error }).into());
+            return Err(
+                failed(if error.is_empty() { "no reason was given".to_owned() } else { error }).into()
+            );
         }
         let shared = Arc::new(InstanceShared { table: library.table, app, services });
         Ok(Instance { name: name.to_owned(), shared })
@@ -120,7 +121,7 @@ impl Instance {
         &self.name
     }
 
-    /// What it is, for messages.
+    /// Its description for messages.
     pub fn noun(&self) -> String {
         match self.name.strip_prefix(MIDDLEWARE_PREFIX) {
             Some(name) => format!("middleware `{name}`"),
@@ -128,26 +129,26 @@ impl Instance {
         }
     }
 
-    /// The app to call. The caller has checked that the library has one: [`Library::has_app`].
+    /// The app to call. The caller has checked [`Library::has_app`].
     pub fn app(&self) -> App {
         let called = self.shared.clone();
         App::from_call(move |request| Box::pin(call::answer(&called, request)))
     }
 
-    /// The middleware around `next`. The caller has checked that the library has one: [`Library::has_middleware`].
+    /// The middleware around `next`. The caller has checked [`Library::has_middleware`].
     pub fn around(&self, next: App) -> App {
         let called = self.shared.clone();
         App::from_call(move |request| call::answer_around(&called, &next, request))
     }
 
-    /// The app's counters: what the plugin counted, and `panics`.
+    /// The app's counters: those of the plugin, and `panics`.
     pub fn counters(&self) -> BTreeMap<String, u64> {
         self.shared.services.counters()
     }
 
     /// Runs the plugin's own health probe.
     /// # Errors
-    /// What is wrong, according to the plugin.
+    /// The problem that the plugin reports.
     pub async fn health(&self) -> Result<(), String> {
         let task = match self.shared.table.health {
             // SAFETY: the app is live.
@@ -174,7 +175,7 @@ impl Instance {
 
     /// Runs the task `name` with `arguments` and returns its result. Dropping the future ends the task.
     /// # Errors
-    /// Why the task failed, including a panic; an unknown name.
+    /// If the task fails or panics, or if there is no task with this name.
     pub async fn run_task(&self, name: &str, arguments: &serde_json::Value) -> Result<String, String> {
         let task = match self.shared.table.run_task {
             Some(run) => {
@@ -193,8 +194,8 @@ impl Instance {
         if status == abi::READY { Ok(text) } else { Err(text) }
     }
 
-    /// The state for the next generation, if the plugin has any. Blocks until the plugin has written it, but
-    /// only for some seconds.
+    /// The state for the next generation, if the plugin has any. Blocks for at most a few seconds, until the plugin has
+    /// written it.
     pub fn save_state(&self) -> Option<Vec<u8>> {
         let save = self.shared.table.save_state?;
         self.call_back("save_state", move |shared| {
@@ -205,8 +206,8 @@ impl Instance {
         .flatten()
     }
 
-    /// Tells the plugin that a newer generation has taken over. Blocks until the plugin has returned, but
-    /// only for some seconds.
+    /// Informs the plugin that a newer generation has taken over. Blocks for at most a few seconds, until the plugin has
+    /// returned.
     pub fn retire(&self) {
         if let Some(retire) = self.shared.table.retire {
             // SAFETY: the app is live.
@@ -214,8 +215,8 @@ impl Instance {
         }
     }
 
-    /// Tells the plugin to close what is left (WebSockets with 1012), because the generation ends. Blocks
-    /// until the plugin has returned, but only for some seconds.
+    /// Tells the plugin to close its remaining connections (WebSockets with 1012), because the generation ends. Blocks for at
+    /// most a few seconds, until the plugin has returned.
     pub fn shutdown(&self) {
         if let Some(shutdown) = self.shared.table.shutdown {
             // SAFETY: the app is live.
@@ -223,7 +224,7 @@ impl Instance {
         }
     }
 
-    /// Calls a function that should return soon. The app lives until it does.
+    /// Calls a function that should return soon. The app lives until then.
     fn call_back<T: Send + 'static>(
         &self,
         function: &str,

@@ -9,7 +9,7 @@ use paster_abi as abi;
 use super::file;
 use crate::error::{Error, Result};
 
-/// What a plugin says about itself. Reading it creates no app.
+/// A plugin's description of itself. Reading it does not create an app.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Info {
     /// The plugin's name.
@@ -39,14 +39,16 @@ pub struct Library {
 impl Library {
     /// Loads a plugin after checking its file, then its table's version and size.
     /// # Errors
-    /// Not a library, no `PASTER_PLUGIN` symbol, another ABI. Each error tells how to rebuild.
+    /// If the file is not a library, has no `PASTER_PLUGIN` symbol, or has another ABI. Each error explains how to rebuild the
+    /// plugin.
     pub fn load(path: &Path) -> Result<Library> {
         Library::load_as(path, path)
     }
 
-    /// The same, for a private copy of the file that the user knows as `shown`. Errors name that one.
+    /// Like [`load`](Library::load), for a private copy of a file. Errors call it `shown`.
     /// # Errors
-    /// As [`load`](Library::load).
+    /// As for
+    /// [`load`](Library::load).
     pub fn load_as(path: &Path, shown: &Path) -> Result<Library> {
         file::check(path, shown)?;
         // SAFETY: loading runs the library's initializers; naming a plugin in a config means trusting them.
@@ -60,7 +62,7 @@ impl Library {
             Ok(symbol) => symbol.into_raw().cast(),
             Err(_) => {
                 return Err(cannot_load(shown)
-                    .because(format!("it has no symbol `{}`: it is not a paster plugin", abi::SYMBOL))
+                    .because(format!("it is not a paster plugin: it has no symbol `{}`", abi::SYMBOL))
                     .help(
                         "in Rust, `paster_sdk::plugin!` exports it; in C, `PASTER_EXPORT const PasterPlugin`",
                     )
@@ -72,7 +74,7 @@ impl Library {
         Ok(Library { path: path.to_owned(), table, info })
     }
 
-    /// What it says about itself.
+    /// Its description of itself.
     pub fn info(&self) -> &Info {
         &self.info
     }
@@ -132,7 +134,7 @@ fn cannot_load(path: &Path) -> Error {
     Error::new(format!("cannot load the plugin `{}`", path.display()))
 }
 
-/// Reads version and size, and nothing else before these are right.
+/// Checks version and size before reading anything else.
 fn check_table(path: &Path, table: *const abi::Plugin) -> Result<&'static abi::Plugin> {
     if table.is_null() || !table.is_aligned() {
         return Err(cannot_load(path).because("`PASTER_PLUGIN` is not a plugin table").into());

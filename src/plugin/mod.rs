@@ -1,6 +1,6 @@
 //! The host's side of the plugin border: loads a library, creates an app or a middleware from it, and calls it.
 //!
-//! This module has all the `unsafe` code of `src/`.
+//! All `unsafe` code of `src/` is in this module.
 
 mod body;
 mod call;

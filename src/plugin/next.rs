@@ -1,7 +1,6 @@
-//! The rest of a stack, as a middleware in a plugin calls it: passes requests on to the next part, and its responses
-//! back.
+//! The rest of a stack, for a middleware in a plugin: passes requests on to the next part, and its responses back.
 //!
-//! The plugin may call these functions on its own threads, so the host's runtime is entered.
+//! The plugin may call these functions on its own threads, so they enter the host's runtime.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -27,14 +26,14 @@ use crate::error::BoxError;
 use crate::inflight::RequestHandle;
 use crate::session::Session;
 
-/// What the next part did with a request that a plugin has passed on.
+/// The outcome of a request that a plugin has passed on.
 #[derive(Default)]
 pub(super) struct Outcome {
     /// Whether it takes the connection over.
     switched: AtomicBool,
-    /// Why it failed last, with the reason as the plugin knows it.
+    /// The last failure, with the reason that the plugin got.
     failure: Mutex<Option<(String, NextFailure)>>,
-    /// What its last response tells the outer parts.
+    /// The extensions of its last response, for the outer parts.
     extensions: Mutex<Option<Extensions>>,
 }
 
@@ -42,7 +41,7 @@ pub(super) struct Outcome {
 type NextFailure = Result<BoxError, Box<dyn Any + Send>>;
 
 impl Outcome {
-    /// Takes the failure that has this reason.
+    /// Takes the failure with this reason.
     pub(super) fn failure(&self, reason: &str) -> Option<NextFailure> {
         self.failure.lock().take_if(|(known, _)| known.as_str() == reason).map(|(_, failure)| failure)
     }
@@ -57,7 +56,7 @@ impl Outcome {
         self.switched.load(Ordering::Acquire)
     }
 
-    /// Keeps a failure, and returns its status and reason for the plugin.
+    /// Stores a failure. Returns its status and reason for the plugin.
     fn fail(&self, failure: NextFailure) -> (abi::Status, String) {
         let (status, reason) = match &failure {
             Ok(error) => (abi::FAILED, describe(&**error)),
@@ -90,7 +89,7 @@ struct ExportedNext {
     base: abi::Next,
     next: App,
     version: Version,
-    /// Those of the request as it arrived.
+    /// The extensions of the original request.
     extensions: Extensions,
     outcome: Arc<Outcome>,
     runtime: Option<Handle>,
@@ -125,7 +124,7 @@ unsafe extern "C" fn call(next: *mut abi::Next, request: *const abi::Request) ->
         // SAFETY: the request lives for the call.
         let request = unsafe { this.request(raw, body) };
         let request =
-            request.map_err(|reason| format!("the middleware passed on a wrong request: {reason}"))?;
+            request.map_err(|reason| format!("the middleware passed on an invalid request: {reason}"))?;
         connect = *request.method() == Method::CONNECT;
         Ok::<_, BoxError>(this.next.handle(request))
     }));
@@ -175,7 +174,7 @@ impl ExportedNext {
     }
 }
 
-/// Makes `content-length` agree with a body that is not the one that arrived.
+/// Sets the `content-length` of a body that is not the original one.
 fn correct_length(headers: &mut HeaderMap, body: &Body) {
     match body.size_hint().exact() {
         Some(0) if !headers.contains_key(CONTENT_LENGTH) => {}
@@ -231,7 +230,7 @@ static EXCHANGE: abi::ExchangeTable = abi::ExchangeTable {
     drop: drop_exchange,
 };
 
-/// The future behind an exchange of ours that a plugin returns as its own without having polled it to the head.
+/// The future behind one of our exchanges that a plugin returns as its own before having polled the head.
 ///
 /// # Safety
 /// `raw` must be null or a live exchange that the caller owns. It ends here if the result is not `None`.
@@ -306,7 +305,7 @@ impl NextExchange {
             return;
         }
         if body.is_whole() {
-            // It is there already, which saves the plugin a call.
+            // The head is often ready, which saves the plugin a call.
             let waker = std::task::Waker::noop();
             let polled = Pin::new(&mut body).poll_frame(&mut std::task::Context::from_waker(waker));
             if let Poll::Ready(polled) = polled {

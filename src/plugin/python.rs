@@ -1,7 +1,7 @@
 //! Runs a Python application in this process: loads the interpreter's libpython, and paster's Python library.
 //!
-//! A process has one interpreter, which is never finalized. Each application gets a thread, which calls the library and
-//! returns when the application has ended. The first one is the main thread of Python.
+//! A process has one interpreter, which is never finalized. Each application runs on its own thread, which calls the library
+//! and ends with the application. The first of these threads is Python's main thread.
 //!
 //! # Source
 //! Python/C API Reference, "Initialization, Finalization, and Threads", and "Python Initialization Configuration".
@@ -20,10 +20,10 @@ use paster_frames::{Endpoint, Peer};
 
 /// The stack of an application's thread, in bytes: that of a program's main thread.
 const STACK: usize = 8 << 20;
-/// More than a `PyPreConfig` of any version has, in words.
+/// Space for a `PyPreConfig` of any version, in words.
 const PRE_CONFIG: usize = 64;
 
-/// What an interpreter's own program has, for the same interpreter in this process.
+/// The interpreter to run in this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PythonRuntime {
     /// The interpreter's program, from which libpython derives `sys.prefix`, that of a virtual environment too.
@@ -34,7 +34,7 @@ pub struct PythonRuntime {
     pub version: String,
 }
 
-/// The interpreter of this process: a second application gets the outcome of the first initialization.
+/// The result of initializing the interpreter of this process, which all applications share.
 static INTERPRETER: OnceLock<Result<(), String>> = OnceLock::new();
 
 /// The applications that run in this process.
@@ -46,12 +46,12 @@ struct RunningPython {
     ended: Receiver<()>,
 }
 
-/// Runs an application in the background, until `end` has ended: with paster's Python `library`, and `settings` as a process
-/// of the application gets them. `drain` is called by [`end_applications`] and must make the application return.
+/// Runs an application in the background with paster's Python `library`, until `end` has ended. `settings` are those of a
+/// process of the application. [`end_applications`] calls `drain`, which must make the application return.
 ///
 /// `failed` is called if the interpreter or the library cannot be loaded.
 /// # Errors
-/// When no thread can be started.
+/// If no thread can be started.
 pub fn run<E: Endpoint>(
     runtime: &PythonRuntime,
     library: &Path,
@@ -87,7 +87,7 @@ pub fn end_applications(time: Duration) {
         })
         .collect();
     for ended in ended {
-        // Nothing is ever sent: it ends when the thread has, or in time.
+        // Nothing is ever sent: the channel closes when the thread ends.
         let _ = ended.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
@@ -101,15 +101,16 @@ fn load(library: &Path) -> Result<RunFunction, String> {
         .map_err(|error| format!("cannot load paster's Python library: {}", reason(&error)))?;
     let library = std::mem::ManuallyDrop::new(library);
     // SAFETY: the name contains the version of the signature.
-    let run = unsafe { library.get::<RunFunction>(b"paster_python_run_1\0") };
-    run.map(|run| *run).map_err(|_| "paster's Python library has another version than paster".to_owned())
+    let run = unsafe { library.get::<RunFunction>(b"paster_python_run_2\0") };
+    run.map(|run| *run)
+        .map_err(|_| "paster's Python library is from a different version of paster".to_owned())
 }
 
 fn reason(error: &libloading::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// What a function of Python's initialization returns.
+/// The result of a function of Python's initialization.
 #[repr(C)]
 struct PyStatus {
     kind: c_int,
@@ -118,7 +119,7 @@ struct PyStatus {
     exit_code: c_int,
 }
 
-/// Loads libpython and initializes the interpreter as its own program would, except that signals stay with paster.
+/// Loads libpython and initializes the interpreter as its own program would, except that paster keeps handling the signals.
 fn initialize(runtime: &PythonRuntime) -> Result<(), String> {
     let PythonRuntime { program, libpython, version } = runtime;
     let shown = libpython.display();
@@ -136,7 +137,7 @@ fn initialize(runtime: &PythonRuntime) -> Result<(), String> {
         CStr::from_ptr(get()).to_string_lossy().into_owned()
     };
     if loaded.split(' ').next() != Some(version) {
-        return Err(format!("`{shown}` is Python {loaded}, but `{}` is {version}", program.display()));
+        return Err(format!("`{shown}` is Python {loaded}, but `{}` is Python {version}", program.display()));
     }
     pre_initialize(&library).map_err(lacking)??;
     // SAFETY: the signatures are those of the Python/C API, and the calls are in its order. The name must live as long as
@@ -177,7 +178,7 @@ fn pre_initialize(library: &Library) -> Result<Result<(), String>, &'static str>
     }
 }
 
-/// A path as Python decodes it: UTF-8, and other bytes as lone surrogates (PEP 383).
+/// Decodes a path as Python does: as UTF-8, and other bytes as lone surrogates (PEP 383).
 fn wide(path: &Path) -> Vec<c_int> {
     let mut wide = Vec::new();
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {

@@ -1,4 +1,4 @@
-//! The library that a table with `use = "plugin"` names: found, loaded, and asked for an app or a middleware.
+//! Finds and loads the library that a table with `use = "plugin"` names, and creates an app or a middleware with it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,29 +9,29 @@ use crate::config::Table;
 use crate::context::Context;
 use crate::error::{Error, Errors, Origin, Result};
 
-/// The library that an app or a middleware runs.
+/// The library for an app or a middleware.
 #[derive(Debug, Clone)]
 pub struct PluginLibrary {
-    /// Where it comes from.
+    /// Its origin.
     pub source: PluginSource,
-    /// The cargo profile to build it with, if the table names one.
+    /// The cargo profile for building it, if the table sets one.
     pub profile: Option<String>,
-    /// Where the table names it.
+    /// The place of the name in the table.
     pub origin: Option<Origin>,
 }
 
-/// Where a plugin's library comes from.
+/// The origin of a plugin's library.
 #[derive(Debug, Clone)]
 pub enum PluginSource {
     /// It is built already.
     File(PathBuf),
     /// It is built from the crate with this manifest.
     Crate(PathBuf),
-    /// It is that of the plugin of this name, which comes with paster.
+    /// It is the library of the plugin with this name, which comes with paster.
     Bundled(String),
 }
 
-/// What a table wants of a library.
+/// What a table needs from a library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offer {
     /// An application.
@@ -41,7 +41,7 @@ pub enum Offer {
 }
 
 impl Offer {
-    /// The thing that the table is about, for messages.
+    /// The app or middleware of the table, for messages.
     fn noun(self, name: &str) -> String {
         match self {
             Offer::App => format!("the app `{name}`"),
@@ -50,17 +50,17 @@ impl Offer {
     }
 
     /// # Errors
-    /// If the library does not have it.
+    /// If the library lacks it.
     fn check(self, library: &Library, table: &Table, key: &str) -> Result<(), Error> {
         let plugin = &library.info().name;
         let (message, help) = match self {
             Offer::App if !library.has_app() => (
                 format!("the plugin `{plugin}` has middleware, but no application"),
-                "name it in a table `[middleware.NAME]` with `use = \"plugin\"`, and that in `middleware` of an app",
+                "use it in a table `[middleware.NAME]` with `use = \"plugin\"`, and add NAME to `middleware` of an app",
             ),
             Offer::Middleware if !library.has_middleware() => (
                 format!("the plugin `{plugin}` has an application, but no middleware"),
-                "name it in a table `[app.NAME]`; middleware needs `paster_sdk::plugin! { middleware: … }`, or `call_middleware` in C",
+                "use it in a table `[app.NAME]`; middleware needs `paster_sdk::plugin! { middleware: … }`, or `call_middleware` in C",
             ),
             _ => return Ok(()),
         };
@@ -68,7 +68,7 @@ impl Offer {
     }
 }
 
-/// The options about a library, of a table with `use = "plugin"`.
+/// The options of a table with `use = "plugin"` that choose the library.
 #[derive(Debug)]
 pub struct PluginTable<'a> {
     /// `crate`.
@@ -80,9 +80,10 @@ pub struct PluginTable<'a> {
 }
 
 impl PluginTable<'_> {
-    /// The library that the table names; `None` if it names none, which [`find`](PluginTable::find) reports.
+    /// The library that the table names. `None` if it names none, which [`find`](PluginTable::find) reports.
     /// # Errors
-    /// A library or crate that does not exist.
+    /// If the
+    /// library or crate does not exist.
     pub fn library(&self, table: &Table) -> Result<Option<PluginLibrary>, Error> {
         let (source, key) = match (self.library, self.source) {
             (Some(path), _) if path.is_file() => (PluginSource::File(path.to_path_buf()), "library"),
@@ -94,7 +95,7 @@ impl PluginTable<'_> {
             (None, Some(folder)) => {
                 let manifest = folder.join("Cargo.toml").canonicalize().map_err(|cause| {
                     let error = table.error("crate", format!("there is no crate in `{}`", folder.display()));
-                    error.help("give the directory of the plugin's `Cargo.toml`").because(cause)
+                    error.help("set the directory of the plugin's `Cargo.toml`").because(cause)
                 })?;
                 (PluginSource::Crate(manifest), "crate")
             }
@@ -104,10 +105,10 @@ impl PluginTable<'_> {
         Ok(Some(PluginLibrary { source, profile, origin: table.origin(key) }))
     }
 
-    /// The library to load: `built`, or the one that the table names. `None` if it is not built, and the config is only
+    /// The library to load: `built`, or the one that the table names. `None` if it is not built and the config is only
     /// checked.
     /// # Errors
-    /// A table that names no library, or two; a library that is not built.
+    /// If the table names no library or two, or if the library is not built.
     pub fn find(
         &self,
         table: &Table,
@@ -125,7 +126,7 @@ impl PluginTable<'_> {
             (None, None) => {
                 return Err(table
                     .error("", format!("`[{}]` names no plugin", table.path()))
-                    .help("add `crate = \"DIRECTORY\"` with a plugin's crate, or `library = \"lib….so\"`")
+                    .help("set `crate = \"DIRECTORY\"` with a plugin's crate, or `library = \"lib….so\"`")
                     .into());
             }
             (Some(_), None) => "crate",
@@ -137,10 +138,10 @@ impl PluginTable<'_> {
             }
             return Err(table
                 .error(key, format!("the plugin of {} is not built", offer.noun(table.name())))
-                .help("`paster serve` builds it; or name a built file with `library = \"lib….so\"`")
+                .help("`paster serve` builds it; or set a built file: `library = \"lib….so\"`")
                 .into());
         };
-        // Messages do not show the private copy that is loaded.
+        // Messages show the original path instead of the loaded private copy.
         let shown = self.library.or(self.source).unwrap_or(path);
         Ok(Some(FoundLibrary { path: path.to_owned(), shown: shown.to_owned(), key }))
     }
@@ -151,16 +152,17 @@ impl PluginTable<'_> {
 pub struct FoundLibrary {
     /// Its file.
     pub path: PathBuf,
-    /// What errors call it.
+    /// Its name in errors.
     pub shown: PathBuf,
     /// The option that names it.
     pub key: &'static str,
 }
 
 impl FoundLibrary {
-    /// Loads the library and has it create what `table` wants. `None` if the config is only checked.
+    /// Loads the library and creates the app or middleware of `table`. `None` if the config is only checked.
     /// # Errors
-    /// A library that cannot be loaded or does not have it, wrong settings, and the reason that the plugin gives.
+    /// If the
+    /// library cannot be loaded or lacks the part, if the settings are wrong, or if the plugin refuses.
     pub fn create(
         &self,
         offer: Offer,
@@ -192,7 +194,7 @@ impl FoundLibrary {
     }
 }
 
-/// Gives errors without a place the place of `key`.
+/// Adds the place of `key` to errors without a place.
 fn locate(errors: Errors, table: &Table, key: &str) -> Errors {
     let located = errors.into_iter().map(|error| match error.origin {
         Some(_) => error,

@@ -1,5 +1,5 @@
-//! An upgraded connection, as the plugin reads and writes it. It mostly does so on its own threads, so the
-//! host's runtime is entered: the connection may have time limits.
+//! An upgraded connection that the plugin reads and writes, mostly on its own threads. The connection may have time limits,
+//! which need the host's runtime, so it is entered.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -13,13 +13,13 @@ use crate::error::Result;
 
 /// Options of a `[resource.NAME]` table with `use = "files"`.
 ///
-/// All workers, and other servers on the machine, may use the folder together. Values survive a restart.
+/// All workers, and other servers on the machine, can share the folder. Values survive restarts.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
     /// The folder. It is created when the first value is stored, readable only by the user of the workers.
     folder: OutputPath,
-    /// Maximum number of values. Counted about once a minute.
+    /// Maximum number of values. They are counted about once a minute.
     #[serde(default = "a_million")]
     max_values: u64,
 }

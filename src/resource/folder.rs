@@ -44,7 +44,7 @@ struct KeyFile {
 }
 
 impl Folder {
-    /// The store in the folder `path`, which is made when it is needed. `what` is what it tells about itself.
+    /// The store in the folder `path`, which is made when it is needed. `what` describes it.
     pub(super) fn new(path: &Path, max_values: u64, what: &'static str) -> Folder {
         let values = AtomicU64::new(0);
         Folder(Arc::new(FolderState { path: path.to_owned(), max_values, values, what }))

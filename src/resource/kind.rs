@@ -1,4 +1,4 @@
-//! What an entry of [`RESOURCES`](super::RESOURCES) tells about its kind.
+//! The entries of [`RESOURCES`](super::RESOURCES), which describe the kinds.
 
 use std::sync::Arc;
 

@@ -20,11 +20,11 @@ use crate::store::{Store, StoreError, StoreFuture, Stored};
 
 /// Options of a `[resource.NAME]` table with `use = "memory"`.
 ///
-/// All workers share the values, and a reload keeps them. They are in the server's runtime directory, in `TMPDIR`.
+/// All workers share the values, which survive reloads. They are in the server's runtime directory, in `TMPDIR`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// Maximum number of values. Counted about once a minute.
+    /// Maximum number of values. They are counted about once a minute.
     max_values: u64,
 }
 
@@ -35,7 +35,7 @@ impl Default for Options {
 }
 
 const MAX_VALUES: u64 = 50_000;
-/// What the store tells about itself.
+/// The store's description of itself.
 const WHAT: &str = "in the server's memory";
 
 pub(super) fn build(options: Options, table: &Table, context: &Context) -> Result<Resource> {

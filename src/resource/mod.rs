@@ -23,8 +23,8 @@ pub use memory::shared as shared_memory;
 /// Every kind of resource.
 pub static RESOURCES: Entries<ResourceKind> = LazyLock::new(|| {
     vec![
-        Entry::of("files", "Keeps each value in a file", files::build),
-        Entry::of("memory", "Keeps values until the server stops", memory::build),
+        Entry::of("files", "Stores each value in a file", files::build),
+        Entry::of("memory", "Stores values until the server stops", memory::build),
         #[cfg(feature = "postgres")]
         Entry::of("postgres", "Connects to a PostgreSQL database", postgres::build),
         #[cfg(not(feature = "postgres"))]

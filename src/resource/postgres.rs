@@ -23,8 +23,8 @@ use crate::store::{Store, StoreError, StoreFuture, Stored};
 
 /// Options of a `[resource.NAME]` table with `use = "postgres"`.
 ///
-/// Values are kept in the table `paster_store`, which is created if the user may do so. If the server is away, operations
-/// fail at once, and succeed again as soon as it is back.
+/// Values are stored in the table `paster_store`, which is created if the user has the permission. While the server is
+/// unreachable, operations fail at once. They succeed again as soon as it is back.
 ///
 /// ```toml
 /// [resource.db]
@@ -35,8 +35,9 @@ use crate::store::{Store, StoreError, StoreFuture, Stored};
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
     /// Its address: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or
-    /// `postgres:///DATABASE?host=/run/postgresql&user=USER` for a Unix socket. TLS is required for other machines, unless the
-    /// address says `sslmode=disable`.
+    /// `postgres:///DATABASE?host=/run/postgresql&user=USER` for a Unix socket. TLS is required for other machines and with
+    /// `ca_file`, unless the address contains `sslmode=disable`. The certificate and the host name are always verified
+    /// (`sslmode=verify-full`).
     url: String,
     /// File with the certificates (PEM) of the authorities that may sign the server's certificate. Default: the public
     /// ones.
@@ -65,16 +66,25 @@ const CREATE: &str = "BEGIN; SELECT pg_advisory_xact_lock(7361746572); CREATE TA
 /// Checks the options; connects to nothing.
 pub(super) fn build(options: Options, table: &Table, _: &Context) -> Result<Resource> {
     let mut errors = Vec::new();
-    let config = match tokio_postgres::Config::from_str(&options.url) {
+    let mode = TlsMode::of(&options.url);
+    let config = match tokio_postgres::Config::from_str(&mode.replaced(&options.url)) {
         Ok(config) if !config.get_hosts().is_empty() => Some(config),
         other => {
             // The cause is not shown: it may repeat the password.
-            let why = if other.is_ok() { "names no host" } else { "is not valid" };
+            let why = if other.is_ok() { "does not name a host" } else { "is not valid" };
             let error = table.error("url", format!("the address of the database {why}"));
             errors.push(error.help("write `postgres://USER:PASSWORD@HOST:PORT/DATABASE`"));
             None
         }
     };
+    let hosts = config.as_ref().map_or(&[][..], tokio_postgres::Config::get_hosts);
+    let ssl_mode = mode.for_hosts(hosts, options.ca_file.is_some()).unwrap_or_else(|why| {
+        let error = table.error("url", why);
+        errors.push(
+            error.help("write `sslmode=verify-full`, or `sslmode=disable` in a network that you trust"),
+        );
+        SslMode::Require
+    });
     let tls = super::tls::client(options.ca_file.as_deref(), table).map_err(|error| errors.push(error)).ok();
     Errors::check(errors)?;
     let (Some(mut config), Some(tls)) = (config, tls) else { unreachable!("checked above") };
@@ -83,16 +93,50 @@ pub(super) fn build(options: Options, table: &Table, _: &Context) -> Result<Reso
     if config.get_application_name().is_none() {
         config.application_name("paster");
     }
-    if !options.url.contains("sslmode=") {
-        let local = config.get_hosts().iter().all(is_local);
-        config.ssl_mode(if local { SslMode::Disable } else { SslMode::Require });
-    }
+    config.ssl_mode(ssl_mode);
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = Manager::from_config(config, MakeRustlsConnect::new(tls), recycling);
     let pool = Pool::builder(manager).max_size(options.pool.get() as usize).runtime(Runtime::Tokio1).build();
-    let pool = pool.map_err(|cause| Error::new("cannot make a pool of connections").because(cause))?;
+    let pool = pool.map_err(|cause| Error::new("cannot create a connection pool").because(cause))?;
     let state = PostgresState { pool, timeout, prepared: OnceCell::new() };
     Ok(Resource { store: Arc::new(PostgresStore(Arc::new(state))), url: Some(options.url) })
+}
+
+/// The `sslmode` of an address.
+struct TlsMode<'a>(Option<&'a str>);
+
+impl TlsMode<'_> {
+    fn of(url: &str) -> TlsMode<'_> {
+        let value = url.split_once("sslmode=").map(|(_, rest)| rest);
+        TlsMode(value.map(|value| value.split(['&', ' ', '#']).next().unwrap_or_default()))
+    }
+
+    /// The address with a mode that the driver knows. It always checks the certificate and the host name.
+    fn replaced(&self, url: &str) -> String {
+        match self.0 {
+            Some(mode @ ("verify-full" | "verify-ca" | "allow")) => {
+                url.replacen(&format!("sslmode={mode}"), "sslmode=require", 1)
+            }
+            _ => url.to_owned(),
+        }
+    }
+
+    /// The mode for these hosts. A connection without TLS must be explicit.
+    /// # Errors
+    /// If the mode could silently connect without TLS.
+    fn for_hosts(&self, hosts: &[Host], has_ca_file: bool) -> Result<SslMode, String> {
+        // A Unix socket has no TLS.
+        if hosts.iter().all(|host| matches!(host, Host::Unix(_))) {
+            return Ok(SslMode::Disable);
+        }
+        match self.0 {
+            None if !has_ca_file && hosts.iter().all(is_local) => Ok(SslMode::Disable),
+            Some("disable") if has_ca_file => Err("`sslmode=disable` contradicts `ca_file`".to_owned()),
+            Some("disable") => Ok(SslMode::Disable),
+            Some(mode @ ("prefer" | "allow")) => Err(format!("`sslmode={mode}` could connect without TLS")),
+            _ => Ok(SslMode::Require),
+        }
+    }
 }
 
 /// Whether the host is this machine.

@@ -19,13 +19,13 @@ use crate::store::{Store, StoreError, StoreFuture, Stored};
 
 /// Options of a `[resource.NAME]` table with `use = "sqlite"`.
 ///
-/// Values are kept in the table `paster_store`. The database is in WAL mode, so it must be on a local file system.
+/// Values are stored in the table `paster_store`. The database is in WAL mode, so it must be on a local file system.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
     /// The database. It is created when it is first used.
     file: OutputPath,
-    /// Maximum wait for another program that writes.
+    /// Maximum time to wait for another program that writes.
     #[serde(default = "five")]
     timeout_secs: NonZeroU32,
 }

@@ -29,7 +29,7 @@ pub(super) async fn within<T>(
     limit: Duration,
     operation: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    let late = || StoreError::Unavailable(format!("no answer within {} s", limit.as_secs()));
+    let late = || StoreError::Unavailable(format!("no response within {} s", limit.as_secs()));
     tokio::time::timeout(limit, operation).await.map_err(|_| late())?
 }
 

@@ -15,7 +15,7 @@ pub(super) fn read(path: &Path, table: &Table) -> Result<Vec<u8>, Error> {
 
 fn unreadable(path: &Path, table: &Table) -> Error {
     let message = format!("cannot read the certificates `{}`", path.display());
-    table.error("ca_file", message).help("name a PEM file that contains `-----BEGIN CERTIFICATE-----`")
+    table.error("ca_file", message).help("set a PEM file that contains `-----BEGIN CERTIFICATE-----`")
 }
 
 /// A client that trusts the authorities in `ca_file`, or the public ones (Mozilla's list).

@@ -151,7 +151,7 @@ impl Var {
             VariableKind::CrateName => {
                 let value = value.as_str().ok_or("must be a string")?;
                 crate_name(value).map_err(|(why, near)| {
-                    format!("cannot be `{value}`: as the name of a crate it {why}; use `{near}`, for example")
+                    format!("cannot be `{value}`: as a crate name, it {why}; use `{near}`, for example")
                 })?;
             }
             VariableKind::Bool => {

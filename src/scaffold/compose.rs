@@ -6,8 +6,8 @@ use super::merge::{Merged, Versions, merge};
 use super::render::{Rendered, claim};
 use crate::error::{Error, Errors, Result};
 
-/// Puts the files of `layers` together, the most general layer first. A file that two layers have is merged as the
-/// later layer says.
+/// Puts the files of `layers` together, the most general layer first. A file in two layers is merged according to the rule of
+/// the later layer.
 /// # Errors
 /// Files that cannot be merged, and paths that are the same on some systems.
 pub fn compose(layers: Vec<Vec<Rendered>>) -> Result<Vec<Rendered>> {
@@ -27,9 +27,7 @@ pub fn compose(layers: Vec<Vec<Rendered>>) -> Result<Vec<Rendered>> {
             }
         } else if let Err(other) = claim(&mut seen, &file.path) {
             let path = &file.path;
-            faults.push(Error::new(format!(
-                "two skeletons have `{path}` and `{other}`, which are in each other's way"
-            )));
+            faults.push(Error::new(format!("two skeletons have `{path}` and `{other}`, which conflict")));
         } else {
             files.insert(file.path.clone(), file);
         }
@@ -51,7 +49,7 @@ fn combined(before: &Rendered, file: &Rendered) -> Result<Vec<u8>, Error> {
     match merge(file.merge, versions, &file.replaced, "").map_err(&fault)? {
         Merged::Clean(text) => Ok(text.into_bytes()),
         Merged::Conflict { keys, .. } if keys.is_empty() => {
-            Err(fault("the later one does not say how to merge it (`merge` in `[[file]]`)".into()))
+            Err(fault("the later one does not set how to merge it (`merge` in `[[file]]`)".into()))
         }
         Merged::Conflict { keys, .. } => Err(fault(format!("both set `{}`", keys.join("`, `")))),
     }

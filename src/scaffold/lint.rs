@@ -68,7 +68,7 @@ pub fn lint(skeleton: &Skeleton) -> Result<Vec<Finding>> {
         say(format!("the partial `{name}` is not used"));
     }
     if !manifest.about.adds && !skeleton.files.iter().any(|file| file.path.starts_with("README")) {
-        say("the project gets no README".into());
+        say("the project has no README".into());
     }
     untested(manifest, &mut say);
     Ok(findings)

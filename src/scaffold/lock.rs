@@ -1,5 +1,5 @@
-//! What a project remembers about its skeletons, in `.paster`: `skeleton.lock` says where they came from, what was
-//! answered and which files they wrote; `skeleton.base` has these files as they were rendered, for the next merge.
+//! What a project remembers about its skeletons, in `.paster`: `skeleton.lock` contains their origin, the answers and the
+//! written files; `skeleton.base` has these files as they were rendered, for the next merge.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -116,7 +116,7 @@ impl Lock {
         if lock.format != FORMAT {
             return Err(Error::new(format!("`{shown}` was written by a newer paster: update paster")).into());
         }
-        // It may come from somebody else, with the rest of the project.
+        // It may come from someone else, with the rest of the project.
         for file in &lock.files {
             check_path(&file.path).map_err(|why| Error::new(format!("`{shown}` is damaged: {why}")))?;
         }
@@ -129,7 +129,7 @@ impl Lock {
         if let Some(file) = lock.files.iter().find(damaged) {
             let path = target.join(STATE_FOLDER).join(BASE);
             return Err(Error::new(format!(
-                "`{}` does not fit `{shown}`: `{}` differs",
+                "`{}` does not match `{shown}`: `{}` differs",
                 path.display(),
                 file.path
             ))

@@ -31,7 +31,7 @@ pub struct Rendered {
     pub mode: u32,
     /// Whether a `chmod` set the mode, so that the umask does not apply.
     pub exact_mode: bool,
-    /// Whether an existing file stays as it is.
+    /// Whether an existing file is left unchanged.
     pub once: bool,
     /// How it is merged with an existing file.
     pub merge: MergeKind,
@@ -54,7 +54,7 @@ pub fn render(skeleton: &Skeleton, answers: &Answers) -> Result<Vec<Rendered>> {
     for rule in &skeleton.manifest.files {
         if !skeleton.files.iter().any(|file| file.source_path() == rule.path) {
             faults.push(Error::new(format!(
-                "`[[file]]` names `{}`, which the skeleton does not have",
+                "`[[file]]` names `{}`, which the skeleton does not contain",
                 rule.path
             )));
         }
@@ -71,7 +71,7 @@ pub fn render(skeleton: &Skeleton, answers: &Answers) -> Result<Vec<Rendered>> {
                     bytes += rendered.bytes.len();
                     if bytes > BYTES {
                         return Err(Error::new(format!(
-                            "the files of the skeleton `{}` become larger than 256 MiB",
+                            "the rendered files of the skeleton `{}` are larger than 256 MiB",
                             skeleton.manifest.about.name
                         ))
                         .into());
@@ -257,9 +257,9 @@ fn change_modes(
             continue;
         }
         let path = engine.render(&skeleton.place("skeleton.toml"), path, &answers.values)?;
-        let file = files
-            .get_mut(&path)
-            .ok_or_else(|| Error::new(format!("`chmod` names `{path}`, which the skeleton lacks")))?;
+        let file = files.get_mut(&path).ok_or_else(|| {
+            Error::new(format!("`chmod` names `{path}`, which the skeleton does not contain"))
+        })?;
         file.mode = mode;
         file.exact_mode = true;
     }
@@ -298,7 +298,7 @@ impl Skeleton {
         Ok(found)
     }
 
-    /// The lines that tell the next steps.
+    /// The lines with the next steps.
     /// # Errors
     /// An error in one of the templates.
     pub fn next(&self, answers: &Answers) -> Result<Vec<String>> {

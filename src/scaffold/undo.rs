@@ -141,7 +141,7 @@ impl Undo {
                     path.display(),
                     record.command
                 ))
-                .help("go back with version control")
+                .help("use version control to revert it")
                 .into());
             }
         }
@@ -173,7 +173,7 @@ impl Undo {
     /// What could not be written. A second try does the rest.
     pub fn write(&self) -> Result<()> {
         let fault = |error: std::io::Error| {
-            Error::new(format!("cannot take the change of `{}` back", self.target.display())).because(error)
+            Error::new(format!("cannot revert the change of `{}`", self.target.display())).because(error)
         };
         let root = Dir::open(&self.target).map_err(fault)?;
         for undone in &self.files {

@@ -1,5 +1,4 @@
-//! The life of a server, whatever its protocol: it accepts, pauses when full, retires, and ends with its last
-//! connection.
+//! The life cycle of a server with any protocol: it accepts, pauses when full, retires, and ends with its last connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,7 +22,7 @@ use super::shortage::{self, Shortage};
 use super::stream::{Listener, SocketStream};
 use crate::body::App;
 
-/// Pause after an error that says that the process or the machine cannot take another connection.
+/// Pause after an error that shows that the process or the machine cannot accept another connection.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(50);
 /// How often a full server looks for a waiting client and an idle connection: after this pause, plus some
 /// time for each connection.
@@ -31,10 +30,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const LOOK_AGAIN_EACH: Duration = Duration::from_micros(2);
 /// At least this many idle connections are closed after such an error.
 const MAKES_ROOM: usize = 8;
-/// Longest wait for connections that were told to end.
+/// Maximum wait for connections that were asked to end.
 const ABORT_TIME: Duration = Duration::from_secs(1);
 
-/// What all connections of one server share.
+/// The state shared by all connections of one server.
 pub(super) struct ServerBase {
     pub(super) limits: ServerLimits,
     pub(super) requests: Arc<Requests>,
@@ -50,10 +49,10 @@ pub(super) struct ServerBase {
     closed: Notify,
 }
 
-/// Where a connection came from.
+/// The origin of a connection.
 #[derive(Clone)]
 pub(super) struct ListenerId {
-    /// Which of the server's listeners.
+    /// The server's listener.
     pub(super) index: usize,
     /// Its address; empty if this generation no longer listens there.
     pub(super) listen: Arc<str>,
@@ -314,8 +313,7 @@ pub(super) async fn run<B: Backend>(backend: Arc<B>, sockets: Vec<Socket>, mut c
                 None => adoptions = false,
             },
             () = base.fewer_than(1), if retired => {
-                // Pass on the connections that are still queued here. Later senders learn that nobody
-                // receives.
+                // Pass on the connections that are still queued here. Later senders get an error.
                 control.adopted.close();
                 while let Some(idle) = control.adopted.recv().await {
                     adopt(&backend, idle, &places).await;

@@ -1,8 +1,8 @@
 //! The `cgi` server: one request from the environment and standard input, its response on standard output. No
 //! socket.
 //!
-//! The web server that started us is trusted with what it says about the client, and has its own time limits.
-//! If a response without `Content-Length` breaks off, it cannot be told from a short one: CGI has no other
+//! The web server that started this process is trusted about the client, and has its own time limits.
+//! If a response without `Content-Length` breaks off, it cannot be distinguished from a short one: CGI has no other
 //! end mark than the end of the program.
 //!
 //! # Source
@@ -138,8 +138,8 @@ async fn answer(fronts: &Fronts, variables: &Variables, app: App, control: &Cont
     Ok(())
 }
 
-/// The request with its body: as many bytes as its length says, or everything up to the end if the web server
-/// has decoded a chunked body and gives no length.
+/// The request with its body: the number of bytes in its length, or everything up to the end if the web server has decoded a
+/// chunked body and sends no length.
 fn with_body(
     request: Request<()>,
     variables: &Variables,

@@ -45,7 +45,7 @@ pub(super) enum PhaseName {
 pub struct Idle {
     /// Name of the server that it belongs to.
     pub server: Arc<str>,
-    /// Which of the server's listeners it came from.
+    /// The server's listener that it came from.
     pub listener: usize,
     /// The connected socket.
     pub socket: OwnedFd,
@@ -53,7 +53,7 @@ pub struct Idle {
     pub read: Bytes,
     /// The address of the other end, which may come from a PROXY header.
     pub peer: Option<SocketAddr>,
-    /// Whether such a header said that the client's own connection uses TLS.
+    /// Whether such a header reported that the client's own connection uses TLS.
     pub secure: bool,
 }
 

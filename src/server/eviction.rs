@@ -1,7 +1,7 @@
 //! Chooses the connections that a full server closes to make room: the longest idle ones, as nginx does.
 //!
-//! Nothing is sorted while the server has room. A full server looks at all connections at once, and asks so
-//! many of them to end (one in [`SHARE`]) that the look costs little per new connection. The connection
+//! Nothing is sorted while the server has room. A full server checks all connections at once, and asks a share of them (one in
+//! [`SHARE`]) to end, so that the check costs little per new connection. The connection
 //! itself decides: only its own task knows whether a request has arrived in the meantime.
 
 use std::collections::HashMap;
@@ -88,14 +88,13 @@ impl OpenConnections {
         drop(gone); // outside the lock
     }
 
-    /// Tells all connections about a stage.
+    /// Informs all connections about a stage.
     pub(super) fn turned(&self, stage: PhaseName) {
         let all: Vec<_> = self.open().by_id.values().cloned().collect();
         all.iter().for_each(|one| one.turned(stage));
     }
 
-    /// Asks some of the longest idle connections to end, at least `least`; returns how many connections were
-    /// looked at.
+    /// Asks some of the longest idle connections to end, at least `least`; returns the number of checked connections.
     pub(super) fn evict(&self, least: usize) -> usize {
         let now = Instant::now();
         let open = self.open();

@@ -62,7 +62,7 @@ pub static SERVERS: Entries<ServerKind> = LazyLock::new(|| {
     ]
 });
 
-/// What a kind of server is, apart from its name.
+/// The properties of a kind of server, except its name.
 pub struct ServerKind {
     build: Box<BuildServer>,
     /// Whether a web server starts paster for each request, which is in the environment and standard input.

@@ -18,11 +18,11 @@ use crate::error::{Error, Origin};
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct GateOptions {
-    /// Hosts to serve (`example.org`, `*.example.org`, `localhost:8080`); requests for other hosts get 421.
-    /// Empty: any host.
+    /// Hosts to serve (`example.org`, `*.example.org`, `localhost:8080`); requests for other hosts get 421. If empty, all
+    /// hosts are served.
     pub(super) hosts: Vec<String>,
-    /// Proxies whose forwarded fields are trusted (behind a web server: the proxies in front of it):
-    /// addresses, networks (`10.0.0.0/8`), or `unix` for peers on Unix sockets. None by default.
+    /// Proxies whose forwarded fields are trusted: addresses, networks (`10.0.0.0/8`), or `unix` for peers on Unix sockets.
+    /// None by default.
     trusted_proxies: Vec<Network>,
     /// The fields that these proxies write.
     forwarded_fields: Family,
@@ -41,21 +41,20 @@ pub(super) struct LimitOptions {
     /// Maximum size of a request's head in bytes (from a web server: of all its variables); larger ones get
     /// 431.
     head_limit_bytes: NonZeroUsize,
-    /// Maximum time for a head to arrive, from its first byte; then 408 (over HTTP/2, or from a web server:
-    /// the connection is closed).
+    /// Maximum time for a head to arrive, from its first byte. After that, the response is 408. Over HTTP/2, or from a web
+    /// server, the connection is closed.
     head_timeout_secs: NonZeroU32,
     /// Close a connection after this time without a request.
     idle_timeout_secs: NonZeroU32,
-    /// Minimum rate of a request body in bytes per second, measured over `body_pace_secs`; slower bodies get
-    /// 408. 0: no minimum.
+    /// Minimum rate of a request body in bytes per second, measured over `body_pace_secs`; slower bodies get 408. 0 means no
+    /// minimum.
     body_pace_bytes: u32,
     /// Period over which `body_pace_bytes` is measured.
     body_pace_secs: NonZeroU32,
     /// Reset a connection if the peer reads no byte of its response for this long.
     write_stall_secs: NonZeroU32,
-    /// How long to wait for a peer that has shut down its sending side and reads nothing. After that the
-    /// client counts as gone and its request is cancelled. (On a Unix socket the end of the peer is noticed
-    /// at once.)
+    /// How long to wait for a peer that has shut down its sending side and does not read. After that, its request is
+    /// cancelled. (On a Unix socket, the end of the peer is noticed at once.)
     half_close_secs: NonZeroU32,
     /// Maximum number of open connections per worker. Beyond it, the connections that have been idle longest
     /// are closed; if all are busy, new ones wait in the kernel's queue.

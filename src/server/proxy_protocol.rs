@@ -23,7 +23,7 @@ const CLIENT_SSL: u8 = 0x01;
 pub struct ProxyHeader {
     /// The client.
     pub client: ProxiedClient,
-    /// Whether the client's own connection is TLS; `None` if the header does not tell.
+    /// Whether the client's own connection is TLS; `None` if the header does not contain it.
     pub secure: Option<bool>,
 }
 

@@ -46,21 +46,21 @@ impl Shortage {
     }
 }
 
-/// What is missing, and how to get more of it.
+/// The scarce resource, and how to get more of it.
 fn explain(error: &io::Error) -> (String, &'static str) {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => {
             let limit = rustix::process::getrlimit(Resource::Nofile).current;
             let limit = limit.map_or("without a limit".to_owned(), |limit| format!("limit {limit}"));
-            let what = format!("this worker has no file descriptor left ({limit})");
+            let what = format!("this worker has no file descriptors left ({limit})");
             (
                 what,
-                "raise `open_files` in `[process.limits]`, up to the hard limit (`ulimit -Hn`, systemd: `LimitNOFILE=`), or lower `max_connections`",
+                "increase `open_files` in `[process.limits]`, up to the hard limit (`ulimit -Hn`, systemd: `LimitNOFILE=`), or decrease `max_connections`",
             )
         }
         Some(Errno::NFILE) => (
-            "this machine has no file descriptor left".to_owned(),
-            "raise the setting `fs.file-max` with sysctl(8)",
+            "this machine has no file descriptors left".to_owned(),
+            "increase the setting `fs.file-max` with sysctl(8)",
         ),
         _ => ("connections cannot be accepted".to_owned(), "this machine may be short of memory"),
     }

@@ -67,8 +67,7 @@ impl SocketStream {
         matches!(rustix::net::recv(self.as_fd(), &mut [0_u8; 1], flags), Ok((1.., _)))
     }
 
-    /// After the peer's end of stream: whether it is certain that the peer is gone completely. Only a Unix
-    /// socket tells.
+    /// After the peer's end of stream: whether it is certain that the peer is gone completely. Only a Unix socket reports this.
     pub(super) fn is_gone(&self) -> bool {
         let SocketStream::Unix(stream) = self else { return false };
         let fd = stream.as_fd();

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use sha2::{Digest, Sha256};
 
 pub use self::https::HttpsClient;
-pub use self::otlp::{OtlpTarget, number, resource, scope, text};
+pub use self::otlp::{OtlpTarget, attribute, nanos, number, resource, scope, text};
 use crate::config::{Files, help_for_denied};
 use crate::error::Error;
 
@@ -79,7 +79,7 @@ pub fn client_builder(
     Ok(builder.with_root_certificates(roots))
 }
 
-/// The same, without a certificate of its own.
+/// The same, without a client certificate.
 /// # Errors
 /// As [`Roots::read`].
 pub fn client_config(ca: Option<&Path>, files: &Files) -> Result<ClientConfig, Error> {

@@ -1,7 +1,7 @@
-//! OTLP over HTTP, as JSON: where to send, how, and what all messages have in common.
+//! OTLP over HTTP, in protobuf: where to send, how, and what all messages have in common.
 //!
 //! # Source
-//! OTLP 1.x, section "JSON Protobuf Encoding": <https://opentelemetry.io/docs/specs/otlp/>.
+//! OTLP 1.x, section "OTLP/HTTP": <https://opentelemetry.io/docs/specs/otlp/>.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,9 +14,12 @@ use http::{HeaderName, HeaderValue, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -103,8 +106,8 @@ impl OtlpTarget {
     /// Sends one message on a new connection, within a limit of time.
     /// # Errors
     /// Why it was not accepted, for the log.
-    pub async fn post(&self, message: &Value) -> Result<(), String> {
-        let body = Bytes::from(message.to_string());
+    pub async fn post(&self, message: &impl Message) -> Result<(), String> {
+        let body = Bytes::from(message.encode_to_vec());
         match tokio::time::timeout(SENDING, self.send(body)).await {
             Ok(sent) => sent,
             Err(_) => Err(format!("no response within {} s", SENDING.as_secs())),
@@ -128,7 +131,7 @@ impl OtlpTarget {
         .map_err(|error| failed(&error))?;
         let mut request = http::Request::post(self.uri.path_and_query().map_or("/", |path| path.as_str()))
             .header(HOST, authority.as_str())
-            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, "application/x-protobuf")
             .body(Full::new(body))
             .map_err(|error| failed(&error))?;
         for (name, value) in &self.headers {
@@ -157,7 +160,7 @@ async fn connect(
 }
 
 /// The resource of all messages of this process, with more attributes.
-pub fn resource(service: &str, more: impl IntoIterator<Item = Value>) -> Value {
+pub fn resource(service: &str, more: impl IntoIterator<Item = KeyValue>) -> Resource {
     let pid = std::process::id();
     let mut attributes = vec![
         text("service.name", service),
@@ -165,21 +168,32 @@ pub fn resource(service: &str, more: impl IntoIterator<Item = Value>) -> Value {
         number("process.pid", pid.into()),
     ];
     attributes.extend(more);
-    json!({ "attributes": attributes })
+    Resource { attributes, ..Resource::default() }
 }
 
 /// The scope of all messages.
-pub fn scope() -> Value {
-    json!({ "name": "paster", "version": env!("CARGO_PKG_VERSION") })
+pub fn scope() -> InstrumentationScope {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    InstrumentationScope { name: "paster".to_owned(), version, ..InstrumentationScope::default() }
 }
 
 /// An attribute.
-pub fn text(key: &str, value: &str) -> Value {
-    json!({ "key": key, "value": { "stringValue": value } })
+pub fn attribute(key: &str, value: Value) -> KeyValue {
+    let value = Some(AnyValue { value: Some(value) });
+    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
 }
 
 /// An attribute.
-pub fn number(key: &str, value: i64) -> Value {
-    // Protobuf's JSON writes 64-bit integers as strings.
-    json!({ "key": key, "value": { "intValue": value.to_string() } })
+pub fn text(key: &str, value: &str) -> KeyValue {
+    attribute(key, Value::StringValue(value.to_owned()))
+}
+
+/// An attribute.
+pub fn number(key: &str, value: i64) -> KeyValue {
+    attribute(key, Value::IntValue(value))
+}
+
+/// Nanoseconds since 1970, as all messages have them. They fit until the year 2554.
+pub fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

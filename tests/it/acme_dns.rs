@@ -146,11 +146,11 @@ fn wrong_options_are_named() {
         )
     };
     for (dns, parts) in [
-        ("", &["`*.site.test` cannot be ordered", "[server.NAME.tls.acme.dns]"][..]),
+        ("", &["`*.site.test` without DNS", "[server.NAME.tls.acme.dns]"][..]),
         (
             "dns = { command = [], resolvers = [\"a\"] }",
             &[
-                "there is no command that sets records",
+                "there is no command to set records",
                 "`a` is not the address of a DNS server",
                 "`*.*.test` is not a DNS name",
             ],

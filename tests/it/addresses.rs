@@ -190,7 +190,7 @@ fn a_want_of_descriptors_is_told_once() {
     let mut serving = Serving::start(folder.path(), &["-D", "process.threads=1"]);
     let said = |serving: &Serving, text: &str| serving.stderr().matches(text).count();
     let mut clients: Vec<_> = (0..100).map(|_| TcpStream::connect(serving.address()).unwrap()).collect();
-    wait_until("it is told", || said(&serving, "no file descriptor left (limit 64)") == 1);
+    wait_until("it is told", || said(&serving, "no file descriptors left (limit 64)") == 1);
     assert_eq!(said(&serving, "LimitNOFILE="), 1, "{}", serving.stderr());
     // Some connections go and others come: it remains one shortage.
     clients.drain(..20);
@@ -198,7 +198,7 @@ fn a_want_of_descriptors_is_told_once() {
     clients.clear();
     wait_until("it is over", || said(&serving, "accepted again") == 1);
     assert_eq!(get(&serving, "/"), "hello");
-    assert_eq!(said(&serving, "no file descriptor left"), 1, "{}", serving.stderr());
+    assert_eq!(said(&serving, "no file descriptors left"), 1, "{}", serving.stderr());
     assert_eq!(serving.stop(), Some(0));
 }
 

@@ -146,7 +146,7 @@ async fn a_request_can_be_changed_before_it_goes_on() {
     let mut request = asks("wrong-host", "");
     request.extensions_mut().insert(environ());
     let error = within(app.handle(request)).await.unwrap_err();
-    let expected = "the middleware passed on a wrong request: `host` is not a host without a port: `a b`";
+    let expected = "the middleware passed on an invalid request: `host` is not a host without a port: `a b`";
     assert_eq!(error.to_string(), expected);
 }
 

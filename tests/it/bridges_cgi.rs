@@ -325,5 +325,8 @@ fn wrong_options_are_named() {
     check("program = \"plain\"", "chmod +x");
     check("program = \".\"", "is not a file");
     check("program = \"plain\"\nenv = { \"a=b\" = \"c\" }", "`a=b` is not a variable name");
-    check("program = \"plain\"\nworking_dir = \"nowhere\"", "is not a directory to start the program in");
+    check(
+        "program = \"plain\"\nworking_dir = \"nowhere\"",
+        "is not a directory, so the program cannot start in it",
+    );
 }

@@ -79,7 +79,7 @@ fn hosts_without_a_certificate_are_named() {
     );
     std::fs::write(place.path().join("server.toml"), config).unwrap();
     let notes = json(place.path(), &[])["notes"].to_string();
-    assert!(notes.contains("no certificate is for the host `www.example.org`"), "{notes}");
+    assert!(notes.contains("there is no certificate for the host `www.example.org`"), "{notes}");
     assert!(!notes.contains("`shop.example.org`") && !notes.contains("`*.example.org`"), "{notes}");
 }
 

@@ -182,7 +182,7 @@ server.main.idle_timeout_secs = 60
   default  60
 "#);
     insta::assert_snapshot!(output(LAYERS, &[], &["config", "explain", "server.main.thread"]), @r#"
-error: nothing sets `server.main.thread`
+error: `server.main.thread` is not set
   = help: did you mean `server.main.threads`?
 "#);
     let json = output(LAYERS, &[], &["config", "explain", "server.main.threads", "--json"]);

@@ -340,7 +340,7 @@ fn servers_are_found_by_config_by_socket_and_alone() {
     let output = site.command().arg("ps").current_dir(elsewhere.path()).output().unwrap();
     assert!(output.status.success(), "a killed server is not counted");
     let (code, error) = site.failure(&["ps", "other.toml"]);
-    assert!(code == 1 && error.contains("no server answers at"), "{error}");
+    assert!(code == 1 && error.contains("no server responds at"), "{error}");
     let _again = site.serve(&["other.toml"]);
     assert!(
         site.run(&["ps", "--control", "c/own.sock"]).status.success(),

@@ -404,7 +404,7 @@ fn faults_of_a_skeleton_have_their_place() {
     );
     check(
         "[[file]]\npath = \"files/always.txt\"\nreplace = [\"a\"]\n",
-        &["`replace` names keys", "skeleton.toml:6:"],
+        &["`replace` contains keys", "skeleton.toml:6:"],
     );
     check("[[post]]\ndo = \"run\"\n", &["`run` needs the program", "skeleton.toml:5:"]);
     check("[[test]]\ngolden = \"x\"\n", &["`golden` (comparing the whole tree) is not supported"]);
@@ -419,13 +419,16 @@ fn faults_of_a_skeleton_have_their_place() {
         &["`port` must be a whole number", "skeleton.toml:6:"],
     );
     check("[vars.a]\nwhen = \"b == 1\"\n[vars.b]\n", &["uses `b`, which is not a variable defined above"]);
-    check("[vars.a]\nwhen = \"a ==\"\n", &["does not parse: expected a value at the end"]);
+    check("[vars.a]\nwhen = \"a ==\"\n", &["the condition is not valid: expected a value at the end"]);
     check("[vars.a]\npattern = \"(\"\n", &["not a regular expression"]);
     check("[vars.year]\n", &["`year` is taken"]);
     check("[vars.snake]\n", &["`snake` is taken"]);
     check("[vars.a-b]\n", &["`a-b` is not a valid variable name"]);
     check("paster = \">=99\"\n", &["needs paster >=99"]);
-    check("[[file]]\npath = \"files/none.txt\"\n", &["`files/none.txt`, which the skeleton does not have"]);
+    check(
+        "[[file]]\npath = \"files/none.txt\"\n",
+        &["`files/none.txt`, which the skeleton does not contain"],
+    );
     check("[vars.a]\ndefault = \"{{b}}\"\n", &["unknown variable `b`"]);
     check("[vars\n", &["invalid TOML", "skeleton.toml:4:"]);
     let place = skeleton("", &[("bad.txt.hbs", "line\n  {{projct}}\n"), ("worse.hbs", "{{#if x}}")]);
@@ -441,7 +444,7 @@ fn git_init_makes_a_repository_unless_there_is_one() {
     assert_eq!(out["post"], serde_json::json!(["git-init"]), "{out}");
     assert!(place.path().join("new/.git/HEAD").exists());
     let inner = created(&place.path().join("new"), &["inner", "-t", "../s"]);
-    assert!(inner.contains("no git repository: the directory is in a repository already"), "{inner}");
+    assert!(inner.contains("no git repository: the directory is already in a repository"), "{inner}");
     assert!(!place.path().join("new/inner/.git").exists());
 }
 

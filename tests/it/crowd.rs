@@ -107,7 +107,7 @@ fn exhausted_descriptors_are_survived() {
     let serving = Serving::start(folder.path(), &[]);
     let worker = serving.children()[0];
     let crowd: Vec<_> = (0..120).map(|_| TcpStream::connect(serving.address()).unwrap()).collect();
-    wait_until("it says so", || serving.stderr().contains("no file descriptor left"));
+    wait_until("it says so", || serving.stderr().contains("no file descriptors left"));
     drop(crowd);
     assert_eq!(get(&serving, "/pid").trim(), worker.to_string());
     assert!(runs(worker));
@@ -197,7 +197,7 @@ fn exhausted_descriptors_are_taken_from_idle_connections() {
     let folder = folder(&[("server.toml", &config("threads = 1\n[process.limits]\nopen_files = 64"))]);
     let serving = Serving::start(folder.path(), &[]);
     let crowd: Vec<_> = (0..120).map(|_| TcpStream::connect(serving.address()).unwrap()).collect();
-    wait_until("it says so", || serving.stderr().contains("no file descriptor left"));
+    wait_until("it says so", || serving.stderr().contains("no file descriptors left"));
     assert_eq!(get(&serving, "/pid").trim(), serving.children()[0].to_string());
     drop(crowd);
 }

@@ -192,7 +192,7 @@ fn another_sdk(installation: &Installation, project: &Path) {
     ] {
         let (code, said) = check(&other);
         assert_eq!(code, Some(0), "{said}");
-        assert!(said.contains(&place) && said.contains("names version 0.0.9 of the SDK"), "{said}");
+        assert!(said.contains(&place) && said.contains("uses version 0.0.9 of the SDK"), "{said}");
         assert!(said.contains(&format!("write `{line}`")), "{said}");
     }
     let (code, said) = check("paster-sdk = { path = \"/nonexistent/paster-sdk\" }");

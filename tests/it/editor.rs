@@ -25,45 +25,56 @@ max_bytes = "10 MiB"
 only = { path = "/upload" }
 "#;
 
-/// Runs `taplo lint` on a config; `None` without Taplo.
-fn lint(config: &str) -> Option<Output> {
+/// Runs `taplo lint` on configs, each with the name of its file; `None` without Taplo.
+fn lint(configs: &[(String, String)]) -> Option<Output> {
     let Some(taplo) = std::env::var_os("PASTER_TEST_TAPLO") else {
         println!("skipped: PASTER_TEST_TAPLO does not name the program");
         return None;
     };
     let schema = paster().args(["config", "schema"]).output().unwrap();
-    let place = folder(&[("server.toml", config), ("server.schema.json", text(&schema.stdout))]);
+    let mut files: Vec<_> = configs.iter().map(|(name, text)| (&**name, &**text)).collect();
+    files.push(("server.schema.json", text(&schema.stdout)));
+    let place = folder(&files);
     let mut command = Command::new(taplo);
     // By default it would look for schemas on the web.
     let schema = format!("file://{}", place.path().join("server.schema.json").display());
-    command.args(["lint", "--colors", "never", "--schema", &schema, "server.toml"]);
-    Some(command.current_dir(place.path()).output().unwrap())
+    command.args(["lint", "--colors", "never", "--schema", &schema]);
+    command.args(configs.iter().map(|(name, _)| name)).current_dir(place.path());
+    Some(command.output().unwrap())
 }
 
 #[test]
 fn a_language_server_finds_a_typo() {
-    let Some(good) = lint(CONFIG) else { return };
+    let Some(good) = lint(&[("server.toml".to_owned(), CONFIG.to_owned())]) else { return };
     assert!(good.status.success(), "{}", text(&good.stderr));
-    for (from, to, word) in [
+    let typos = [
         ("max_growth_mib = \"2 GiB\"", "max_grwoth_mib = 2", "max_grwoth_mib"),
         ("drain = \"5m\"", "drain = 5", "drain"),
         ("\"10 MiB\"", "\"10 minutes\"", "10 minutes"),
         ("stuck = \"10m\"", "stcuk = \"10m\"", "stcuk"),
         ("use = \"http\"", "use = \"htpp\"", "htpp"),
-    ] {
-        let output = lint(&CONFIG.replace(from, to)).unwrap();
-        let said = text(&output.stderr);
-        assert!(!output.status.success() && said.contains(word), "{to}: {said}");
+    ];
+    let files: Vec<_> = typos
+        .iter()
+        .enumerate()
+        .map(|(at, (from, to, _))| (format!("typo{at}.toml"), CONFIG.replace(from, to)))
+        .collect();
+    let output = lint(&files).unwrap();
+    let printed = text(&output.stderr);
+    assert!(!output.status.success(), "{printed}");
+    for ((name, _), (_, to, word)) in files.iter().zip(typos) {
+        let found = printed.split("error: ").any(|error| error.contains(name) && error.contains(word));
+        assert!(found, "{name}, {to}: {printed}");
     }
 }
 
 /// The examples are valid for editors too.
 #[test]
 fn a_language_server_accepts_the_examples() {
-    for example in ["static", "mount", "middleware", "tls", "systemd"] {
-        let config =
-            std::fs::read_to_string(root().join("examples").join(example).join("server.toml")).unwrap();
-        let Some(output) = lint(&config) else { return };
-        assert!(output.status.success(), "{example}: {}", text(&output.stderr));
-    }
+    let examples = ["static", "mount", "middleware", "tls", "systemd"].map(|example| {
+        let file = root().join("examples").join(example).join("server.toml");
+        (format!("{example}.toml"), std::fs::read_to_string(file).unwrap())
+    });
+    let Some(output) = lint(&examples) else { return };
+    assert!(output.status.success(), "{}", text(&output.stderr));
 }

@@ -3,8 +3,13 @@
 use crate::support::{Serving, paster, root};
 
 fn serve(example: &str) -> Serving {
+    serve_with(example, &[])
+}
+
+fn serve_with(example: &str, arguments: &[&str]) -> Serving {
     let folder = root().join("examples").join(example);
-    Serving::start(&folder, &["server.toml", "-D", "server.main.listen=[\"127.0.0.1:0\"]"])
+    let port = ["server.toml", "-D", "server.main.listen=[\"127.0.0.1:0\"]"];
+    Serving::start(&folder, &[&port, arguments].concat())
 }
 
 async fn text(url: String) -> (u16, String) {
@@ -59,13 +64,14 @@ async fn middleware_for_the_web() {
 
 #[tokio::test]
 async fn the_smallest_plugin() {
-    let serving = serve("hello");
+    // A development build shares dependencies with other tests.
+    let serving = serve_with("hello", &["-D", "app.main.profile=\"dev\""]);
     assert_eq!(text(format!("{}/", serving.url())).await, (200, "Hello, world!".to_owned()));
 }
 
 #[tokio::test]
 async fn a_middleware_of_a_plugin() {
-    let serving = serve("hello-middleware");
+    let serving = serve_with("hello-middleware", &["-D", "middleware.hidden.profile=\"dev\""]);
     let response = reqwest::get(format!("{}/", serving.url())).await.unwrap();
     assert_eq!(response.headers()["x-robots-tag"], "noindex");
     assert_eq!(response.text().await.unwrap(), "Hello from the application\n");

@@ -83,7 +83,7 @@ fn every_way_to_fail_leaves_the_old_generation() {
     ground.check(&folder.path().join("absent.so"), "", &["absent.so` does not exist"]);
 
     let empty = compile(folder.path(), "empty", "int nothing;");
-    ground.check(&empty, "", &["it has no symbol `PASTER_PLUGIN`: it is not a paster plugin"]);
+    ground.check(&empty, "", &["it is not a paster plugin: it has no symbol `PASTER_PLUGIN`"]);
     let dies = compile(
         folder.path(),
         "dies",

@@ -62,12 +62,12 @@ fn faults_are_told() {
     let folder = folder(&[("users", "ann:x\n")]);
     let long = "x".repeat(73);
     for (args, input, words) in [
-        (&["users", "a:b", "--stdin"][..], "x", "`a:b` cannot be the name of a user: it has a `:`"),
+        (&["users", "a:b", "--stdin"][..], "x", "`a:b` is not a valid user name: it contains a `:`"),
         (&["users", "#a", "--stdin"], "x", "is a comment"),
         (
             &["users", "a\nb", "--stdin"],
             "x",
-            "`a\\nb` cannot be the name of a user: it has a control character",
+            "`a\\nb` is not a valid user name: it contains a control character",
         ),
         (&["users", "ann", "--stdin"], "\n", "the password is empty"),
         (&["users", "ann", "--stdin", "--algorithm", "bcrypt"], &long, "use `--algorithm argon2`"),

@@ -64,7 +64,7 @@ fn every_config_gives_one_that_passes_the_check() {
         let words: Vec<_> = ["config", "import"].into_iter().chain(words.split_whitespace()).collect();
         let output = run(place.path(), &words);
         let (result, notes) = (text(&output.stdout), text(&output.stderr));
-        let is_complete = !result.contains("# Not carried over:");
+        let is_complete = !result.contains("# Not converted:");
         let code = if is_complete { Some(0) } else { Some(3) };
         if output.status.code() != code || notes.is_empty() != is_complete {
             wrong.push(format!("--- {name}: {:?}\n{notes}\n{result}", output.status));
@@ -166,7 +166,7 @@ fn what_cannot_be_imported() {
         78,
         &["has no application `main`", "[pipeline:main]"],
     );
-    check("site.ini", "[pipeline:main]\npipeline = main\n", &["site.ini"], 78, &["needs itself"]);
+    check("site.ini", "[pipeline:main]\npipeline = main\n", &["site.ini"], 78, &["refers to itself"]);
     check("gunicorn.conf.py", "bind = (\n", &["gunicorn.conf.py"], 78, &["it is not valid Python"]);
     check("Procfile", "# nothing\n", &["Procfile"], 78, &["has no line `name: command`"]);
 }
@@ -179,7 +179,7 @@ fn python_is_not_run() {
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     assert!(!place.path().join("touched").exists());
     assert!(
-        text(&output.stderr).contains("gunicorn.conf.py:1: not carried over: `open('touched', 'w')`"),
+        text(&output.stderr).contains("gunicorn.conf.py:1: not converted: `open('touched', 'w')`"),
         "{output:?}"
     );
 }

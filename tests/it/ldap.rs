@@ -223,7 +223,7 @@ fn a_directory_knows_users_and_their_groups() {
     assert_eq!(ask(&serving, "template", "ann", "pass word"), ann);
     assert_eq!(
         ask(&serving, "template", "bob", "bob"),
-        (403, "You do not belong to a group that may use this.\n".to_owned())
+        (403, "You are not a member of a group that has access.\n".to_owned())
     );
     assert_eq!(ask(&serving, "tls", "bob", "bob"), (200, "AUTH_TYPE=Basic REMOTE_USER=bob".to_owned()));
     for (what, name, password) in [
@@ -248,11 +248,11 @@ fn a_directory_knows_users_and_their_groups() {
         let (status, text) = ask(&serving, app, "ann", "pass word");
         assert_eq!(
             (status, &*text),
-            (503, "The directory of users does not answer. Try again later.\n"),
+            (503, "The user directory does not respond. Try again later.\n"),
             "{app}"
         );
     }
-    for why in ["invalid peer certificate", "`bind_dn`", "finds several users"] {
+    for why in ["invalid peer certificate", "`bind_dn`", "matches several users"] {
         wait_until("the log tells why", || serving.stderr().contains(why));
     }
 
@@ -266,6 +266,73 @@ fn a_directory_knows_users_and_their_groups() {
     assert_eq!(ask(&serving, "starttls", "ann", "pass word"), everywhere);
     let told = serving.stderr();
     assert!(!told.contains("pass word") && !told.contains("service\n"), "{told}");
+}
+
+/// The groups of the directory give roles in the notebook, and rights to what is shared with them.
+#[test]
+fn groups_of_the_directory_are_those_of_the_notebook() {
+    let Some(slapd) = Slapd::start() else { return };
+    let here = slapd.folder.path();
+    let plain = slapd.ports[0];
+    let app = |name: &str, groups_base: &str, rules: &str| {
+        format!(
+            "[app.{name}]\nuse = \"plugin\"\nlibrary = {:?}\nmiddleware = [\"{name}\"]\n[app.{name}.settings]\n\
+             data_dir = \"{name}\"\nstate_dir = \"state-{name}\"\nusers = \"accounts\"\ntrust_server_user = true\n\
+             kernel_sandbox = \"none\"\nserver_groups = {rules}\n\
+             [middleware.{name}]\nuse = \"auth_ldap\"\nurls = [\"ldap://127.0.0.1:{plain}\"]\n\
+             user_dn = \"uid={{user}},ou=people,dc=example,dc=org\"\ngroups_base = \"{groups_base}\"\n\
+             groups_filter = \"(&(objectClass=groupOfNames)(member={{dn}}))\"\ngroup_name_attribute = \"cn\"\ntimeout_secs = 60\n",
+            plugin("notebook")
+        )
+    };
+    let config = format!(
+        "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[app.main]\nuse = \"mount\"\n\
+         routes = {{ \"/all\" = \"all\", \"/some\" = \"some\" }}\n{}{}",
+        app("all", "dc=example,dc=org", "{ admin = [\"admins\"], enter = [\"staff\"] }"),
+        app("some", "ou=groups,dc=example,dc=org", "{ admin = [\"admins\"] }"),
+    );
+    std::fs::write(here.join("server.toml"), config).unwrap();
+    let serving = Serving::start(here, &["server.toml"]);
+    let ask = |request: &str, user: &str, more: &str| {
+        let credentials = base64::engine::general_purpose::STANDARD.encode(user);
+        let head = format!(
+            "{request} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {credentials}\r\n{more}\r\n"
+        );
+        let (head, body) = Connection::open(serving.address()).request(&head);
+        (head.split(' ').nth(1).unwrap().parse::<u16>().unwrap(), format!("{head}{body}"))
+    };
+    let (ann, bob) = ("ann:pass word", "bob:bob");
+    // Ann is in `staff` and `admins`, Bob in no group.
+    assert_eq!(ask("GET /all/admin", ann, "").0, 200);
+    let (status, refused) = ask("GET /all/api/me", bob, "");
+    assert!(status == 403 && refused.contains("your groups do not allow"), "{refused}");
+    assert_eq!(ask("GET /all/api/me", "ann:wrong", "").0, 401);
+    // This notebook does not learn of `admins`.
+    let (status, me) = ask("GET /some/api/me", ann, "");
+    assert!(status == 200 && me.contains("\"username\":\"ann\""), "{me}");
+    assert_eq!(ask("GET /some/admin", ann, "").0, 404);
+    // Bob shares a notebook with `staff`, and another one with nobody.
+    assert_eq!(ask("GET /some/tree", bob, "Accept: text/html\r\n").0, 200);
+    for name in ["shared", "private"] {
+        let notebook = "{\"cells\": [], \"metadata\": {}, \"nbformat\": 4, \"nbformat_minor\": 5}";
+        std::fs::write(here.join(format!("some/bob/{name}.ipynb")), notebook).unwrap();
+        assert_eq!(ask(&format!("GET /some/api/contents/bob/{name}.ipynb"), ann, "").0, 404);
+    }
+    let (_, page) = ask("GET /some/share/bob/shared.ipynb", bob, "Accept: text/html\r\n");
+    let cookie = page.split("_xsrf=").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
+    let form = "kind=group&name=staff&level=view";
+    let (status, shared) = ask(
+        &format!("POST /some/share/bob/shared.ipynb?_xsrf={cookie}"),
+        bob,
+        &format!(
+            "Cookie: _xsrf={cookie}\r\nOrigin: http://localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {}\r\n\r\n{form}",
+            form.len()
+        ),
+    );
+    assert_eq!(status, 303, "{shared}");
+    assert_eq!(ask("GET /some/api/contents/bob/shared.ipynb", ann, "").0, 200);
+    assert_eq!(ask("GET /some/api/contents/bob/private.ipynb", ann, "").0, 404);
 }
 
 #[test]
@@ -320,10 +387,10 @@ fn wrong_options_are_told() {
         "`http://a` is not the URL of a directory",
         "`ldap.example.org` is not a URL",
         "the service account has no password",
-        "needs one way to find users",
+        "needs exactly one way to find users",
         "the filter does not depend on the user",
         "`member` is not a filter",
-        "no groups are known, so nobody could pass",
+        "no groups are known, so no user could pass",
         "characters that are not allowed",
         "there is no server",
         "every user would have the same DN",

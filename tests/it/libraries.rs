@@ -78,10 +78,10 @@ fn what_is_no_plugin_is_refused_with_one_clear_message() {
     let size = paster_abi::Plugin::SMALLEST_BYTES;
     let truncated = "the library is truncated (build it again)";
     for (path, expected) in [
-        (file("empty.so", b""), "the file is empty (name the library that cargo or cc built: `lib….so`)".into()),
+        (file("empty.so", b""), "the file is empty (set the library that cargo or cc built: `lib….so`)".into()),
         (
             file("text.so", b"#!/bin/sh\n"),
-            "it is not a shared library (no ELF header) (name the library that cargo or cc built: `lib….so`)"
+            "it is not a shared library (no ELF header) (set the library that cargo or cc built: `lib….so`)"
                 .into(),
         ),
         (
@@ -97,7 +97,7 @@ fn what_is_no_plugin_is_refused_with_one_clear_message() {
         ),
         (
             compile("none", "int other = 1;"),
-            "it has no symbol `PASTER_PLUGIN`: it is not a paster plugin (in Rust, `paster_sdk::plugin!` exports it; \
+            "it is not a paster plugin: it has no symbol `PASTER_PLUGIN` (in Rust, `paster_sdk::plugin!` exports it; \
              in C, `PASTER_EXPORT const PasterPlugin`)"
                 .into(),
         ),

@@ -54,7 +54,7 @@ fn routes_are_a_tree() {
        └─ admin.example.org/  compress → admin (respond)
     staff (http) on unix:staff.sock
     └─ compress → admin (respond)
-    no server reaches: alone
+    not reached by any server: alone
     ");
     let json: serde_json::Value = serde_json::from_str(&run(SITE, &["routes", "--json"])).unwrap();
     assert_eq!(json["servers"][0]["app"]["routes"][1]["routes"][1]["at"], "on 404");
@@ -97,7 +97,7 @@ fn lists_are_for_people_and_programs() {
     Options of a `[middleware.NAME]` table with `use = "timeout"`:
 
       after_secs: whole number, default 30
-          Maximum wait for the response head, in whole seconds.
+          Maximum time to wait for the response head, in whole seconds.
     "#);
     assert_eq!(run("", &["serve", "--list-middleware"]), run("", &["list", "middleware"]));
     assert_eq!(run("", &["serve", "--list-apps", "--json"]), run("", &["list", "apps", "--json"]));

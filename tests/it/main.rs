@@ -33,6 +33,7 @@ mod editor;
 mod examples;
 mod fastcgi;
 mod faults;
+mod from_paste;
 mod fronts;
 mod gate;
 mod handover;
@@ -58,6 +59,7 @@ mod metrics;
 mod middleware;
 mod mount;
 #[cfg(feature = "auth_oidc")]
+mod notebooks;
 mod oidc;
 mod on_the_way;
 mod order;

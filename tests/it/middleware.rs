@@ -91,7 +91,7 @@ fn headers_are_removed_set_and_appended() {
                  set = { content-length = \"1\", a = \"x\\ny\" }\n";
     assert_snapshot!(faults(&hello("\"h\"", wrong)), @r"
     `a b` is not a header name (use letters, digits and `-`)
-    the value of header `a` has characters that are not allowed in a header (remove line breaks and control characters)
+    the value of header `a` contains characters that are not allowed in a header (remove line breaks and control characters)
     the header `content-length` cannot be changed (the server sets it from the message and the connection)
     ");
 }
@@ -290,7 +290,7 @@ fn lint_logs_or_fails() {
     assert_eq!(
         error.unwrap_err().to_string(),
         "lint: the request has the hop-by-hop field `transfer-encoding`; \
-         the request has the field `x_y`, which CGI cannot tell from another one"
+         the request has the field `x_y`, which CGI cannot distinguish from another one"
     );
     let lenient = Local::new(&FAILING.replace("strict = true", "").replace("\"error_page\", ", ""), &[]);
     assert_eq!(lenient.get("/").status(), 405);

@@ -10,7 +10,7 @@ use crate::bridge::free_port;
 use crate::local::faults;
 use crate::pki::Authority;
 use crate::stack::hello;
-use crate::support::{Serving, folder, root, wait_until};
+use crate::support::{Serving, folder, plugin, root, wait_until};
 
 const SECRET: &str = "a secret of the tests";
 
@@ -353,7 +353,7 @@ fn users_log_in_at_a_provider() {
         "nobody is logged in"
     );
     let log = serving.stderr();
-    assert!(log.contains("logged in") && log.contains("nobody was logged in"), "{log}");
+    assert!(log.contains("logged in") && log.contains("the login failed"), "{log}");
     assert!(!log.contains(value) && !log.contains(SECRET), "{log}");
 }
 
@@ -375,6 +375,49 @@ fn the_example_lets_the_staff_in() {
         "{}",
         serving.stderr()
     );
+}
+
+/// The groups of the provider give roles in the notebook, at each login.
+#[test]
+fn groups_of_the_provider_are_those_of_the_notebook() {
+    let Some(place) = Place::start() else { return };
+    let config = format!(
+        "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:{}\"]\n[app.main]\nuse = \"plugin\"\nlibrary = {:?}\n\
+         middleware = [\"login\"]\n[app.main.settings]\ndata_dir = \"data\"\nstate_dir = \"state\"\nusers = \"accounts\"\n\
+         trust_server_user = true\nkernel_sandbox = \"none\"\nserver_groups = {{ admin = [\"staff\"], guest = [\"visitors\"] }}\n{}",
+        place.ports[1],
+        plugin("notebook"),
+        place
+            .middleware("login", "allow_everyone = true")
+            .split_once("[middleware")
+            .map(|(_, rest)| format!("[middleware{rest}"))
+            .unwrap(),
+    );
+    std::fs::write(place.folder.path().join("server.toml"), config).unwrap();
+    let serving = Serving::start(place.folder.path(), &["server.toml"]);
+    let me = |client: &Client<'_>| {
+        let me = client.open("/api/me");
+        let user: Value =
+            serde_json::from_str(&me.body).unwrap_or_else(|_| panic!("{me:?}\n{}", serving.stderr()));
+        user["identity"]["username"].as_str().unwrap().to_owned()
+    };
+    let (ann, bob) = (place.client("ann"), place.client("bob"));
+    assert_eq!((me(&ann), me(&bob)), ("ann".to_owned(), "bob".to_owned()));
+    assert_eq!((ann.open("/admin").status, bob.open("/admin").status), (200, 404));
+    assert!(place.folder.path().join("data/bob").is_dir());
+    // The next login of Ann has other groups, and that of Bob makes him an administrator.
+    place.save_users(&json!({
+        "ann": { "email": "ann@example.org", "email_verified": true, "groups": ["visitors"] },
+        "bob": { "email": "bob@example.net", "email_verified": true, "groups": ["staff"] },
+    }));
+    for client in [&ann, &bob] {
+        std::fs::remove_file(client.jar()).unwrap();
+        me(client);
+    }
+    assert_eq!((ann.open("/admin").status, bob.open("/admin").status), (404, 200));
+    let listed = ann.fetch("/api/contents");
+    assert_eq!(listed.status, 200, "{listed:?}");
+    assert!(!listed.body.contains("\"bob\""), "a guest sees what is shared with them: {listed:?}");
 }
 
 #[test]
@@ -408,7 +451,7 @@ fn a_session_follows_the_provider() {
     assert_eq!(ann.fetch("/staff/debug").status, 200);
     wait_until("the failure is told", || {
         assert_eq!(ann.fetch("/staff/debug").status, 200);
-        serving.stderr().contains("cannot ask for new claims")
+        serving.stderr().contains("cannot refresh the claims")
     });
     // It comes back with other keys.
     place.resume();
@@ -428,7 +471,7 @@ fn a_session_follows_the_provider() {
     let serving = place.serve(&[("staff", STAFF)], "");
     let eve = place.client("eve");
     let away = eve.open("/staff/debug");
-    assert_eq!((away.status, &*away.body), (503, "The login service does not answer. Try again later.\n"));
+    assert_eq!((away.status, &*away.body), (503, "The login service does not respond. Try again later.\n"));
     assert!(serving.stderr().contains("cannot read the provider's metadata"));
 }
 
@@ -485,7 +528,7 @@ fn wrong_options_are_told() {
         "`a b` is not the name of a cookie",
         "the secret is too short",
         "`a b` is not a header name",
-        "does not say who may pass",
+        "does not set who may pass",
         "has no secret to encrypt cookies with",
         "cannot read the authorities' certificates",
     ] {

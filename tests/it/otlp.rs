@@ -6,9 +6,17 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, LogsData};
+use opentelemetry_proto::tonic::metrics::v1::{
+    Metric, MetricsData, NumberDataPoint, metric, number_data_point,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{Span, TracesData};
+use prost::Message;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::pki::Authority;
 use crate::support::{Connection, Serving, folder, paster, patience, plugin, wait_until};
@@ -107,7 +115,94 @@ fn receive(stream: impl Read + Write) -> Option<OtlpMessage> {
     let inner = stream.get_mut();
     inner.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}").ok()?;
     inner.flush().ok()?;
-    Some((fields, serde_json::from_slice(&body).unwrap()))
+    let content = decode(&fields["target"], &body);
+    Some((fields, content))
+}
+
+/// A message as OTLP's JSON writes it, with the fields that the tests read.
+pub(crate) fn decode(target: &str, body: &[u8]) -> Value {
+    if target.ends_with("/v1/logs") {
+        let logs = &LogsData::decode(body).unwrap().resource_logs[0];
+        let records: Vec<Value> = logs.scope_logs[0].log_records.iter().map(log_record).collect();
+        let scope = json!({"logRecords": records});
+        json!({"resourceLogs": [{"resource": resource(&logs.resource), "scopeLogs": [scope]}]})
+    } else if target.ends_with("/v1/metrics") {
+        let metrics = &MetricsData::decode(body).unwrap().resource_metrics[0];
+        let list: Vec<Value> = metrics.scope_metrics[0].metrics.iter().map(metric).collect();
+        let scope = json!({"metrics": list});
+        json!({"resourceMetrics": [{"resource": resource(&metrics.resource), "scopeMetrics": [scope]}]})
+    } else {
+        let traces = &TracesData::decode(body).unwrap().resource_spans[0];
+        let spans: Vec<Value> = traces.scope_spans[0].spans.iter().map(span).collect();
+        let scope = json!({"spans": spans});
+        json!({"resourceSpans": [{"resource": resource(&traces.resource), "scopeSpans": [scope]}]})
+    }
+}
+
+fn resource(resource: &Option<Resource>) -> Value {
+    json!({"attributes": attributes(&resource.as_ref().unwrap().attributes)})
+}
+
+fn attributes(list: &[KeyValue]) -> Vec<Value> {
+    list.iter().map(|one| json!({"key": one.key, "value": any(one.value.as_ref().unwrap())})).collect()
+}
+
+fn any(value: &AnyValue) -> Value {
+    match value.value.as_ref().unwrap() {
+        any_value::Value::StringValue(text) => json!({"stringValue": text}),
+        any_value::Value::IntValue(number) => json!({"intValue": number.to_string()}),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn log_record(record: &LogRecord) -> Value {
+    json!({
+        "body": any(record.body.as_ref().unwrap()), "severityNumber": record.severity_number,
+        "attributes": attributes(&record.attributes),
+        "traceId": hex(&record.trace_id), "spanId": hex(&record.span_id),
+    })
+}
+
+fn metric(metric: &Metric) -> Value {
+    let mut value = json!({"name": metric.name, "unit": metric.unit});
+    match metric.data.as_ref().unwrap() {
+        metric::Data::Sum(sum) => {
+            let points = points(&sum.data_points);
+            value["sum"] = json!({"isMonotonic": sum.is_monotonic, "dataPoints": points});
+        }
+        metric::Data::Gauge(gauge) => value["gauge"] = json!({"dataPoints": points(&gauge.data_points)}),
+        _ => {}
+    }
+    value
+}
+
+fn points(points: &[NumberDataPoint]) -> Vec<Value> {
+    let value = |point: &NumberDataPoint| match point.value {
+        Some(number_data_point::Value::AsInt(number)) => json!(number.to_string()),
+        _ => Value::Null,
+    };
+    let point = |point: &NumberDataPoint| {
+        json!({
+            "attributes": attributes(&point.attributes), "asInt": value(point),
+            "startTimeUnixNano": point.start_time_unix_nano.to_string(),
+            "timeUnixNano": point.time_unix_nano.to_string(),
+        })
+    };
+    points.iter().map(point).collect()
+}
+
+fn span(span: &Span) -> Value {
+    json!({
+        "name": span.name, "kind": span.kind, "attributes": attributes(&span.attributes),
+        "traceId": hex(&span.trace_id), "spanId": hex(&span.span_id), "parentSpanId": hex(&span.parent_span_id),
+        "startTimeUnixNano": span.start_time_unix_nano.to_string(),
+        "endTimeUnixNano": span.end_time_unix_nano.to_string(),
+        "status": {"code": span.status.as_ref().unwrap().code},
+    })
 }
 
 fn attribute<'a>(thing: &'a Value, key: &str) -> &'a Value {
@@ -171,7 +266,7 @@ fn a_collector_gets_log_records_and_sums_over_tls() {
     let (record, fields) = collector.wait("/v1/logs", find);
     assert_eq!(
         (&*fields["target"], &*fields["authorization"], &*fields["content-type"]),
-        ("/otel/v1/logs", "Bearer s3cr3t", "application/json")
+        ("/otel/v1/logs", "Bearer s3cr3t", "application/x-protobuf")
     );
     assert_eq!(record["traceId"], "4bf92f3577b34da6a3ce929d0e0e4736", "{record:#}");
     assert_eq!(record["spanId"].as_str().unwrap().len(), 16);

@@ -16,7 +16,7 @@ fn a_command_of_a_plugin_gets_its_words_and_prints_its_result() {
     let (code, error) = site.failure(&run(&["fail"]));
     assert!(code == 1 && error.contains("the store is gone"), "{code}: {error}");
     let (code, error) = site.failure(&["run", "other", "server.toml", "--", "a"]);
-    assert!(code == 78 && error.contains("has no environment"), "{code}: {error}");
+    assert!(code == 78 && error.contains("has no separate environment"), "{code}: {error}");
     let (code, error) = site.failure(&["run", "nothing", "server.toml", "--", "a"]);
     assert!(code == 78 && error.contains("unknown app `nothing`"), "{code}: {error}");
 }

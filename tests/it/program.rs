@@ -217,7 +217,7 @@ fn check_tells_what_cannot_start() {
             assert!(told.contains(word), "{command} {more}: {told}");
         }
     };
-    check("[\"nodejs-22\"]", "", &["there is no program `nodejs-22` on the path", "server.toml:5:11"]);
+    check("[\"nodejs-22\"]", "", &["there is no program `nodejs-22` on the `PATH`", "server.toml:5:11"]);
     check("[\"./server.js\"]", "", &["is not executable"]);
     check("[\"./none\"]", "", &["does not exist"]);
     check("[\"server.js\"]", "", &["`./server.js`"]);

@@ -170,7 +170,7 @@ fn wrong_options_are_named() {
     let output = crate::support::paster().arg("check").current_dir(folder.path()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     for part in [
-        "there is not one weight for each upstream",
+        "the number of weights differs from the number of upstreams",
         "`a b` is not the name of a cookie",
         "a certificate needs its key",
         "cannot read the certificate",

@@ -186,10 +186,10 @@ fn addresses_come_and_go_with_their_records() {
     let slow = slow.join().unwrap();
     assert!(slow == "2" || slow == "3", "{slow}");
     let log = serving.stderr();
-    assert!(log.contains("the name `api.test` of an upstream has other addresses"), "{log}");
+    assert!(log.contains("the addresses of the upstream name `api.test` have changed"), "{log}");
     // A name that cannot be resolved any more keeps its addresses.
     dns.records.lock().clear();
-    wait_until("the failure is logged", || serving.stderr().contains("its last addresses stay in use"));
+    wait_until("the failure is logged", || serving.stderr().contains("its last addresses remain in use"));
     assert_eq!(names(&serving), set(&["4"]));
     dns.set("api.test", &[a(3), a(4)]);
     wait_until("it can be resolved again", || names(&serving) == set(&["3", "4"]));

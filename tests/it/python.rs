@@ -7,6 +7,8 @@ mod embedded;
 mod frameworks;
 mod http2;
 mod kinds;
+mod load;
+mod neighbours;
 mod peers;
 mod processes;
 mod real;

@@ -347,8 +347,12 @@ pub(crate) fn plugin(name: &str) -> PathBuf {
     let mut built = BUILT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if built.insert(name.to_owned()) {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        // With all features of the workspace unified, so that existing builds are used.
-        command.args(["build", "--quiet", "--package", name]).current_dir(root());
+        command.args(["build", "--quiet"]).current_dir(root());
+        // Packages and features as in the build of the tests: others would need other builds of their dependencies.
+        match std::env::var("PASTER_TEST_BUILD") {
+            Ok(arguments) => command.args(arguments.split_whitespace()),
+            Err(_) => command.args(["--package", name]),
+        };
         if library.parent().unwrap().ends_with("release") {
             command.arg("--release");
         }

@@ -135,7 +135,7 @@ fn a_task_whose_worker_is_killed_has_failed() {
     let event = ended(&mut serving, "wait");
     assert_eq!(
         (event["ok"].as_bool(), event["text"].as_str()),
-        (Some(false), Some("its worker ended before the task did"))
+        (Some(false), Some("its worker ended before the task"))
     );
     wait_until("the program has ended too", || !runs(pid().unwrap()));
 }

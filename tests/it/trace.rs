@@ -37,7 +37,7 @@ impl Collector {
         let mut spans = Vec::new();
         loop {
             let (fields, body) = self.requests.recv_timeout(patience()).unwrap();
-            let message: Value = serde_json::from_slice(&body).unwrap();
+            let message = crate::otlp::decode("/v1/traces", &body);
             let resource = &message["resourceSpans"][0]["resource"];
             assert_eq!(attributes(resource)["service.name"], "shop");
             spans.extend(message["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone());
@@ -108,7 +108,7 @@ fn a_collector_gets_a_span_of_each_request_and_each_part() {
     let (spans, fields) = collector.spans(5);
     assert_eq!(
         (fields["target"].as_str(), fields["content-type"].as_str()),
-        ("/v1/traces", "application/json")
+        ("/v1/traces", "application/x-protobuf")
     );
     assert_eq!(fields["authorization"], "Bearer s3cr3t");
     assert!(spans.iter().all(|span| span["traceId"] == "4bf92f3577b34da6a3ce929d0e0e4736"), "{spans:#?}");
@@ -230,7 +230,7 @@ fn a_collector_that_is_away_costs_no_request() {
     wait_until("it is told of", || serving.stderr().contains("cannot send spans to"));
     drop(connection);
     assert_eq!(serving.stop(), Some(0));
-    wait_until("losses are told of", || serving.stderr().contains("spans were lost"));
+    wait_until("losses are told of", || serving.stderr().contains("spans were dropped"));
 }
 
 #[test]

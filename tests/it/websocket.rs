@@ -107,3 +107,41 @@ fn only_a_valid_handshake_opens_a_web_socket() {
     check("a sandboxed page", &format!("{right}Origin: null\r\n"), "403", &[]);
     check("the own page", &format!("{right}Origin: http://{}\r\n", serving.address()), "101", &[]);
 }
+
+/// The head of a frame of the server: its first byte, and the length of its payload.
+fn frame_head(stream: &mut TcpStream) -> (u8, usize) {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).unwrap();
+    let mut length = [0; 8];
+    let bytes = match head[1] {
+        127 => 8,
+        126 => 2,
+        length => return (head[0], length.into()),
+    };
+    stream.read_exact(&mut length[8 - bytes..]).unwrap();
+    (head[0], usize::try_from(u64::from_be_bytes(length)).unwrap())
+}
+
+#[test]
+fn a_long_message_is_sent_in_fragments() {
+    let (serving, _folder) = serve();
+    let mut stream = open(&serving);
+    let text: String = ('a'..='z').cycle().take((1 << 20) - 3).collect::<String>() + "\u{20ac}";
+    let length = (text.len() as u64).to_be_bytes();
+    stream.write_all(&[&[0x81, 0x80 | 127][..], &length, &[0; 4], text.as_bytes()].concat()).unwrap();
+    stream.write_all(&frame(1, b"short")).unwrap();
+    let mut whole = Vec::new();
+    let mut heads = Vec::new();
+    while whole.len() < text.len() {
+        let (head, length) = frame_head(&mut stream);
+        heads.push(head);
+        let start = whole.len();
+        whole.resize(start + length, 0);
+        stream.read_exact(&mut whole[start..]).unwrap();
+    }
+    // Section 5.4: the first frame has the opcode, and the last one the FIN bit.
+    assert_eq!(heads, [1, 0, 0, 0x80]);
+    assert!(whole == text.as_bytes());
+    stream.write_all(&frame(8, b"")).unwrap();
+    assert_eq!(rest(stream), [&[0x81, 5][..], b"short", &[0x88, 0]].concat());
+}

@@ -74,7 +74,7 @@ fn dead_links(site: &Path) -> Result<Vec<String>> {
     let mut pages = BTreeMap::new();
     read_pages(site, &mut pages)?;
     if pages.is_empty() {
-        bail!("mdBook has written no page to {}", site.display());
+        bail!("mdBook wrote no pages to {}", site.display());
     }
     let mut dead = Vec::new();
     for (page, text) in &pages {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::setup::checked;
+use crate::setup::{checked, npm};
 use crate::{root, target};
 
 /// The version of jupyter_server whose tests are run, as in `tests/requirements-jupyter.txt`.
@@ -50,7 +50,7 @@ pub(crate) fn programs() -> Result<PathBuf> {
     for file in ["package.json", "package-lock.json"] {
         std::fs::copy(packages.join(file), folder.join(file))?;
     }
-    checked(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
+    checked(npm(&folder).args(["ci", "--no-audit", "--no-fund"]))?;
     std::fs::write(&stamp, wanted)?;
     Ok(folder)
 }

@@ -1,4 +1,4 @@
-//! Installs what the tests need besides Rust: Node.js, a C compiler, Chromium, and a Python with ipykernel.
+//! Installs what the tests need besides Rust: Node.js, a C compiler, Chromium, an S3 service, and a Python with ipykernel.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,14 +24,14 @@ const PROGRAMS: &[(&[&str], &[&str], &str)] = &[
     (&["lighttpd"], &["lighttpd"], "is a web server in front"),
     (&["systemd-socket-activate"], &["systemd"], "passes sockets as systemd does, and reads the unit"),
     (&["puma"], &["puma"], "serves Ruby's Rack"),
-    (&["go"], &["golang-go"], "builds a server in Go"),
-    (&["redis-server"], &["redis-server"], "keeps sessions and counts requests"),
+    (&["go"], &["golang-go"], "builds a Go server"),
+    (&["redis-server"], &["redis-server"], "stores sessions and counts requests"),
     // Debian's programs of PostgreSQL are not on the path.
     (&["initdb", "pg_lsclusters"], &["postgresql"], "keeps sessions"),
     (&["script"], &["bsdutils"], "gives the live view a terminal"),
-    // Debian's package starts a directory of its own, which the tests do not use.
-    (&["slapd"], &["slapd"], "is a directory of users"),
-    (&["bwrap"], &["bubblewrap"], "keeps the notebook's kernels apart"),
+    // Debian's package starts its own directory server, which the tests do not use.
+    (&["slapd"], &["slapd"], "is a user directory"),
+    (&["bwrap"], &["bubblewrap"], "isolates the notebook's kernels"),
     (&["chromium", "chromium-browser", "google-chrome"], &["chromium"], "opens the notebook's pages"),
 ];
 
@@ -49,18 +49,31 @@ pub(crate) struct Ready {
     pub(crate) modules: PathBuf,
     /// A language server of TOML, which reads the schema of configs.
     pub(crate) taplo: PathBuf,
+    /// A service of objects with the interface of Amazon S3.
+    pub(crate) s3: PathBuf,
 }
 
 /// Installs everything.
 pub(crate) fn everything() -> Result<Ready> {
-    packages(PROGRAMS)?;
+    programs()?;
+    environments()
+}
+
+/// Installs the programs.
+pub(crate) fn programs() -> Result<()> {
+    packages(PROGRAMS)
+}
+
+/// Installs what belongs to the tests only, into the target directory. The programs are installed already.
+pub(crate) fn environments() -> Result<Ready> {
     let chromium = PROGRAMS[PROGRAMS.len() - 1].0.iter().find_map(|name| which(name));
     let python = venv()?;
     let wheels = wheels(&python)?;
     let jupyter = jupyter::programs()?;
-    let taplo = taplo()?;
-    let chromium = chromium.context("no Chromium after its installation")?;
-    Ok(Ready { python, chromium, wheels, jupyter, modules: modules()?, taplo })
+    let taplo = npm_program("taplo", "@taplo/cli@0.7.0")?;
+    let s3 = npm_program("s3rver", "s3rver@3.7.1")?;
+    let chromium = chromium.context("there is no Chromium after its installation")?;
+    Ok(Ready { python, chromium, wheels, jupyter, modules: modules()?, taplo, s3 })
 }
 
 /// Installs the packages of missing programs.
@@ -94,7 +107,7 @@ pub(crate) fn packages(programs: &[(&[&str], &[&str], &str)]) -> Result<()> {
             command.args(["-n", "apt-get"]);
         }
         command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
-        checked(&mut command).with_context(|| format!("install it by hand: {install}"))
+        checked(&mut command).with_context(|| format!("install it manually: {install}"))
     };
     apt(&["update", "-qq"])?;
     let mut arguments = vec!["install", "--yes", "-qq", "--no-install-recommends"];
@@ -135,7 +148,7 @@ fn modules() -> Result<PathBuf> {
     for name in lists {
         std::fs::copy(fixture.join(name), folder.join(name)).context("tests/fixtures/oidc")?;
     }
-    checked(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
+    checked(npm(&folder).args(["ci", "--no-audit", "--no-fund"]))?;
     Ok(modules)
 }
 
@@ -161,17 +174,22 @@ fn wheels(python: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Taplo, from npm.
-fn taplo() -> Result<PathBuf> {
-    let folder = target().join("test-taplo");
-    let program = folder.join("node_modules/.bin/taplo");
+/// npm in a directory. By default, it waits five minutes for a registry that does not respond.
+pub(crate) fn npm(folder: &Path) -> Command {
+    let mut npm = Command::new("npm");
+    npm.current_dir(folder).env("npm_config_fetch_timeout", "90000").env("npm_config_fetch_retries", "6");
+    npm
+}
+
+/// A program from npm.
+fn npm_program(name: &str, package: &str) -> Result<PathBuf> {
+    let folder = target().join(format!("test-{name}"));
+    let program = folder.join("node_modules/.bin").join(name);
     if !program.exists() {
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let mut npm = Command::new("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"])
-            .arg(&folder)
-            .arg("@taplo/cli@0.7.0");
-        checked(npm.current_dir(&folder))?;
+        let mut npm = npm(&folder);
+        npm.args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"]).arg(&folder).arg(package);
+        checked(&mut npm)?;
     }
     Ok(program)
 }

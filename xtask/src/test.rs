@@ -1,11 +1,14 @@
 //! `cargo xtask test`: checks and tests everything, and sums the results into one line.
 
+mod failures;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
+use self::failures::Failures;
 use crate::{licences, root, setup, target};
 
 /// The variable for the longest wait in a test, in seconds. All tests at once keep a machine busy, so they
@@ -17,13 +20,23 @@ const PATIENCE: &str = "PASTER_TEST_PATIENCE_SECS";
 struct Tally {
     passed: u64,
     failed: u64,
+    failures: Failures,
 }
 
 impl Tally {
     /// Runs a check that has no tests: it counts as one.
     fn check(&mut self, what: &str, command: &mut Command) {
         let passed = stream(what, command, |_| ());
-        *if passed { &mut self.passed } else { &mut self.failed } += 1;
+        self.count(what, passed);
+    }
+
+    fn count(&mut self, what: &str, passed: bool) {
+        if passed {
+            self.passed += 1;
+        } else {
+            self.failed += 1;
+            self.failures.add(what);
+        }
     }
 
     /// Counts the outcome of a check.
@@ -34,14 +47,16 @@ impl Tally {
             Ok(false) => println!("=== {what}: FAILED"),
             Err(error) => println!("=== {what}: FAILED: {error:#}"),
         }
-        *if passed { &mut self.passed } else { &mut self.failed } += 1;
+        self.count(what, passed);
     }
 
     /// Runs a test command and reads its lines with `count`. A command that fails without a failed test
     /// counts as one failure.
     fn tests(&mut self, what: &str, command: &mut Command, count: fn(&str) -> Option<(u64, u64)>) {
         let (mut passed, mut failed) = (0, 0);
+        let failures = &mut self.failures;
         let succeeded = stream(what, command, |line| {
+            failures.read(line);
             if let Some((more_passed, more_failed)) = count(line) {
                 passed += more_passed;
                 failed += more_failed;
@@ -49,6 +64,7 @@ impl Tally {
         });
         if (!succeeded || passed == 0) && failed == 0 {
             failed = 1;
+            self.failures.add(what);
         }
         self.passed += passed;
         self.failed += failed;
@@ -59,13 +75,15 @@ impl Tally {
 /// Returns whether everything passed.
 pub(crate) fn run(quick: bool) -> Result<bool> {
     let begun = Instant::now();
-    let ready = setup::everything()?;
+    setup::programs()?;
+    // These are mostly downloads, and the compiler has the processors meanwhile.
+    let environments = std::thread::spawn(setup::environments);
     let web = root().join("plugins/notebook/web");
     let mut tally = Tally::default();
     let patience = std::env::var(PATIENCE).unwrap_or_else(|_| "120".to_owned());
     let npm = |arguments: &[&str]| {
-        let mut command = Command::new("npm");
-        command.args(arguments).current_dir(&web);
+        let mut command = setup::npm(&web);
+        command.args(arguments);
         command
     };
     tally.check("npm ci", &mut npm(&["ci", "--no-audit", "--no-fund"]));
@@ -81,6 +99,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
     // The tests are compiled with all features.
     tally.check("cargo clippy without features", &mut clippy(&["-p", "paster", "--no-default-features"]));
     checks_of_the_workspace(&mut tally);
+    let ready = environments.join().map_err(|_| anyhow!("the installation panicked"))??;
     tally.tests(
         "cargo test",
         cargo()
@@ -92,6 +111,8 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
             .env("PASTER_TEST_WHEELS", &ready.wheels)
             .env("PASTER_TEST_JUPYTER", &ready.jupyter)
             .env("PASTER_TEST_TAPLO", &ready.taplo)
+            .env("PASTER_TEST_S3", &ready.s3)
+            .env("PASTER_TEST_BUILD", "--workspace --features=paster/full --lib --tests")
             .env(PATIENCE, &patience)
             .env("CARGO_TARGET_DIR", target()),
         cargo_line,
@@ -109,6 +130,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
             node_line,
         );
     }
+    print!("{}", tally.failures.text());
     eprintln!("took {} s", begun.elapsed().as_secs());
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0)
@@ -134,7 +156,8 @@ fn checks_of_the_workspace(tally: &mut Tally) {
     tally.check(
         "cargo doc",
         cargo()
-            .args(["doc", "--workspace", "--no-deps", "--locked", "--quiet"])
+            // With the features of clippy, dependencies need not be checked again.
+            .args(["doc", "--workspace", "--no-deps", "--locked", "--quiet", "--features=paster/full"])
             .env("RUSTDOCFLAGS", "-D warnings")
             .env("CARGO_TARGET_DIR", target()),
     );

@@ -1,13 +1,13 @@
-//! Who may do what: the one place that decides it, for the HTTP interface, live documents, kernels and files.
+//! All decisions about rights, for the HTTP API, live documents, kernels and files.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::files::RelativePath;
 use crate::identity::{Authentication, Principal, Role};
 use crate::store::{Account, Store, StoreError};
 
-/// What someone may do with a file or folder. Each level includes the ones before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+/// What a user may do with a file or folder. Each level includes the previous ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
@@ -23,7 +23,7 @@ pub enum Level {
     Manage,
 }
 
-/// Why something is not allowed.
+/// Why an action is not allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
     /// The principal must not even learn that it exists.
@@ -67,7 +67,7 @@ impl Level {
 /// Decides what principals may do. Cheap to clone.
 #[derive(Clone)]
 pub struct Access {
-    /// `None`: there is one user, who may do everything.
+    /// `None` if there is a single user, who may do everything.
     accounts: Option<Store>,
 }
 
@@ -77,8 +77,8 @@ impl Access {
         Access { accounts }
     }
 
-    /// What `principal` may do with the file or folder at `path`; `None`: nothing. Rights apply to everything in
-    /// a folder.
+    /// The level of `principal` on the file or folder at `path`; `None` if there is none. Rights apply to everything in a
+    /// folder.
     pub fn level(&self, principal: &Principal, path: &RelativePath) -> Option<Level> {
         if !principal.is_known() {
             return None;
@@ -102,7 +102,7 @@ impl Access {
                 .is_some_and(|granted| granted >= level)
     }
 
-    /// Whether `principal` may do what needs `level` with the file or folder at `path`.
+    /// Checks that `principal` has `level` on the file or folder at `path`.
     /// # Errors
     /// [`Denied`].
     pub fn may(&self, principal: &Principal, level: Level, path: &RelativePath) -> Result<(), Denied> {
@@ -129,12 +129,12 @@ fn granted(store: &Store, principal: &Principal, path: &RelativePath) -> Result<
         _ => (None, Level::View),
     };
     let Some(account) = account else { return Ok(None) };
-    // A token of an administrator is one of a user.
+    // A token of an administrator only has the rights of a user.
     let level = level_of(store, &account, account.role.min(principal.role), path)?;
     Ok(level.map(|level| level.min(limit)))
 }
 
-/// What an account may do in a role, without the limits of a token.
+/// The level of an account by its role, without the limits of a token.
 fn level_of(
     store: &Store,
     account: &Account,
@@ -145,7 +145,7 @@ fn level_of(
     let level = if role == Role::Admin || home.as_ref().is_some_and(|home| path.is_below(home)) {
         Some(Level::Manage)
     } else if home.as_ref() == Some(path) {
-        // The folder itself stays.
+        // The folder itself cannot be changed.
         Some(Level::Edit)
     } else if path.is_root() {
         Some(Level::View)

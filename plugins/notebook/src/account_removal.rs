@@ -1,11 +1,13 @@
 //! Deletes an account. Its notebooks get another owner, or go to the trash.
 
+use std::sync::Arc;
+
 use crate::files::RelativePath;
 use crate::identity::Role;
 use crate::state::Notebook;
 use crate::store::Account;
 
-/// What happens to the notebooks of an account that is deleted.
+/// What to do with the notebooks of a deleted account.
 #[derive(Debug, Clone)]
 pub enum Notebooks {
     /// This account gets them, as a folder in its own.
@@ -15,17 +17,20 @@ pub enum Notebooks {
 }
 
 impl Notebook {
-    /// Deletes an account for `author`, a login name. Returns where its folder is now, if it is not in the trash.
+    /// Deletes an account on behalf of `author`, a login name. Returns the new path of its folder, if it is not in the trash.
     /// # Errors
-    /// Why not, for users. Nothing is deleted then, but the account may be suspended.
+    /// The message is for users. Nothing is deleted then, but the account may be suspended.
     pub async fn remove_account(
-        &self,
+        self: &Arc<Self>,
         account: &Account,
         notebooks: Notebooks,
         author: &str,
     ) -> Result<Option<String>, String> {
         if self.store.is_last_administrator(account.id).map_err(|error| error.to_string())? {
-            return Err(format!("`{}` is the last administrator: make another one first", account.name));
+            return Err(format!(
+                "`{}` is the last administrator: make another account an administrator first",
+                account.name
+            ));
         }
         let home = RelativePath::parse(&account.name).map_err(|error| error.to_string())?;
         let has_home = account.role != Role::Guest && self.files.facts(&home).is_ok();
@@ -55,7 +60,7 @@ impl Notebook {
         if has_home {
             match &target {
                 Some(target) => self.move_away(&home, target).await?,
-                None => drop(self.move_to_trash(&home, author).await?),
+                None => drop(self.move_to_trash(&home, author).await.map_err(|error| error.to_string())?),
             }
         }
         self.store
@@ -65,15 +70,15 @@ impl Notebook {
         Ok(target.filter(|_| has_home).map(|target| target.to_string()))
     }
 
-    async fn move_away(&self, from: &RelativePath, to: &RelativePath) -> Result<(), String> {
+    async fn move_away(self: &Arc<Self>, from: &RelativePath, to: &RelativePath) -> Result<(), String> {
         self.close_kernels_below(from).await?;
-        self.documents.rename(from, to).await.map_err(|error| error.to_string())
+        self.rename(from, to).await.map_err(|error| error.to_string())
     }
 
-    /// Shuts down the kernels of the notebooks at and below `path`.
+    /// Shuts down the kernels of this server for the notebooks at and below `path`.
     /// # Errors
     /// The message of the kernel host.
-    pub(crate) async fn close_kernels_below(&self, path: &RelativePath) -> Result<(), String> {
+    pub(crate) async fn close_own_kernels_below(&self, path: &RelativePath) -> Result<(), String> {
         for (session, _) in self.sessions.list().await.unwrap_or_default() {
             let inside =
                 RelativePath::parse_internal(&session.path).is_ok_and(|at| at == *path || at.is_below(path));

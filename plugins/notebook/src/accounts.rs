@@ -15,23 +15,23 @@ use crate::access::Level;
 use crate::identity::{Authentication, Principal, Role};
 use crate::store::{Account, SecretHash, Store, StoreError};
 
-/// The hash of no account, so that the check takes as long as that of one.
+/// The hash for unknown accounts, so that the check takes as long as for existing ones.
 const NO_ACCOUNT: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$MXuuV7fKS/iOQfFNHpCoHpQXTmSvHt2IRnXpDGQwZSQ";
 /// How long a browser stays logged in.
 pub const SESSION: Duration = Duration::from_secs(30 * 24 * 3600);
-/// How long an invitation can be used.
+/// How long an invitation is valid.
 pub const INVITATION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Failures are counted over this time.
 const WINDOW: Duration = Duration::from_secs(600);
-/// Allowed failures in that time of one address, and for one login name from anywhere.
+/// Maximum number of failures in that time from one address, and for one login name from all addresses.
 const ADDRESS_FAILURES: usize = 20;
 const NAME_FAILURES: usize = 60;
 /// Allowed wrong codes of one account's second factor in that time.
 const CODE_FAILURES: usize = 10;
-/// How many counters are kept.
+/// Maximum number of counters.
 const COUNTERS: usize = 10_000;
-/// How many passwords are checked at the same time. Each takes 19 MiB.
+/// Maximum number of passwords that are checked at the same time. Each check takes 19 MiB.
 const CHECKS: usize = 2;
 /// The shortest and longest password, in characters and bytes.
 const SHORTEST: usize = 8;
@@ -40,7 +40,7 @@ const LONGEST: usize = 1024;
 /// Why an account cannot be used or changed; for users.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccountError {
-    /// The name or the password is wrong, or the account is suspended: which one is not told.
+    /// The name or the password is wrong, or the account is suspended. The error does not reveal which.
     #[error("the name or the password is wrong")]
     Wrong,
     /// Too many failures.
@@ -198,7 +198,7 @@ impl Accounts {
         Ok(secret)
     }
 
-    /// Who a session's secret belongs to.
+    /// The account of a session's secret.
     /// # Errors
     /// [`StoreError`].
     pub fn of_cookie(&self, secret: &str) -> Result<Option<Principal>, StoreError> {
@@ -207,7 +207,7 @@ impl Accounts {
         Ok(account.map(|account| principal(account, Authentication::Session(hash))))
     }
 
-    /// Who a token belongs to.
+    /// The account of a token.
     /// # Errors
     /// [`StoreError`].
     pub fn of_token(&self, token: &str) -> Result<Option<Principal>, StoreError> {
@@ -220,7 +220,7 @@ impl Accounts {
         }))
     }
 
-    /// Makes a token. Returns its secret, which is shown once.
+    /// Creates a token. Returns its secret, which is shown once.
     /// # Errors
     /// [`StoreError`].
     pub async fn add_token(
@@ -235,7 +235,7 @@ impl Accounts {
         Ok(secret)
     }
 
-    /// Makes an invitation to an account with this role, or to a new password of `user`. Returns its code.
+    /// Creates an invitation for an account with this role, or for a new password of `user`. Returns its code.
     /// # Errors
     /// [`StoreError`].
     pub async fn invite(&self, role: Role, user: Option<i64>) -> Result<String, StoreError> {
@@ -286,5 +286,5 @@ pub fn check_name(name: &str) -> Result<(), String> {
     if first && rest && name.len() <= 32 {
         return Ok(());
     }
-    Err("a login name has 1 to 32 of the characters a-z 0-9 - _ and begins with a letter".to_owned())
+    Err("a login name must have 1 to 32 of the characters a-z 0-9 - _ and begin with a letter".to_owned())
 }

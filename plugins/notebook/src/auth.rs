@@ -1,7 +1,6 @@
 //! Authentication: one token, a signed cookie for browsers, and values against cross-site request forgery.
 //!
-//! The token and the signing key are in a folder of the user's, outside the served one. Only the user can
-//! read it.
+//! The token and the signing key are in a folder outside of the served one, which only the user can read.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,7 +20,7 @@ use crate::settings::Settings;
 /// After this many wrong tokens within [`WINDOW`], further ones are not checked.
 const FAILURES: usize = 16;
 const WINDOW: Duration = Duration::from_secs(60);
-/// How long the second step of a login may take.
+/// Maximum time for the second step of a login.
 pub const TICKET: Duration = Duration::from_secs(600);
 /// How long a browser stays logged in.
 const LOGIN: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -29,7 +28,7 @@ const LOGIN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Checks tokens and cookies.
 pub struct Auth {
     token: String,
-    /// Whether this program made the token, so that it may be shown.
+    /// Whether this program created the token, so that it may be shown.
     made: bool,
     key: Vec<u8>,
     cookie: String,
@@ -44,7 +43,7 @@ pub enum Verdict {
     Right,
     /// The token is wrong.
     Wrong,
-    /// There were too many wrong ones recently: this one was not checked.
+    /// There were too many wrong tokens recently, so this one was not checked.
     Throttled {
         /// Whole seconds until the next try.
         wait_secs: u64,
@@ -75,7 +74,7 @@ impl Auth {
         let state_dir = state_dir.canonicalize().map_err(context)?;
         if state_dir.starts_with(data_dir) {
             let message = format!(
-                "the setting `state_dir` ({}) must be outside `data_dir`, or notebooks could read the token",
+                "the setting `state_dir` ({}) must be outside `data_dir`, because notebooks could read the token",
                 state_dir.display()
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
@@ -101,14 +100,17 @@ impl Auth {
         })
     }
 
-    /// A name of this server that tells nothing: no other machine and no other `state_dir` has it.
+    /// A unique, random name of this server: no other machine and no other `state_dir` has it.
     pub fn server_name(&self, machine: &str) -> String {
         self.sign(&["server", machine])
     }
 
-    /// Signs with this key from now on, which other servers have too.
+    /// Signs with this key from now on, which other servers share. The login cookie has the same name on all of them.
     pub fn share_key(&mut self, key: Vec<u8>) {
         self.key = key;
+        let name: String =
+            self.sign(&["cookie name"]).chars().filter(char::is_ascii_alphanumeric).take(12).collect();
+        self.cookie = format!("paster-notebook-{name}");
     }
 
     /// The folder with the token and the key.
@@ -116,7 +118,7 @@ impl Auth {
         &self.state_dir
     }
 
-    /// The token, if it was made here, so that it can be shown once on the terminal.
+    /// The token, if it was created here, to show it once on the terminal.
     pub fn made_token(&self) -> Option<&str> {
         self.made.then_some(self.token.as_str())
     }
@@ -233,7 +235,7 @@ fn default_state_dir() -> io::Result<PathBuf> {
     let folder =
         std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
     let message =
-        "neither XDG_STATE_HOME nor HOME is set: choose a folder for the token with the setting `state_dir`";
+        "neither XDG_STATE_HOME nor HOME is set: set a folder for the token with the setting `state_dir`";
     Ok(folder.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, message))?.join("paster"))
 }
 
@@ -258,7 +260,7 @@ fn secret_file(path: &Path) -> io::Result<String> {
             .tempfile_in(folder)
             .map_err(context)?;
         io::Write::write_all(&mut file, format!("{a}{b}\n").as_bytes()).map_err(context)?;
-        // If another worker was faster, its secret is used.
+        // If another worker has created a secret first, that one is used.
         match file.persist_noclobber(path) {
             Ok(_) => {}
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -1,4 +1,4 @@
-//! The second origin, from which outputs of kernels come: another host or port, whose pages cannot act as the notebook's.
+//! The second origin, for outputs of kernels: another host or port, whose pages cannot act on behalf of the notebook's.
 //!
 //! # Source
 //! RFC 6454 (the web's origins); W3C, "Content Security Policy Level 3", section 2.3.1 (host sources).
@@ -71,7 +71,7 @@ impl ContentOrigin {
             }
             false => host == self.host,
         };
-        // Behind a server that ends TLS, the port is this server's own, unless it is told.
+        // Behind a server that terminates TLS, the port is this server's own, unless it is known.
         named && (port == self.port || (self.secure && !secure && port == 80))
     }
 }

@@ -4,9 +4,10 @@ use crate::access::Level;
 use crate::store::SecretHash;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use serde::{Deserialize, Serialize};
 
 /// Who sends a request, and how that is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Principal {
     /// The account; `None` for the single user and for nobody.
     pub user: Option<i64>,
@@ -19,7 +20,7 @@ pub struct Principal {
 }
 
 /// What an account may do apart from its rights on documents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// Uses what others share; has no folder.
     Guest,
@@ -30,7 +31,7 @@ pub enum Role {
 }
 
 /// How a request was authenticated.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Authentication {
     /// Not at all.
     Nobody,

@@ -1,5 +1,6 @@
 //! All notebooks below the served folder, for lists and searches. The files decide: the index in the store follows them.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -17,9 +18,6 @@ const FRESH: Duration = Duration::from_secs(1);
 const WAIT: Duration = Duration::from_secs(3);
 /// How many notebooks one change of the index takes.
 const BATCH: usize = 32;
-/// How deep folders are searched, and how many entries.
-const DEPTH: usize = 32;
-const ENTRIES: usize = 100_000;
 /// How much text of one notebook is indexed, in bytes.
 const TEXT_BYTES: usize = 2 << 20;
 
@@ -42,7 +40,7 @@ impl Library {
         Library(Arc::new(LibraryInner { files, store, limit_bytes, last: Mutex::default() }))
     }
 
-    /// Brings the index up to date. Returns whether that was done; if it takes long, it goes on.
+    /// Brings the index up to date. Returns whether that was done. If it takes long, it continues in the background.
     pub async fn refresh(&self) -> bool {
         let inner = self.0.clone();
         let work = tokio::spawn(async move {
@@ -51,7 +49,7 @@ impl Library {
                 return;
             }
             if let Err(error) = inner.index().await {
-                tracing::error!(%error, "cannot bring the index of notebooks up to date");
+                tracing::error!(%error, "cannot update the index of notebooks");
             }
             *last = Some(Instant::now());
         });
@@ -104,25 +102,13 @@ fn version(facts: &Facts) -> FileVersion {
 /// All notebooks below the served folder.
 fn walk(files: &Files) -> Vec<(RelativePath, Facts)> {
     let mut notebooks = Vec::new();
-    let mut folders = vec![(RelativePath::default(), 0)];
-    let mut entries = 0;
-    while let Some((folder, depth)) = folders.pop() {
-        // A folder may vanish in the meantime.
-        for (path, facts) in files.list(&folder).unwrap_or_default() {
-            entries += 1;
-            if entries > ENTRIES {
-                tracing::warn!(
-                    "the served folder has more than {ENTRIES} entries: not all notebooks are in the lists"
-                );
-                return notebooks;
-            }
-            match facts.is_dir {
-                true if depth < DEPTH => folders.push((path, depth + 1)),
-                false if path.is_notebook() => notebooks.push((path, facts)),
-                _ => {}
-            }
+    let visit = |path: RelativePath, facts: Facts| {
+        if !facts.is_dir && path.is_notebook() {
+            notebooks.push((path, facts));
         }
-    }
+        Ok::<(), Infallible>(())
+    };
+    let Ok(()) = files.walk(Files::list, "not all notebooks are in the lists", visit);
     notebooks
 }
 

@@ -15,11 +15,12 @@ const NAME_BYTES: usize = 200;
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerGroups {
-    /// Groups whose members are administrators, and nobody else is one. By default, groups make no administrators.
+    /// Groups whose members, and only they, are administrators. By default, groups make no administrators.
     pub admin: Vec<String>,
     /// Groups whose members are guests, unless they are administrators. Other guests become users.
     pub guest: Vec<String>,
-    /// Groups whose members may use the notebook, as may administrators and guests of the lists above. By default, everybody may.
+    /// Groups whose members may use the notebook, as may administrators and guests of the lists above. By default, everyone
+    /// may.
     pub enter: Vec<String>,
 }
 
@@ -45,7 +46,7 @@ impl ServerGroups {
     }
 }
 
-/// Names of groups are compared exactly here, because some directories tell `Staff` from `staff`.
+/// Names of groups are compared exactly, because some directories distinguish `Staff` from `staff`.
 fn any(list: &[String], groups: &[String]) -> bool {
     list.iter().any(|name| groups.contains(name))
 }

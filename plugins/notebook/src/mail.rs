@@ -79,7 +79,7 @@ impl Mailer {
     pub async fn send(&self, to: &str, subject: &str, text: String) -> Result<(), String> {
         let message = Message::builder()
             .from(self.from.clone())
-            .to(to.parse::<Mailbox>().map_err(|error| format!("`{to}` is not an address: {error}"))?)
+            .to(to.parse::<Mailbox>().map_err(|error| format!("`{to}` is not an email address: {error}"))?)
             .subject(subject)
             .header(ContentType::TEXT_PLAIN)
             .body(text)
@@ -87,7 +87,7 @@ impl Mailer {
         // After a failed handshake, the library waits for the server without a limit.
         match tokio::time::timeout(2 * TIMEOUT, self.transport.send(message)).await {
             Ok(sent) => sent.map(drop).map_err(|error| error.to_string()),
-            Err(_) => Err("the mail server takes too long".to_owned()),
+            Err(_) => Err("the mail server did not respond in time".to_owned()),
         }
     }
 
@@ -96,7 +96,7 @@ impl Mailer {
         let mailer = self.clone();
         tokio::spawn(async move {
             if let Err(error) = mailer.send(&to, subject, text).await {
-                tracing::error!(error, subject, "cannot send a mail");
+                tracing::error!(error, subject, "cannot send an email");
             }
         });
     }

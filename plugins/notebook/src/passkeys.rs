@@ -102,10 +102,10 @@ pub fn register(sent: &Registration, expected: &Expected<'_>) -> Result<(NewPass
     let length = data.get(53..55).map(|length| usize::from(u16::from_be_bytes([length[0], length[1]])));
     let named = length.and_then(|length| data.get(55..55 + length));
     if flags & HAS_CREDENTIAL == 0 || named != Some(id.as_slice()) || id.is_empty() || id.len() > ID_BYTES {
-        return Err("the device sent no key, or another than the page".to_owned());
+        return Err("the device sent no key, or a different key from the page".to_owned());
     }
     if public_key.len() > KEY_BYTES || !ALGORITHMS.contains(&sent.algorithm) {
-        return Err("the device has a key of an unknown kind".to_owned());
+        return Err("the device has a key of an unknown type".to_owned());
     }
     key_bytes(&public_key, sent.algorithm)?;
     Ok((NewPasskey { id, public_key, algorithm: sent.algorithm, counter }, challenge))
@@ -134,7 +134,7 @@ pub fn verify(
     right.map(|()| Verified { challenge, counter }).map_err(|_| "the signature is wrong".to_owned())
 }
 
-/// Checks what the browser says about the request. Returns the challenge.
+/// Checks the browser's data about the request. Returns the challenge.
 fn client_data(text: &[u8], kind: &str, expected: &Expected<'_>) -> Result<String, String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -146,13 +146,13 @@ fn client_data(text: &[u8], kind: &str, expected: &Expected<'_>) -> Result<Strin
         cross_origin: bool,
     }
     let data: ClientData =
-        serde_json::from_slice(text).map_err(|_| "the browser sent something else".to_owned())?;
+        serde_json::from_slice(text).map_err(|_| "the browser sent an unexpected value".to_owned())?;
     if data.r#type != kind || data.cross_origin || !data.origin.eq_ignore_ascii_case(expected.origin) {
-        return Err(format!("the request is one of {}, not of this page", data.origin));
+        return Err(format!("the request comes from {}, not from this page", data.origin));
     }
     let challenge = String::from_utf8(decode(&data.challenge)?).unwrap_or_default();
     if !(expected.is_challenge)(&challenge) {
-        return Err("this took too long: try again".to_owned());
+        return Err("the request took too long: try again".to_owned());
     }
     Ok(challenge)
 }
@@ -163,10 +163,10 @@ fn authenticator_data(data: &[u8], host: &str) -> Result<(u8, u32), String> {
         return Err("the device sent too little".to_owned());
     };
     if hash != Sha256::digest(host.as_bytes()).as_slice() {
-        return Err("the key belongs to another host".to_owned());
+        return Err("the key is for another host".to_owned());
     }
     if flags & USER_PRESENT == 0 || flags & USER_VERIFIED == 0 {
-        return Err("the device has not checked its user".to_owned());
+        return Err("the device has not verified its user".to_owned());
     }
     Ok((*flags, u32::from_be_bytes([*a, *b, *c, *d])))
 }
@@ -270,15 +270,15 @@ mod tests {
         assert!(check(&sent, &other).unwrap_err().contains("signature"));
         for (wrong, why) in [
             (device.sign("evil.example.org", 0x05, &right), "another host"),
-            (device.sign(HOST, 0x01, &right), "has not checked"),
-            (device.sign(HOST, 0x04, &right), "has not checked"),
-            (device.sign(HOST, 0x05, &client("webauthn.create", "c", ORIGIN)), "not of this page"),
+            (device.sign(HOST, 0x01, &right), "has not verified"),
+            (device.sign(HOST, 0x04, &right), "has not verified"),
+            (device.sign(HOST, 0x05, &client("webauthn.create", "c", ORIGIN)), "not from this page"),
             (device.sign(HOST, 0x05, &client("webauthn.get", "old", ORIGIN)), "too long"),
             (
                 device.sign(HOST, 0x05, &client("webauthn.get", "c", "https://evil.example.org")),
-                "not of this page",
+                "not from this page",
             ),
-            (device.sign(HOST, 0x05, b"{}"), "something else"),
+            (device.sign(HOST, 0x05, b"{}"), "unexpected value"),
             (
                 Assertion {
                     client_data: encode(client("webauthn.get", "c", "https://NB.example.org")),

@@ -12,6 +12,7 @@ use crate::kernel::host;
 use crate::kernel::link::Link;
 use crate::settings::{CONTENT_WARNING, Settings};
 use crate::state::{Notebook, Shared};
+use crate::store::ClaimError;
 
 paster_sdk::plugin! {
     settings: Settings,
@@ -20,12 +21,19 @@ paster_sdk::plugin! {
 }
 
 async fn create(settings: Settings, host: Host) -> Result<App, BoxError> {
-    let link = match host.side_process("kernels") {
-        Ok(socket) => Link::new(socket),
+    let (link, serves) = match host.side_process("kernels") {
+        Ok(socket) => (Link::new(socket), true),
         // `paster check` and `paster request` have no side processes. Everything except kernels works.
-        Err(error) => Link::unavailable(&error.to_string()),
+        Err(error) => (Link::unavailable(&error.to_string()), false),
     };
     let notebook = Notebook::open(settings, link)?;
+    match notebook.store.claim_objects().await {
+        // It may be back soon, and what needs no objects works meanwhile.
+        Err(ClaimError::Unavailable(error)) if serves => {
+            tracing::error!(%error, "the object store cannot be used");
+        }
+        claimed => claimed?,
+    }
     if notebook.accounts.is_some() && notebook.content_origin.is_none() && host.generation() <= 1 {
         tracing::warn!("{CONTENT_WARNING}");
     }
@@ -37,7 +45,7 @@ async fn create(settings: Settings, host: Host) -> Result<App, BoxError> {
     let router = router(notebook.clone()).layer(axum::middleware::map_request(place));
     let (retired, commanded, ended) = (notebook.clone(), notebook.clone(), notebook);
     Ok(App::router(router)
-        .command("Manages accounts, and makes backups", move |words| {
+        .command("Manages accounts and backups", move |words| {
             let notebook = commanded.clone();
             async move { commands::run(&notebook, words).await }
         })
@@ -57,7 +65,7 @@ async fn announce(notebook: &Shared, host: &Host) -> Result<(), BoxError> {
         if notebook.store.accounts()?.is_empty() {
             let code = accounts.invite(Role::Admin, None).await?;
             host.announce(&format!("/signup?code={code}"));
-            tracing::info!("open the printed address to make the administrator's account");
+            tracing::info!("open the printed address to create the administrator's account");
         }
         return Ok(());
     }

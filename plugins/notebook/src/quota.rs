@@ -40,7 +40,7 @@ impl Quota {
         self.0.disk_bytes
     }
 
-    /// The size of the folder `owner`, in bytes, as of some seconds ago. Blocks: it looks at every file.
+    /// The size of the folder `owner`, in bytes, as of some seconds ago. Blocks, because it reads the size of every file.
     pub fn used_bytes(&self, owner: &str) -> u64 {
         if let Some((_, bytes)) = self.0.sizes.lock().get(owner).filter(|(at, _)| at.elapsed() < FRESH) {
             return *bytes;
@@ -64,7 +64,7 @@ impl Quota {
             return Ok(());
         }
         Err(format!(
-            "the folder `{owner}` has {} of the {} that it may have (`limits.user_disk_bytes`): delete something, and empty the trash",
+            "the folder `{owner}` uses {} of its {} (`limits.user_disk_bytes`): delete files, and empty the trash",
             megabytes(used),
             megabytes(limit)
         ))
@@ -83,7 +83,7 @@ impl Quota {
         match count < limit {
             true => Ok(()),
             false => Err(format!(
-                "the folder `{owner}` already has {count} kernels, the most that it may have (`limits.user_kernels`): shut one down"
+                "the folder `{owner}` already has {count} kernels, which is its maximum (`limits.user_kernels`): shut one down"
             )),
         }
     }

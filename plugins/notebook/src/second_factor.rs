@@ -46,7 +46,7 @@ pub fn setup(secret: Vec<u8>, name: &str) -> Result<Setup, String> {
     let totp = totp(secret, name)?;
     let code = qrcode::QrCode::new(totp.get_url()).map_err(|error| error.to_string())?;
     let picture = code.render::<qrcode::render::svg::Color<'_>>().min_dimensions(200, 200).build();
-    // It stands inside a page.
+    // It is part of a page.
     let picture = picture.find("<svg").map(|at| picture[at..].to_owned()).unwrap_or_default();
     Ok(Setup { picture, secret: totp.get_secret_base32() })
 }

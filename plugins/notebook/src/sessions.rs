@@ -18,7 +18,7 @@ use crate::kernel::wire::{KernelLimits, KernelModel, Problem, ProblemKind};
 use crate::quota::Quota;
 
 const PREFIX: &str = "session/";
-/// What tells Bokeh where its library is.
+/// The setting that makes Bokeh embed its library.
 const BOKEH: &str = "BOKEH_RESOURCES";
 /// The type of a session for another language of a notebook.
 const LANGUAGE: &str = "language";
@@ -46,7 +46,7 @@ pub enum SessionError {
     /// No such kernelspec.
     #[error("there is no kernel named `{0}` on this machine")]
     UnknownSpec(String),
-    /// No kernelspecs at all; the text tells what to do.
+    /// There are no kernelspecs. The text explains what to do.
     #[error("{0}")]
     NoSpecs(String),
     /// From the kernel host.
@@ -159,6 +159,14 @@ impl Sessions {
         self.link.put(format!("{STARTED}{kernel_id}"), Some(json!(principal.name))).await
     }
 
+    /// Who started a kernel without a session.
+    /// # Errors
+    /// [`ProblemKind::Lost`].
+    pub async fn starter(&self, kernel_id: &str) -> Result<Option<String>, Problem> {
+        let kept = self.link.kept(&format!("{STARTED}{kernel_id}")).await?;
+        Ok(kept.into_iter().next().and_then(|(_, name)| name.as_str().map(str::to_owned)))
+    }
+
     /// The kernels that `principal` started without a session.
     /// # Errors
     /// [`ProblemKind::Lost`].
@@ -200,7 +208,7 @@ impl Sessions {
 
     /// How a program in `folder` is kept apart; `None`: not at all.
     /// # Errors
-    /// [`ProblemKind::LaunchFailed`] if it could read the files of everybody there.
+    /// [`ProblemKind::LaunchFailed`] if it could read everyone's files there.
     pub fn sandbox(&self, folder: &Path) -> Result<Option<Sandbox>, Problem> {
         self.sandbox.as_ref().map(|sandbox| self.sandbox_for(sandbox, folder)).transpose()
     }
@@ -229,7 +237,7 @@ impl Sessions {
             None => {
                 return Err(Problem::new(
                     ProblemKind::LaunchFailed,
-                    "a kernel here could read the files of everybody: move the notebook into a folder",
+                    "a kernel here could read everyone's files: move the notebook into a folder",
                 ));
             }
         };

@@ -9,7 +9,7 @@ use crate::kernel::gateway::{Gateway, GatewayError};
 use crate::kernel::wire;
 use crate::login_groups::ServerGroups;
 
-/// With accounts, one person's outputs are shown to others.
+/// With accounts, users see outputs of other users.
 pub(crate) const CONTENT_WARNING: &str = "with accounts, outputs of kernels come from the notebook's own origin, where only the sandbox of their frames keeps them apart from \
      the sessions of their readers: set `content_origin` to another host that leads to this server, such as `https://usercontent.example.org`";
 
@@ -18,7 +18,7 @@ pub(crate) const CONTENT_WARNING: &str = "with accounts, outputs of kernels come
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-recommended" = [{"if": {"users": "accounts"}, "set": "content_origin", "message": CONTENT_WARNING}]))]
 pub struct Settings {
-    /// Folder whose notebooks and files are shown. Created if it does not exist.
+    /// Folder with the notebooks and files. It is created if it does not exist.
     #[schemars(extend("format" = "path"))]
     pub data_dir: PathBuf,
     /// Folder for the token and keys, outside `data_dir`. Default: `paster/notebook-…` in `$XDG_STATE_HOME`
@@ -27,8 +27,9 @@ pub struct Settings {
     #[schemars(extend("format" = "path"))]
     pub state_dir: Option<PathBuf>,
     /// The database with accounts, rights, edits and histories: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or
-    /// `postgres:///DATABASE?host=/run/postgresql&user=USER` for a Unix socket. The tables are created. TLS is required for other
-    /// machines, unless the address says `sslmode=disable`. Default: SQLite, in the file `notebook.db` of `state_dir`.
+    /// `postgres:///DATABASE?host=/run/postgresql&user=USER` for a Unix socket. The tables are created automatically. TLS is
+    /// required for other machines and with `database_ca_file`, unless the address contains `sslmode=disable`. The certificate
+    /// and the host name are always verified (`sslmode=verify-full`). Default: SQLite, in the file `notebook.db` of `state_dir`.
     #[serde(default)]
     pub database: Option<String>,
     /// File with the certificates (PEM) of the authorities that may sign the certificate of the PostgreSQL server. Default: the
@@ -36,12 +37,27 @@ pub struct Settings {
     #[serde(default)]
     #[schemars(extend("format" = "path"))]
     pub database_ca_file: Option<PathBuf>,
-    /// The address of this server as people reach it, such as `https://one.example.org/`. If several servers share a
-    /// `database`, people who open a notebook that is open on another server are told its address. Default: the name of the
+    /// Where to store large contents outside the database: `s3://BUCKET/PREFIX`, a bucket of Amazon S3 or of a compatible service,
+    /// or `file:///FOLDER`. With a PostgreSQL `database`, notebooks and their data files are stored there too, so that several
+    /// servers need no shared folder. Default: snapshots are in the database, and long outputs in files in `state_dir`.
+    #[serde(default)]
+    pub objects: Option<String>,
+    /// How to reach the S3 service of `objects`. Missing options come from the environment variables of the AWS command line
+    /// (`AWS_ACCESS_KEY_ID`, `AWS_REGION` …), or from the role of the machine.
+    #[serde(default)]
+    pub objects_s3: Option<S3>,
+    /// The address at which the other servers of the `database` reach this one, such as `https://one.example.org/` or
+    /// `http://10.0.0.1:8080/`. They relay requests for notebooks that are open here. It must lead to this server, and not to
+    /// a load balancer. Default: no relaying; users who open a notebook that is open here on another server see the name of this
     /// machine.
     #[serde(default)]
     pub address: Option<String>,
-    /// Token that opens the notebook. By default, the first start creates one and keeps it in `state_dir`.
+    /// File with the certificates (PEM) of the authorities that may sign the certificates of the other servers, if their `address`
+    /// begins with `https://`. Default: the public ones.
+    #[serde(default)]
+    #[schemars(extend("format" = "path"))]
+    pub servers_ca_file: Option<PathBuf>,
+    /// Token that opens the notebook. By default, the first start creates one and stores it in `state_dir`.
     #[serde(default)]
     pub token: Option<String>,
     /// Name of the kernelspec for new notebooks. Default: `python3` if ipykernel is installed, otherwise the
@@ -59,29 +75,29 @@ pub struct Settings {
     /// Exact origins (`https://example.org`) whose pages may use the notebook, in addition to its own.
     #[serde(default)]
     pub allowed_origins: Vec<String>,
-    /// The origin from which outputs of kernels come, which this server must serve too: another host (`https://usercontent.example.org`),
-    /// one for each page (`https://*.usercontent.example.org`), or another port. With accounts it should be another host.
+    /// The origin for outputs of kernels, which this server must serve too: another host (`https://usercontent.example.org`),
+    /// one for each page (`https://*.usercontent.example.org`), or another port. With accounts, it should be another host.
     #[serde(default)]
     pub content_origin: Option<String>,
-    /// Who uses the notebook: `single`, one user with the token, or `accounts`, several users with login names and
-    /// passwords. Then the first start prints a link that makes the administrator's account.
+    /// Who uses the notebook: `single` is one user with the token, and `accounts` is several users with login names and
+    /// passwords. With accounts, the first start prints a link that creates the administrator's account.
     #[serde(default)]
     pub users: Users,
-    /// Who may make an account: `invitation`, people with a link from an administrator, or `open`, everybody.
+    /// Who may create an account: people with a link from an administrator (`invitation`), or everyone (`open`).
     #[serde(default)]
     pub sign_up: SignUp,
-    /// A question that everybody who makes an account by themselves must answer, against programs that sign up.
+    /// A question that everyone who signs up must answer, as a protection against bots.
     #[serde(default)]
     pub sign_up_question: Option<Question>,
-    /// Whether people are logged in whom a middleware of the server has authenticated, such as `auth_basic` or a client
-    /// certificate (`REMOTE_USER`). Somebody new gets an account with the role user. With `users = "accounts"`.
+    /// Whether to accept users whom a middleware of the server, such as `auth_basic`, or a client certificate has
+    /// authenticated (`REMOTE_USER`). A new user gets an account with the role user. With `users = "accounts"`.
     #[serde(default)]
     pub trust_server_user: bool,
-    /// What the groups of those people mean. They become groups of the notebook, at each login anew.
+    /// The meaning of the groups of those users. They become groups of the notebook, updated at each login.
     #[serde(default)]
     pub server_groups: ServerGroups,
-    /// How kernels are kept apart: `bubblewrap`, or `none`: then everybody who may run cells can read what the
-    /// server can read. Default: `bubblewrap` with accounts, otherwise `none`.
+    /// How kernels are isolated: `bubblewrap`, or `none`. With `none`, everyone who may run cells can read all files that
+    /// the server can read. Default: `bubblewrap` with accounts, otherwise `none`.
     #[serde(default)]
     pub kernel_sandbox: Option<KernelSandbox>,
     /// Whether kernels in a sandbox may use the network.
@@ -92,28 +108,57 @@ pub struct Settings {
     #[serde(default)]
     #[schemars(extend("items" = {"type": "string", "format": "path"}))]
     pub kernel_read_only: Vec<PathBuf>,
-    /// Folder of the control groups (version 2) that was delegated to the server, for one group for each kernel. Default: the
-    /// one that systemd has delegated (`Delegate=yes` and `DelegateSubgroup=`), otherwise limits of the process (rlimits).
+    /// Directory of control groups (version 2) that is delegated to the server, for one group per kernel. Default: the one
+    /// that systemd has delegated (`Delegate=yes` and `DelegateSubgroup=`), otherwise limits per process (rlimits).
     #[serde(default)]
     #[schemars(extend("format" = "path"))]
     pub kernel_cgroup: Option<PathBuf>,
-    /// A Jupyter Kernel Gateway or Jupyter Enterprise Gateway, which runs the kernels in place of this machine.
+    /// A Jupyter Kernel Gateway or Jupyter Enterprise Gateway, which runs the kernels instead of this machine.
     #[serde(default)]
     pub kernel_gateway: Option<KernelGateway>,
     /// The pages: `paster`, the notebook's own, or `lab`, JupyterLab from the Python package that is installed beside
-    /// the notebook's Python. JupyterLab shows outputs in its own page, so it is for a single user.
+    /// the notebook's Python. JupyterLab shows outputs in its own page, so it is only for a single user.
     #[serde(default)]
     pub front_end: FrontEnd,
     /// Whether users may open terminals.
     #[serde(default = "yes")]
     pub terminals: bool,
-    /// The server that sends mail: confirmations of addresses, links for new passwords, mentions. By default, no mail is
-    /// sent.
+    /// The mail server for confirmations of addresses, links for new passwords, and notices. By default, no email is sent.
     #[serde(default)]
     pub mail: Option<Mail>,
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// An S3 service.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct S3 {
+    /// Address of the service, such as `https://minio.example.org:9000`. Default: Amazon's.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Its region. Default: `us-east-1`.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Whether the path of a request contains the bucket. Otherwise the host name does, and `endpoint` must contain it:
+    /// `https://BUCKET.s3.example.org`. Default: yes if there is an `endpoint`.
+    #[serde(default)]
+    pub path_style: Option<bool>,
+    /// Whether `endpoint` may begin with `http://`, which is not encrypted.
+    #[serde(default)]
+    pub allow_http: bool,
+    /// Name of the access key.
+    #[serde(default)]
+    pub access_key_id: Option<String>,
+    /// File with the secret access key.
+    #[serde(default)]
+    #[schemars(extend("format" = "path"))]
+    pub secret_access_key_file: Option<PathBuf>,
+    /// File with the certificates (PEM) of the authorities that may sign the certificate of the service. Default: the public ones.
+    #[serde(default)]
+    #[schemars(extend("format" = "path"))]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// A Jupyter Kernel Gateway or Jupyter Enterprise Gateway.
@@ -125,7 +170,8 @@ pub struct KernelGateway {
     /// Its token (`KG_AUTH_TOKEN`).
     #[serde(default)]
     pub token: Option<String>,
-    /// File with the certificates (PEM) of the authority that has signed the gateway's. Default: the usual authorities.
+    /// File with the certificates (PEM) of the authority that has signed the gateway's certificate. Default: the public
+    /// authorities.
     #[serde(default)]
     #[schemars(extend("format" = "path"))]
     pub ca_file: Option<PathBuf>,
@@ -150,9 +196,9 @@ pub enum FrontEnd {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
-    /// The question. People who belong here can answer it, such as `What is the name of our cluster?`
+    /// The question. The intended users can answer it, such as `What is the name of our cluster?`
     pub question: String,
-    /// The right answers. Upper and lower case and spaces around do not matter.
+    /// The correct answers. Case and surrounding spaces are ignored.
     pub answers: Vec<String>,
 }
 
@@ -164,7 +210,7 @@ impl Question {
     }
 }
 
-/// How mail is sent.
+/// How email is sent.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mail {
@@ -176,7 +222,7 @@ pub struct Mail {
     /// `starttls`, `tls` from the start, or `none`.
     #[serde(default)]
     pub encryption: MailEncryption,
-    /// User of the mail server, if it asks for a login.
+    /// User name for the mail server, if it requires a login.
     #[serde(default)]
     pub user: Option<String>,
     /// File with the password of that user.
@@ -189,7 +235,7 @@ pub struct Mail {
     pub ca_file: Option<PathBuf>,
     /// The sender: `Notebook <notebook@example.org>`.
     pub from: String,
-    /// The address of the notebook as people open it, such as `https://notebook.example.org/`. Links in mails begin with it.
+    /// The public address of the notebook, such as `https://notebook.example.org/`. Links in emails begin with it.
     pub address: String,
 }
 
@@ -202,7 +248,7 @@ pub enum MailEncryption {
     Starttls,
     /// From the start.
     Tls,
-    /// Not at all: only for a mail server on this machine.
+    /// No encryption: only for a mail server on this machine.
     None,
 }
 
@@ -217,18 +263,18 @@ pub enum Users {
     Accounts,
 }
 
-/// Who may make an account.
+/// Who may create an account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SignUp {
     /// People with a link from an administrator.
     #[default]
     Invitation,
-    /// Everybody.
+    /// Everyone.
     Open,
 }
 
-/// How kernels are kept apart.
+/// How kernels are isolated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KernelSandbox {
@@ -239,16 +285,16 @@ pub enum KernelSandbox {
 }
 
 impl Settings {
-    /// What runs the kernels, if it is not this machine.
+    /// The gateway that runs the kernels, if they do not run on this machine.
     /// # Errors
-    /// When its address is wrong.
+    /// If its address is not valid.
     pub(crate) fn gateway(&self) -> Result<Option<Gateway>, GatewayError> {
         let Some(KernelGateway { url, token, ca_file }) = &self.kernel_gateway else { return Ok(None) };
         let ca_file = ca_file.as_ref().map(|path| path.to_string_lossy().into_owned());
         Gateway::new(url, token.clone(), ca_file).map(Some)
     }
 
-    /// How kernels are kept apart.
+    /// How kernels are isolated.
     pub(crate) fn sandbox(&self) -> KernelSandbox {
         self.kernel_sandbox.unwrap_or(match self.users {
             // A gateway decides how its kernels are kept apart.
@@ -263,38 +309,40 @@ impl Settings {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Kernels at the same time.
+    /// Maximum number of kernels at the same time.
     pub kernels: usize,
-    /// Kernels at the same time of the notebooks in the folder of one account.
+    /// Maximum number of kernels at the same time for the folder of one account.
     pub user_kernels: Option<usize>,
-    /// Size of the folder of one account, in bytes. Beyond it, nothing can be uploaded or copied to it, and no kernel starts.
+    /// Maximum size of the folder of one account, in bytes. Beyond it, uploads and copies fail, and no kernel starts.
     pub user_disk_bytes: Option<u64>,
-    /// Longest request body (a saved notebook, an uploaded file), in bytes.
+    /// Maximum length of a request body (a saved notebook, an uploaded file), in bytes.
     pub body_bytes: usize,
-    /// Longest WebSocket message, in bytes.
+    /// Maximum length of a WebSocket message, in bytes.
     pub message_bytes: usize,
-    /// Output of one cell that is kept in the notebook, in bytes. The rest is kept in a file that can be
-    /// downloaded.
+    /// Maximum size of a cell's output in the notebook, in bytes. The rest is in a file that can be downloaded.
     pub cell_output_bytes: usize,
-    /// Days after which what is in the trash is deleted for good; 0: never.
+    /// Maximum memory of each process for recently used objects (`objects`), in bytes.
+    pub objects_cache_bytes: usize,
+    /// Number of days after which entries of the trash are deleted permanently; 0 means never.
     pub trash_days: u32,
-    /// Schedules of one account, or of the single user.
+    /// Maximum number of schedules of one account, or of the single user.
     pub user_schedules: usize,
-    /// How long a scheduled run may take, in seconds.
+    /// Maximum time of a scheduled run, in seconds.
     pub scheduled_run_secs: u64,
-    /// Runs of one schedule that are kept: the newest.
+    /// Number of runs of one schedule to store: the newest.
     pub scheduled_runs: usize,
-    /// Messages of one kernel that are kept on disk for late readers, in bytes.
+    /// Maximum size of one kernel's messages on disk, which are stored for late readers, in bytes.
     pub journal_bytes: u64,
-    /// Memory of a kernel with what it starts, in bytes. Without cgroups: address space of each process.
+    /// Maximum memory of a kernel and its child processes, in bytes. Without cgroups: address space of each process.
     pub kernel_memory_bytes: Option<u64>,
-    /// Processes and threads of a kernel. Without cgroups: those that the user may have, counted when a kernel creates one.
+    /// Maximum number of processes and threads of a kernel. Without cgroups: those of the user, counted when a kernel creates
+    /// one.
     pub kernel_processes: Option<u64>,
-    /// CPU time of a kernel, in seconds.
+    /// Maximum CPU time of a kernel, in seconds.
     pub kernel_cpu_secs: Option<u64>,
-    /// How much of a processor a kernel may use, in percent: 150 is one and a half. Needs cgroups.
+    /// Maximum CPU use of a kernel, in percent of a processor: 150 is one and a half. Needs cgroups.
     pub kernel_cpu_percent: Option<u32>,
-    /// Longest file that a kernel may write, in bytes.
+    /// Maximum size of a file that a kernel writes, in bytes.
     pub kernel_file_bytes: Option<u64>,
 }
 
@@ -307,6 +355,7 @@ impl Default for Limits {
             body_bytes: 256 << 20,
             message_bytes: 64 << 20,
             cell_output_bytes: 10 << 20,
+            objects_cache_bytes: 64 << 20,
             trash_days: 30,
             user_schedules: 50,
             scheduled_run_secs: 24 * 3600,

@@ -1,16 +1,17 @@
 //! What all requests share.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::SystemTime;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::access::Access;
 use crate::accounts::Accounts;
 use crate::auth::Auth;
 use crate::content_origin::ContentOrigin;
 use crate::documents::{DocumentContext, Documents};
-use crate::files::Files;
+use crate::files::{FileError, Files};
+use crate::http::Relay;
 use crate::kernel::cgroup;
 use crate::kernel::link::Link;
 use crate::kernel::sandbox;
@@ -18,10 +19,12 @@ use crate::kernel::specs::{Environments, KernelSpecs};
 use crate::kernel::wire::KernelLimits;
 use crate::library::Library;
 use crate::mail::Mailer;
+use crate::objects::Objects;
+use crate::objects::replica::Replica;
 use crate::quota::Quota;
 use crate::sessions::{SandboxSettings, Sessions};
 use crate::settings::{FrontEnd, KernelSandbox, Settings, Users};
-use crate::store::{Backend, Store, StoreError};
+use crate::store::{Backend, Collected, Store, StoreError};
 
 /// What all requests share. Cheap to clone.
 pub type Shared = Arc<Notebook>;
@@ -54,6 +57,8 @@ pub struct Notebook {
     pub mailer: Option<Mailer>,
     /// Open documents.
     pub documents: Documents,
+    /// Relays requests to other servers; `None`: no other server shares the database.
+    pub(crate) relay: Option<Arc<Relay>>,
     /// From where outputs of kernels come; `None`: from the notebook's own origin, in frames with an opaque one.
     pub content_origin: Option<ContentOrigin>,
     /// How the limits of kernels are enforced, for the log and the administrator.
@@ -79,6 +84,12 @@ impl Notebook {
         let content_origin = settings.content_origin.as_deref().map(ContentOrigin::parse).transpose()?;
         let files = Files::open(&settings.data_dir)?;
         let mut auth = Auth::open(&settings, files.path())?;
+        let objects = Objects::open(&settings).map_err(io::Error::other)?;
+        let store = database(&settings, &auth)
+            .and_then(|backend| Store::connect_with(backend, &auth.server_name(&host_name()), objects))
+            .map_err(io::Error::other)?;
+        let replica = Replica::open(&store, auth.state_dir())?;
+        let files = files.with_replica(replica);
         // The environments of one user are nothing for the others.
         let environments =
             (settings.users == Users::Single).then(|| Environments::new(files.path().to_owned()));
@@ -99,12 +110,10 @@ impl Notebook {
             quota.clone(),
         );
         let outputs = auth.state_dir().join("outputs");
-        let store = database(&settings, &auth)
-            .and_then(|backend| Store::connect_as(backend, &auth.server_name(&host_name())))
-            .map_err(io::Error::other)?;
         if let Some(key) = store.shared_key().map_err(io::Error::other)? {
             auth.share_key(key);
         }
+        let relay = Relay::open(&settings, &store)?;
         let accounts = match settings.users {
             Users::Single => None,
             Users::Accounts => Some(Accounts::new(store.clone())),
@@ -136,13 +145,49 @@ impl Notebook {
             quota,
             mailer,
             documents,
+            relay,
             content_origin,
             kernel_limits,
             started: SystemTime::now(),
             channels: AtomicUsize::new(0),
         });
         notebook.watch_schedules();
+        if notebook.files.is_replicated() {
+            tokio::spawn(replicate(Arc::downgrade(&notebook)));
+        }
         Ok(notebook)
+    }
+}
+
+/// How often it is asked whether other servers have written files, and how often the folder is searched for files that other
+/// programs have written.
+const PULL: Duration = Duration::from_secs(1);
+const SCAN: Duration = Duration::from_secs(10);
+
+/// Keeps the folder up to date, so that kernels see what other servers have written, and the other way round.
+async fn replicate(notebook: Weak<Notebook>) {
+    let (mut failing, mut scanned) = (false, None::<Instant>);
+    let mut pull = tokio::time::interval(PULL);
+    pull.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        pull.tick().await;
+        let Some(files) = notebook.upgrade().map(|notebook| notebook.files.clone()) else { return };
+        let scan = scanned.is_none_or(|at| at.elapsed() >= SCAN);
+        let mut done = files.catch_up().await;
+        if scan && done.is_ok() {
+            let published = tokio::task::spawn_blocking(move || files.publish_changes().map(drop)).await;
+            done = published.unwrap_or_else(|error| Err(FileError::Unfit(error.to_string())));
+        }
+        if scan {
+            scanned = Some(Instant::now());
+        }
+        // Reported once.
+        match &done {
+            Err(error) if !failing => tracing::warn!(%error, "the files of other servers arrive later"),
+            Ok(()) if failing => tracing::info!("the files of other servers have arrived"),
+            _ => {}
+        }
+        failing = done.is_err();
     }
 }
 
@@ -150,10 +195,20 @@ impl Notebook {
     /// Deletes what is too old.
     pub async fn tidy(&self) {
         if let Err(error) = self.purge_trash().await {
-            tracing::warn!(error, "cannot delete what is too old from the trash");
+            tracing::warn!(error, "cannot delete old entries of the trash");
+        }
+        match self.store.collect_objects(OBJECTS_GRACE).await {
+            Ok(collected) if collected != Collected::default() => {
+                tracing::info!(unused = collected.unused, unknown = collected.unknown, "deleted objects");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "objects that nothing needs are deleted later"),
         }
     }
 }
+
+/// How long an object is kept to which nothing refers: longer than a backup or an upload takes.
+const OBJECTS_GRACE: Duration = Duration::from_secs(24 * 3600);
 
 /// The name of the machine.
 fn host_name() -> String {
@@ -168,7 +223,7 @@ fn database(settings: &Settings, auth: &Auth) -> Result<Backend, StoreError> {
     }
 }
 
-/// Finds the folder for the cgroups of kernels. Tells how limits are enforced.
+/// Finds the folder for the cgroups of kernels. Logs how limits are enforced.
 fn find_cgroup(settings: &Settings, limits: &mut KernelLimits) -> io::Result<String> {
     if settings.kernel_gateway.is_some() {
         return Ok("the gateway limits kernels".to_owned());
@@ -188,12 +243,12 @@ fn find_cgroup(settings: &Settings, limits: &mut KernelLimits) -> io::Result<Str
             }
             Err(reason) => reason,
         },
-        None => "no folder of cgroup v2 is delegated to the server".to_owned(),
+        None => "no cgroup v2 directory is delegated to the server".to_owned(),
     };
     if limits.cpu_percent.is_some() {
         return Err(io::Error::other(format!("`limits.kernel_cpu_percent` needs cgroups: {why}")));
     }
-    Ok(format!("each process of a kernel has limits of its own (rlimits): {why}"))
+    Ok(format!("limits apply to each process of a kernel (rlimits): {why}"))
 }
 
 /// How kernels are kept apart.

@@ -742,7 +742,7 @@ typedef struct PasterHost {
      */
     PasterStatus (*side_process)(const void *context, struct PasterSlice name, struct PasterBuffer *out);
     /*
-     Tells the user at which path of the app, perhaps with a query, to open it. The host shows the full
+     Sets the path of the app, optionally with a query, that the user should open. The host shows the full
      address on the terminal once it serves, and never logs it. Only present if `size_bytes` covers it.
      */
     void (*announce)(const void *context, struct PasterSlice path);
@@ -856,7 +856,7 @@ typedef struct PasterPlugin {
 #define PASTER_FAILED 2
 
 /*
- Failed by a panic (in Rust) or the like: a bug in the program, counted separately.
+ Failed with a panic (in Rust) or similar: a bug in the program, counted separately.
  */
 #define PASTER_PANICKED 3
 

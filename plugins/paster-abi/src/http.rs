@@ -14,8 +14,8 @@ pub fn buffer(bytes: Bytes) -> Buffer {
     unsafe extern "C" fn release(owner: *mut core::ffi::c_void) {
         // SAFETY: `owner` came from `Box::into_raw` below and is released once.
         let bytes = unsafe { Box::from_raw(owner.cast::<Bytes>()) };
-        // The bytes may be the application's own, with a destructor that panics. That must not cross, and
-        // nobody can be told.
+        // The bytes may be the application's own, with a destructor that panics. It must not cross the border, and there is no
+        // one to report it to.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(bytes)));
     }
     if bytes.is_empty() {
@@ -117,7 +117,7 @@ pub unsafe fn read_head(
             // SAFETY: the values came from `HeaderValue`s.
             Trust::Values => unsafe { HeaderValue::from_maybe_shared_unchecked(value) },
             Trust::Nothing => HeaderValue::from_maybe_shared(value)
-                .map_err(|_| format!("the value of the header `{}` has a control character", text()))?,
+                .map_err(|_| format!("the value of the header `{}` contains a control character", text()))?,
         };
         map.append(name, value);
     }
@@ -373,7 +373,7 @@ mod tests {
     fn faults_are_named() {
         for (name, value, expected) in [
             (&b"bad name"[..], &b"x"[..], "`bad name` is not a header name"),
-            (b"x-a", b"a\r\nb", "the value of the header `x-a` has a control character"),
+            (b"x-a", b"a\r\nb", "the value of the header `x-a` contains a control character"),
         ] {
             let field = Header { number: 0, name: Slice::new(name), value: Slice::new(value) };
             // SAFETY: the field is on the stack.

@@ -66,7 +66,7 @@ pub struct Host {
     /// Makes sure that the side process `name` runs, and waits until it does. `READY`: `out` holds the path
     /// of its Unix socket. `FAILED`: `out` holds the reason.
     pub side_process: unsafe extern "C" fn(context: *const c_void, name: Slice, out: *mut Buffer) -> Status,
-    /// Tells the user at which path of the app, perhaps with a query, to open it. The host shows the full
+    /// Sets the path of the app, optionally with a query, that the user should open. The host shows the full
     /// address on the terminal once it serves, and never logs it. Only present if `size_bytes` covers it.
     pub announce: unsafe extern "C" fn(context: *const c_void, path: Slice),
 }

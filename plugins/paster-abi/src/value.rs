@@ -12,7 +12,7 @@ pub const PENDING: Status = 0;
 pub const READY: Status = 1;
 /// Failed: the error text is written where the function documents it.
 pub const FAILED: Status = 2;
-/// Failed by a panic (in Rust) or the like: a bug in the program, counted separately.
+/// Failed with a panic (in Rust) or similar: a bug in the program, counted separately.
 pub const PANICKED: Status = 3;
 
 /// Length of a body whose length is not known before it ends.

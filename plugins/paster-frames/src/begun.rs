@@ -1,4 +1,5 @@
-//! What a process has begun, in memory that it shares with its worker: the worker can tell after the process has died.
+//! The requests that a process has begun, in memory that it shares with its worker, which can read it after the process has
+//! died.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -69,7 +70,7 @@ impl Begun {
 
 impl Drop for Begun {
     fn drop(&mut self) {
-        // SAFETY: the memory was mapped with this length, and nothing uses it any more.
+        // SAFETY: the memory was mapped with this length, and nothing uses it any longer.
         let _ = unsafe { rustix::mm::munmap(self.0.as_ptr().cast(), LENGTH) };
     }
 }

@@ -25,6 +25,8 @@ pub struct Incoming {
     descriptors: VecDeque<OwnedFd>,
     /// Bytes that the next read asks for.
     read: usize,
+    /// The last read has left nothing in the socket.
+    drained: bool,
 }
 
 impl Incoming {
@@ -36,11 +38,19 @@ impl Incoming {
         let wanted = self.read.max(READ[0]);
         // Only what was received is kept, so that a frame does not hold a large buffer.
         self.buffer.resize(before + wanted, 0);
+        let waiting = self.descriptors.len();
         let received = receive(socket, &mut self.buffer[before..], &mut self.descriptors);
         self.buffer.truncate(before + received.as_ref().map_or(0, |count| *count));
         let count = received?;
+        // A read ends after the bytes that a descriptor came with.
+        self.drained = count < wanted && self.descriptors.len() == waiting;
         self.read = if count == wanted { (wanted * 4).min(READ[1]) } else { count.next_power_of_two() };
         Ok(count)
+    }
+
+    /// Whether the last read has left nothing in the socket.
+    pub fn is_drained(&self) -> bool {
+        self.drained
     }
 
     /// Adds bytes that were received elsewhere.
@@ -98,7 +108,7 @@ fn receive(socket: impl AsFd, buffer: &mut [u8], descriptors: &mut VecDeque<Owne
         }
     }
     if received.flags.contains(ReturnFlags::CTRUNC) {
-        return Err(io::Error::other("descriptors were cut off: too many open files"));
+        return Err(io::Error::other("descriptors were lost: too many open files"));
     }
     if descriptors.len() > MOST_WAITING {
         return Err(Malformed("too many descriptors").into());

@@ -161,7 +161,7 @@ impl From<Malformed> for std::io::Error {
 
 /// The header of a frame.
 fn header(kind: Kind, stream: u32, flags: u8, length: usize) -> [u8; HEADER] {
-    let length = u32::try_from(length).expect("a payload is at most 16 MiB");
+    let length = u32::try_from(length).expect("a payload has at most 16 MiB");
     let mut header = [0; HEADER];
     header[..4].copy_from_slice(&length.to_le_bytes());
     header[4..8].copy_from_slice(&stream.to_le_bytes());

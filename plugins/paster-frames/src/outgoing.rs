@@ -152,7 +152,7 @@ impl Outgoing {
     /// Passes all frames to the peer in this process.
     pub fn pass(&mut self, peer: &Peer) {
         self.length = 0;
-        self.queue.drain(..).for_each(|frame| peer.pass(frame));
+        peer.pass(self.queue.drain(..));
     }
 
     /// All bytes, without sending them; for tests.

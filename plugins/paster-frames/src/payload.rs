@@ -55,7 +55,7 @@ impl<'a> Iterator for Pairs<'a> {
         if pair.is_none() {
             self.0 = &[];
         }
-        Some(pair.ok_or(Malformed("a pair is cut off")))
+        Some(pair.ok_or(Malformed("a pair is truncated")))
     }
 }
 
@@ -83,7 +83,7 @@ impl<'a> ResponseHead<'a> {
     /// # Errors
     /// When it is too short.
     pub fn read(payload: &'a [u8]) -> Result<ResponseHead<'a>, Malformed> {
-        let cut = Malformed("a response head is cut off");
+        let cut = Malformed("a response head is truncated");
         let (lengths, rest) = payload.split_first_chunk::<4>().ok_or(cut)?;
         let [s0, s1, r0, r1] = *lengths;
         let (reason, fields) = rest.split_at_checked(usize::from(u16::from_le_bytes([r0, r1]))).ok_or(cut)?;

@@ -1,6 +1,6 @@
 //! A connection within one process: frames are passed by a call instead of a socket.
 //!
-//! Both sides are libraries of their own, which share only the C ABI. Each implements [`Endpoint`], and calls the other
+//! Both sides are separate libraries, which share only the C ABI. Each implements [`Endpoint`], and calls the other
 //! one through a [`Peer`].
 
 use std::ffi::c_void;
@@ -8,7 +8,7 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use paster_abi::{Buffer, Slice, http};
 
 use super::{Frame, Kind};
@@ -18,8 +18,8 @@ const LARGE: usize = 4096;
 
 /// One end of a connection within a process. Any thread may call it.
 pub trait Endpoint: Send + Sync + 'static {
-    /// Takes a frame of the other end. Must not wait.
-    fn receive(&self, frame: Frame);
+    /// Takes frames of the other end, in their order. Must not wait.
+    fn receive(&self, frames: &mut dyn Iterator<Item = Frame>);
 
     /// The other end passes itself, so that frames can be sent to it.
     fn connect(&self, peer: Peer);
@@ -30,7 +30,7 @@ pub trait Endpoint: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Peer {
     end: *const c_void,
-    receive: unsafe extern "C" fn(end: *const c_void, frame: *mut PassedFrame),
+    receive: unsafe extern "C" fn(end: *const c_void, frames: *mut PassedFrame, count: usize),
     connect: unsafe extern "C" fn(end: *const c_void, peer: Peer),
     release: unsafe extern "C" fn(end: *const c_void),
 }
@@ -52,6 +52,41 @@ struct PassedFrame {
     buffer: Buffer,
 }
 
+impl PassedFrame {
+    /// `payload` is that of the frame. It must outlive the call.
+    fn new(frame: Frame, payload: &Bytes) -> PassedFrame {
+        let small = payload.len() < LARGE;
+        PassedFrame {
+            kind: frame.kind as u8,
+            end: frame.end,
+            stream: frame.stream,
+            descriptor: frame.descriptor.map_or(-1, IntoRawFd::into_raw_fd),
+            borrowed: if small { Slice::new(payload) } else { Slice::EMPTY },
+            buffer: if small { Buffer::EMPTY } else { http::buffer(frame.payload) },
+        }
+    }
+
+    /// The frame on the other side. `space` has room for the bytes that are only lent.
+    /// # Safety
+    /// The other side must keep the promises of the fields, and call this once.
+    unsafe fn take(&mut self, space: &mut BytesMut) -> Option<Frame> {
+        let buffer = self.buffer.take();
+        let payload = match buffer.release {
+            None => {
+                // SAFETY: the caller lends the bytes for the call; they are copied.
+                space.extend_from_slice(unsafe { self.borrowed.bytes() });
+                if space.is_empty() { Bytes::new() } else { space.split().freeze() }
+            }
+            // SAFETY: the caller keeps the promise of a buffer.
+            Some(_) => unsafe { http::bytes(buffer) },
+        };
+        // SAFETY: the caller passes the descriptor on.
+        let descriptor = (self.descriptor >= 0).then(|| unsafe { OwnedFd::from_raw_fd(self.descriptor) });
+        let kind = Kind::from_number(self.kind)?;
+        Some(Frame { kind, stream: self.stream, end: self.end, payload, descriptor })
+    }
+}
+
 impl Peer {
     /// What the other side needs to call `end`.
     pub fn new<E: Endpoint>(end: Arc<E>) -> Peer {
@@ -63,20 +98,15 @@ impl Peer {
         }
     }
 
-    /// Passes a frame.
-    pub fn pass(&self, frame: Frame) {
-        let Frame { kind, stream, end, payload, descriptor } = frame;
-        let small = payload.len() < LARGE;
-        let mut passed = PassedFrame {
-            kind: kind as u8,
-            end,
-            stream,
-            descriptor: descriptor.map_or(-1, IntoRawFd::into_raw_fd),
-            borrowed: if small { Slice::new(&payload) } else { Slice::EMPTY },
-            buffer: if small { Buffer::EMPTY } else { http::buffer(payload.clone()) },
-        };
-        // SAFETY: `end` is alive until the release, and the frame for the call.
-        unsafe { (self.receive)(self.end, &mut passed) }
+    /// Passes frames with one call.
+    pub fn pass(&self, frames: impl IntoIterator<Item = Frame>) {
+        let frames: Vec<Frame> = frames.into_iter().collect();
+        let payloads: Vec<Bytes> = frames.iter().map(|frame| frame.payload.clone()).collect();
+        let passed =
+            frames.into_iter().zip(&payloads).map(|(frame, payload)| PassedFrame::new(frame, payload));
+        let mut passed: Vec<PassedFrame> = passed.collect();
+        // SAFETY: `end` is alive until the release, and the frames and their payloads for the call.
+        unsafe { (self.receive)(self.end, passed.as_mut_ptr(), passed.len()) }
     }
 
     /// Passes this side's own end.
@@ -93,22 +123,18 @@ impl Drop for Peer {
     }
 }
 
-unsafe extern "C" fn receive<E: Endpoint>(end: *const c_void, frame: *mut PassedFrame) {
-    // SAFETY: `end` came from `Arc::into_raw` of an `E`, and the frame is alive for the call.
-    let (end, frame) = unsafe { (&*end.cast::<E>(), &mut *frame) };
-    let buffer = frame.buffer.take();
-    let payload = match buffer.release {
-        // SAFETY: the caller lends the bytes for the call; they are copied.
-        None => Bytes::copy_from_slice(unsafe { frame.borrowed.bytes() }),
-        // SAFETY: the caller keeps the promise of a buffer.
-        Some(_) => unsafe { http::bytes(buffer) },
-    };
-    // SAFETY: the caller passes the descriptor on.
-    let descriptor = (frame.descriptor >= 0).then(|| unsafe { OwnedFd::from_raw_fd(frame.descriptor) });
-    let Some(kind) = Kind::from_number(frame.kind) else { return };
-    let frame = Frame { kind, stream: frame.stream, end: frame.end, payload, descriptor };
+unsafe extern "C" fn receive<E: Endpoint>(end: *const c_void, frames: *mut PassedFrame, count: usize) {
+    if count == 0 {
+        return;
+    }
+    // SAFETY: `end` came from `Arc::into_raw` of an `E`, and the frames are alive for the call.
+    let (end, frames) = unsafe { (&*end.cast::<E>(), std::slice::from_raw_parts_mut(frames, count)) };
+    let mut space = BytesMut::with_capacity(frames.iter().map(|frame| frame.borrowed.len).sum());
+    // SAFETY: the other side made the frames with `PassedFrame::new`, and the iterator takes each once.
+    let mut frames = frames.iter_mut().filter_map(|frame| unsafe { frame.take(&mut space) });
     // A panic must not cross; it was printed.
-    let _ = catch_unwind(AssertUnwindSafe(|| end.receive(frame)));
+    let _ = catch_unwind(AssertUnwindSafe(|| end.receive(&mut frames)));
+    frames.for_each(drop); // what the end did not take owns buffers and descriptors
 }
 
 unsafe extern "C" fn connect<E: Endpoint>(end: *const c_void, peer: Peer) {

@@ -1,7 +1,7 @@
-//! A connection from a worker: what reads its frames, and senders that write for each other.
+//! A connection from a worker: a reader of its frames, and senders that write for each other.
 //!
-//! While further requests wait, the end of a response is held back for a moment, so that several are sent at once and
-//! wake the worker once. Whoever sends next sends them too; [`Flusher`] does if nobody comes.
+//! While further requests wait, the end of a response is held back for a moment, so that several are sent at once and wake the
+//! worker once. The next sender sends them too. If there is none, the [`Flusher`] does.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,7 +20,7 @@ use crate::exchange::Exchange;
 use crate::flusher::Flusher;
 use crate::queue::{Job, Queue};
 
-/// Responses that are held back are sent when they have so many bytes.
+/// Maximum size of the responses that are held back, in bytes.
 const TOGETHER: usize = 32 << 10;
 
 /// Where requests go.
@@ -75,10 +75,10 @@ impl Connections {
         self.state.lock()
     }
 
-    /// Serves a new connection on a thread of its own.
+    /// Serves a new connection on a separate thread.
     pub(crate) fn open(self: &Arc<Self>, socket: OwnedFd, target: &Target) {
         descriptors::remember(&socket);
-        // A worker that does not get it takes every request for begun.
+        // A worker that does not get this message assumes that every request has begun.
         let (begun, memory) =
             Begun::new().map_or((None, None), |(begun, memory)| (Some(begun), Some(memory)));
         let connection = Connection::new(Transport::Socket(socket), target, self.flusher.clone(), begun);
@@ -94,7 +94,7 @@ impl Connections {
                 Some(memory) => out.push_descriptor(Kind::Ready, 0, &[], memory),
                 None => out.push(Kind::Ready, 0, &[]),
             });
-            let _ = connection.read(); // the worker has ended, or is not one
+            let _ = connection.read(); // the worker has ended, or the peer is not a worker
             connection.end();
             let mut state = connections.lock();
             state.open.retain(|one| !Arc::ptr_eq(one, &connection));
@@ -106,7 +106,7 @@ impl Connections {
         }
     }
 
-    /// Tells the workers to send nothing more here, and waits until they have closed their connections.
+    /// Tells the workers to send no more requests, and waits until they have closed their connections.
     pub(crate) fn drain(&self) {
         let mut state = self.lock();
         state.draining = true;
@@ -121,7 +121,7 @@ impl Connections {
     }
 }
 
-/// How frames get to the worker.
+/// The way of frames to the worker.
 pub(crate) enum Transport {
     /// It is another process.
     Socket(OwnedFd),
@@ -136,7 +136,7 @@ pub(crate) struct Connection {
     out: Mutex<Out>,
     exchanges: Mutex<BTreeMap<u32, Arc<Exchange>>>,
     flusher: Arc<Flusher>,
-    /// Tells the worker which streams the application has begun.
+    /// Collects the requests that the application has begun, for a report to the worker.
     begun: Option<Begun>,
 }
 
@@ -169,28 +169,28 @@ impl Connection {
         })
     }
 
-    /// The application is about to begin the request.
+    /// Reports that the application is about to begin the request.
     pub(crate) fn begin_stream(&self, stream: u32) {
         if let Some(begun) = &self.begun {
             begun.begin(stream);
         }
     }
 
-    /// Sends the frames that `add` adds. Waits for the socket only if no other thread does; the worker always reads.
+    /// Sends the frames that `add` adds. Waits for the socket only if no other thread does. The worker always reads.
     pub(crate) fn send(&self, add: impl FnOnce(&mut Outgoing)) {
         if self.begin(add) && !self.try_flush() {
             self.go_on();
         }
     }
 
-    /// The same, for a thread that holds the interpreter: lets others have it while the socket is full.
+    /// The same, for a thread that holds the interpreter lock. Releases the lock while the socket is full.
     pub(crate) fn send_attached(&self, py: Python<'_>, add: impl FnOnce(&mut Outgoing)) {
         if self.begin(add) && !self.try_flush() {
             py.detach(|| self.go_on());
         }
     }
 
-    /// The same, for the end of a response: it is held back if more responses follow at once.
+    /// The same, for the end of a response, which is held back if more responses follow at once.
     pub(crate) fn send_last(self: &Arc<Self>, py: Python<'_>, add: impl FnOnce(&mut Outgoing)) {
         if !self.target.is_busy() {
             return self.send_attached(py, add);
@@ -211,13 +211,13 @@ impl Connection {
         }
     }
 
-    /// Sends what was held back.
+    /// Sends the frames that were held back.
     pub(crate) fn flush_held(&self) {
         self.out.lock().held = false;
         self.send(|_| ());
     }
 
-    /// Adds frames; whether this thread must send them.
+    /// Adds frames. Returns whether this thread must send them.
     fn begin(&self, add: impl FnOnce(&mut Outgoing)) -> bool {
         let mut out = self.out.lock();
         if out.broken {
@@ -231,7 +231,7 @@ impl Connection {
         true
     }
 
-    /// Sends without waiting; `false` if the socket is full.
+    /// Sends without waiting. Returns `false` if the socket is full.
     fn try_flush(&self) -> bool {
         self.flush(|frames, socket| frames.try_send(socket))
     }
@@ -241,7 +241,7 @@ impl Connection {
         self.flush(|frames, socket| frames.send(socket));
     }
 
-    /// Sends everything by `send`; `false` if it would have to wait, and this thread still has to send.
+    /// Sends everything with `send`. Returns `false` if it would have to wait; this thread must then send the rest.
     fn flush(&self, send: impl Fn(&mut Outgoing, &OwnedFd) -> io::Result<usize>) -> bool {
         let mut out = self.out.lock();
         loop {
@@ -296,11 +296,18 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes a frame of a worker in this process.
-    pub(crate) fn receive(self: &Arc<Self>, frame: Frame) {
-        let mut jobs = Vec::new();
-        let _ = self.handle(frame, &mut jobs); // it sends nothing wrong
+    /// Takes frames of a worker in this process, until one that asks for the end. Returns whether there was one.
+    pub(crate) fn receive(self: &Arc<Self>, frames: &mut dyn Iterator<Item = Frame>) -> bool {
+        let (mut jobs, mut ends) = (Vec::new(), false);
+        for frame in frames {
+            if frame.kind == Kind::Drain {
+                ends = true;
+                break;
+            }
+            let _ = self.handle(frame, &mut jobs); // its frames are valid
+        }
         self.begin_requests(&mut jobs);
+        ends
     }
 
     fn begin_requests(&self, jobs: &mut Vec<Job>) {
@@ -339,7 +346,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Lets every thread that waits for the worker go on.
+    /// Wakes every thread that waits for the worker.
     pub(crate) fn end(&self) {
         self.out.lock().broken = true;
         if let Transport::Socket(socket) = &self.transport {

@@ -1,7 +1,7 @@
-//! Who has started the application, and where its requests come from.
+//! The starter of the application, and the source of its requests.
 //!
-//! In a process of its own, both are sockets: one to the starter, and one that listens for workers. In a worker of
-//! paster, both are the worker.
+//! In a separate process, both are sockets: one to the starter, and one that listens for workers. In a worker of paster, both
+//! are the worker.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,6 @@ use paster_frames::{Frame, Incoming, Kind, Outgoing, Peer};
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use rustix::process::{PidfdFlags, Signal};
 
 use crate::connection::{Connections, Target};
 use crate::descriptors;
@@ -24,14 +23,14 @@ use crate::stacks;
 /// How often the status is sent.
 const STATUS: Duration = Duration::from_secs(1);
 
-/// The control socket: to the supervisor, or to the process that has started this one.
+/// The control socket, to the supervisor or to the process that started this one.
 pub(crate) struct Control {
     socket: OwnedFd,
     incoming: Incoming,
 }
 
 impl Control {
-    /// Takes it from standard input, which becomes empty.
+    /// Takes the socket from standard input, which becomes empty.
     pub(crate) fn take() -> io::Result<Control> {
         let socket = rustix::stdio::stdin().try_clone_to_owned()?;
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
@@ -51,7 +50,7 @@ impl Control {
         }
     }
 
-    /// What sends on the socket.
+    /// The sending half of the socket.
     pub(crate) fn reporter(&self) -> io::Result<Reporter> {
         let socket = self.socket.try_clone()?;
         descriptors::remember(&socket);
@@ -59,7 +58,7 @@ impl Control {
     }
 }
 
-/// Sends to who has started the application.
+/// Sends to the starter of the application.
 #[derive(Clone)]
 pub(crate) enum Reporter {
     Socket(Arc<OwnedFd>),
@@ -84,16 +83,16 @@ impl Reporter {
     }
 }
 
-/// Where requests come from.
+/// The source of requests.
 pub(crate) enum Source {
-    /// From connections to the listening socket, until the control socket asks for the end or closes.
+    /// Connections to the listening socket, until the control socket asks to stop or closes.
     Socket(OwnedFd, Control),
-    /// From the worker that has loaded this library.
+    /// The worker that has loaded this library.
     Worker(Arc<Peer>),
 }
 
 impl Source {
-    /// Passes requests to `target`; `end` is called when there will be no more.
+    /// Passes requests to `target`. Calls `end` when there will be no more.
     pub(crate) fn serve(self, target: Target, end: impl FnOnce() + Send + 'static) -> io::Result<()> {
         match self {
             Source::Socket(listener, control) => accept(listener, control, target, end),
@@ -105,8 +104,7 @@ impl Source {
     }
 }
 
-/// Accepts connections until the control socket asks for the end or closes; `end` is called once every connection is
-/// closed.
+/// Accepts connections until the control socket asks to stop or closes. Calls `end` once every connection is closed.
 fn accept(
     listener: OwnedFd,
     mut control: Control,
@@ -128,7 +126,7 @@ fn accept(
             }
             match rustix::net::accept_with(&listener, SocketFlags::CLOEXEC) {
                 Ok(socket) => accepting.open(socket, &target),
-                // Another process of the application was faster.
+                // Another process of the application has accepted it.
                 Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
                 // No descriptor is free; the connection waits.
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
@@ -152,7 +150,7 @@ fn accept(
     Ok(())
 }
 
-/// Sends the status once a second, even if the application blocks every thread of Python.
+/// Sends the status once a second, even if the application blocks all Python threads.
 pub(crate) fn tell_status(reporter: Reporter, load: Arc<Load>) -> io::Result<()> {
     let teller = move || {
         loop {
@@ -161,24 +159,5 @@ pub(crate) fn tell_status(reporter: Reporter, load: Arc<Load>) -> io::Result<()>
         }
     };
     std::thread::Builder::new().name("status".into()).spawn(teller)?;
-    Ok(())
-}
-
-/// Ends this process and its group when the parent ends, even if the application blocks every thread of Python.
-pub(crate) fn end_with_parent() -> io::Result<()> {
-    let Some(parent) = rustix::process::getppid() else { return Err(io::ErrorKind::NotFound.into()) };
-    let parent = rustix::process::pidfd_open(parent, PidfdFlags::empty())?;
-    let guard = move || {
-        let mut ended = [PollFd::new(&parent, PollFlags::IN)];
-        while rustix::event::poll(&mut ended, None).is_err() {}
-        let own = rustix::process::getpid();
-        if rustix::process::getpgrp() == own {
-            let _ = rustix::process::kill_process_group(own, Signal::KILL); // ends this process too
-        }
-        let _ = rustix::process::kill_process(own, Signal::KILL);
-    };
-    std::thread::Builder::new().name("guard".into()).spawn(guard)?;
-    // The signal that the starter has asked for would end this process alone.
-    let _ = rustix::process::set_parent_process_death_signal(None);
     Ok(())
 }

@@ -1,25 +1,33 @@
-//! Sockets of this process, which a child that the application forks must not keep: the child would hold a worker's
-//! connections open, and could write to them.
+//! Sockets of this process that a forked child must not keep. Otherwise, the child would hold a worker's connections open and
+//! could write to them.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 
-static OWN: Mutex<Vec<i32>> = Mutex::new(Vec::new());
+/// The descriptors; -1 is a free place. A lock could be held by another thread at the time of a fork, and that thread does not
+/// exist in the child.
+static OWN: [AtomicI32; 1024] = [const { AtomicI32::new(-1) }; 1024];
 
 /// Whether this process is a child that the application has forked.
 static FORKED: AtomicBool = AtomicBool::new(false);
 
 /// Remembers a socket until [`forget`].
 pub(crate) fn remember(socket: &OwnedFd) {
-    OWN.lock().push(socket.as_raw_fd());
+    replace(-1, socket.as_raw_fd());
 }
 
-/// The socket is about to be closed.
+/// Forgets a socket that is about to be closed.
 pub(crate) fn forget(socket: &OwnedFd) {
-    OWN.lock().retain(|known| *known != socket.as_raw_fd());
+    replace(socket.as_raw_fd(), -1);
+}
+
+/// Changes the first place that contains `before`.
+fn replace(before: i32, after: i32) {
+    let change =
+        |place: &AtomicI32| place.compare_exchange(before, after, Ordering::SeqCst, Ordering::SeqCst);
+    let _ = OWN.iter().any(|place| change(place).is_ok()); // without a free place, a child keeps the socket
 }
 
 /// Whether this process is a child that the application has forked: its threads must not use the sockets.
@@ -27,10 +35,9 @@ pub(crate) fn is_forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
 
-/// What the interpreter calls in a forked child: returns the descriptors to close.
+/// The interpreter calls this in a forked child. Returns the descriptors to close.
 #[pyfunction]
 pub(crate) fn forked() -> Vec<i32> {
     FORKED.store(true, Ordering::Relaxed);
-    // The thread that holds the lock does not exist here.
-    OWN.try_lock().map_or_else(Vec::new, |mut own| std::mem::take(&mut *own))
+    OWN.iter().map(|place| place.swap(-1, Ordering::SeqCst)).filter(|descriptor| *descriptor >= 0).collect()
 }

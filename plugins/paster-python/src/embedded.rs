@@ -1,6 +1,6 @@
 //! The application in a worker of paster: the worker has loaded libpython, and calls this library.
 //!
-//! Frames are passed by calls, on the worker's threads one way and on the application's threads the other way.
+//! Function calls pass the frames: on the worker's threads to the application, and on the application's threads back.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use crate::control::{Reporter, Source};
 use crate::flusher::Flusher;
 use crate::process::{self, Settings};
 
-/// Applications of this process that have not ended.
+/// The number of running applications in this process.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs an application to its end, on this thread. The interpreter is initialized, and no thread holds it.
+/// Runs an application to its end on this thread. The interpreter must be initialized, and no thread may hold its lock.
 ///
 /// # Safety
 /// `settings` points to `length` bytes, which live for the call: the same pairs that a process gets.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn paster_python_run_1(settings: *const u8, length: usize, worker: Peer) {
+unsafe extern "C" fn paster_python_run_2(settings: *const u8, length: usize, worker: Peer) {
     // SAFETY: the caller guarantees it; the bytes are copied.
     let settings = Bytes::copy_from_slice(unsafe { std::slice::from_raw_parts(settings, length) });
     // A panic must not cross; it was printed. The worker notices that the application has ended.
@@ -42,7 +42,7 @@ fn run(settings: Bytes, worker: Arc<Peer>) {
             Reporter::Worker(worker).send(Kind::Failed, &payload);
         }
         if RUNNING.fetch_sub(1, Ordering::SeqCst) == 1 {
-            // What the interpreter does at its end. It is not finalized: the process ends.
+            // Does the interpreter's work at exit, because the interpreter is never finalized.
             let exit = py.import("atexit").and_then(|atexit| atexit.call_method0("_run_exitfuncs"));
             if let Err(error) = exit {
                 error.print(py);
@@ -59,9 +59,9 @@ struct ApplicationEnd {
 }
 
 impl Endpoint for ApplicationEnd {
-    fn receive(&self, frame: Frame) {
-        if frame.kind != Kind::Drain {
-            return self.connection.receive(frame);
+    fn receive(&self, frames: &mut dyn Iterator<Item = Frame>) {
+        if !self.connection.receive(frames) {
+            return;
         }
         self.connection.end();
         if let Some(end) = self.end.lock().take() {
@@ -69,7 +69,7 @@ impl Endpoint for ApplicationEnd {
         }
     }
 
-    fn connect(&self, _: Peer) {} // it has the worker's end from its start
+    fn connect(&self, _: Peer) {} // it has had the worker's end since its start
 }
 
 /// Takes requests of `worker`.

@@ -1,6 +1,6 @@
 //! One request and its response, between the connection's reader and the application.
 //!
-//! A thread of WSGI waits for what it needs; the event loop of ASGI looks, and is told of the next change.
+//! A WSGI thread waits for what it needs. The ASGI event loop checks, and is notified of the next change.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::connection::Connection;
 
 /// How much more of the request body the worker may send once the application reads it.
 const MORE: u32 = 192 << 10;
-/// Bytes that are read before the worker gets credit for them.
+/// Number of bytes to read before the worker gets credit for them.
 const STEP: u32 = 64 << 10;
 
 /// The client is gone.
@@ -29,25 +29,25 @@ pub(crate) struct Exchange {
     pub(crate) stream: u32,
     state: Mutex<ExchangeState>,
     changed: Condvar,
-    /// The event loop to be told of changes.
+    /// The event loop to notify of changes.
     events: Option<Arc<Events>>,
 }
 
 struct ExchangeState {
-    /// When something was sent or received last.
+    /// When something was last sent or received.
     active: Instant,
-    /// Parts of the request body, or messages of a WebSocket, that are not read yet.
+    /// Unread parts of the request body, or unread messages of a WebSocket.
     received: VecDeque<(Kind, Bytes)>,
     /// The request body is complete.
     complete: bool,
     left: bool,
-    /// Bytes of the response body that may be sent.
+    /// Number of bytes of the response body that may be sent.
     credit: u64,
-    /// Bytes that the application has read without credit for them.
+    /// Number of bytes that the application has read and that the worker has no credit for yet.
     read: u32,
     /// Whether the application has started to read.
     reading: bool,
-    /// Something has changed since the event loop looked.
+    /// Something has changed since the event loop checked.
     news: bool,
     /// The event loop's future for the next change.
     waiter: Option<Py<PyAny>>,
@@ -78,7 +78,7 @@ impl Exchange {
         self.state.lock()
     }
 
-    /// Changes the state, and tells who waits.
+    /// Changes the state, and wakes the waiting thread or event loop.
     fn change(self: &Arc<Self>, change: impl FnOnce(&mut ExchangeState)) {
         let mut state = self.lock();
         change(&mut state);
@@ -94,7 +94,7 @@ impl Exchange {
         }
     }
 
-    /// A part of the request body, or a message of a WebSocket, has come.
+    /// Adds a part of the request body or a message of a WebSocket.
     pub(crate) fn received(self: &Arc<Self>, frame: Frame) {
         self.change(|state| {
             if frame.kind != Kind::Data || !frame.payload.is_empty() {
@@ -104,17 +104,17 @@ impl Exchange {
         });
     }
 
-    /// The worker allows more of the response body.
+    /// Adds the worker's credit for the response body.
     pub(crate) fn credited(self: &Arc<Self>, bytes: u32) {
         self.change(|state| state.credit = state.credit.saturating_add(u64::from(bytes)));
     }
 
-    /// The client has left, or the connection has ended.
+    /// Records that the client has left or that the connection has ended.
     pub(crate) fn leave(self: &Arc<Self>) {
         self.change(|state| state.left = true);
     }
 
-    /// When something was sent or received last.
+    /// When something was last sent or received.
     pub(crate) fn active(&self) -> Instant {
         self.lock().active
     }
@@ -124,10 +124,10 @@ impl Exchange {
         self.lock().left
     }
 
-    /// Takes the next part of the request body; `None` at its end. Waits for it: call this without holding the
-    /// interpreter, unless [`Exchange::can_take`].
+    /// Waits for the next part of the request body and takes it; `None` at its end. Call this without holding the interpreter
+    /// lock, unless [`Exchange::can_take`].
     /// # Errors
-    /// When the client has left before the end.
+    /// If the client has left before the end.
     pub(crate) fn take(&self) -> Result<Option<Bytes>, Left> {
         let mut state = self.lock();
         loop {
@@ -153,9 +153,8 @@ impl Exchange {
         !state.received.is_empty() || state.complete || state.left
     }
 
-    /// Takes what has come: a part of the body or a message, and whether more follows; `None` if there is nothing yet.
-    /// # Errors
-    /// When the client has left.
+    /// Takes a part of the body or a message that has arrived, and whether more follows; `None` if there is nothing yet. #
+    /// Errors If the client has left.
     pub(crate) fn try_take(&self) -> Result<Option<(Kind, Bytes, bool)>, Left> {
         let mut state = self.lock();
         state.news = false;
@@ -178,16 +177,15 @@ impl Exchange {
 
     /// Takes up to `wanted` bytes of credit for the response body, without waiting.
     /// # Errors
-    /// When the client has left.
+    /// If the client has left.
     pub(crate) fn try_credit(&self, wanted: usize) -> Result<usize, Left> {
         let mut state = self.lock();
         state.news = false;
         state.take_credit(wanted)
     }
 
-    /// The same, for all or nothing. A message that is longer than the whole window is sent once the window is open.
-    /// # Errors
-    /// When the client has left.
+    /// The same, but all or nothing. A message that is longer than the whole window is sent once the window is fully open. #
+    /// Errors If the client has left.
     pub(crate) fn try_whole_credit(&self, wanted: usize) -> Result<bool, Left> {
         let mut state = self.lock();
         state.news = false;
@@ -196,9 +194,9 @@ impl Exchange {
         Ok(open)
     }
 
-    /// The same, and waits for the first byte. Call this without holding the interpreter.
+    /// The same, but waits for the first byte. Call this without holding the interpreter lock.
     /// # Errors
-    /// When the client has left.
+    /// If the client has left.
     pub(crate) fn credit(&self, wanted: usize) -> Result<usize, Left> {
         let mut state = self.lock();
         loop {
@@ -209,7 +207,7 @@ impl Exchange {
         }
     }
 
-    /// Registers the event loop's future for the next change; `false` if there was one since it looked.
+    /// Registers the event loop's future for the next change. Returns `false` if there was a change since the last check.
     pub(crate) fn wait_for_change(&self, future: Py<PyAny>) -> bool {
         let mut state = self.lock();
         if !state.news {
@@ -223,7 +221,7 @@ impl Exchange {
         self.lock().waiter.take()
     }
 
-    /// Looks whether the client has left.
+    /// Returns an error if the client has left.
     pub(crate) fn look(&self) -> bool {
         let mut state = self.lock();
         state.news = false;
@@ -238,12 +236,12 @@ impl Exchange {
         self.connection.send(|out| out.push(Kind::Log, self.stream, &payload));
     }
 
-    /// Tells the worker that the response is incomplete, or that there is none.
+    /// Reports to the worker that the response is incomplete or missing.
     pub(crate) fn abort(&self, why: &str) {
         self.connection.send(|out| out.push(Kind::Abort, self.stream, why.as_bytes()));
     }
 
-    /// Forgets the stream: what the worker still sends for it is dropped.
+    /// Forgets the stream. Later frames for it are dropped.
     pub(crate) fn close(&self) {
         self.connection.forget(self.stream);
         let mut state = self.lock();
@@ -254,7 +252,7 @@ impl Exchange {
 }
 
 impl ExchangeState {
-    /// Takes what has come first, and the credit to give.
+    /// Takes the first item, and the credit to give.
     fn take(&mut self) -> Result<(Option<(Kind, Bytes)>, u32), Left> {
         if let Some((kind, part)) = self.received.pop_front() {
             self.read = self.read.saturating_add(u32::try_from(part.len()).unwrap_or(u32::MAX));
@@ -267,7 +265,7 @@ impl ExchangeState {
         if self.left {
             return Err(Left);
         }
-        // Nothing was sent ahead if the client waits for `100 Continue`.
+        // A client that waits for `100 Continue` has sent nothing yet.
         let first = !std::mem::replace(&mut self.reading, true);
         Ok((None, if first { MORE } else { 0 }))
     }

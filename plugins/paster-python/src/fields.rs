@@ -19,15 +19,15 @@ pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
 
 /// Checks a name and a value (RFC 9110 sections 5.1 and 5.5).
 /// # Errors
-/// What is wrong.
+/// If one is not valid.
 pub(crate) fn check_field(name: &[u8], value: &[u8]) -> Result<(), String> {
     let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let shown = String::from_utf8_lossy(name);
     if name.is_empty() || !name.iter().all(token) {
-        return Err(format!("{shown:?} is not the name of a header"));
+        return Err(format!("{shown:?} is not a valid header name"));
     }
     if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
-        return Err(format!("the value of `{shown}` contains a control character"));
+        return Err(format!("the value of the header `{shown}` contains a control character"));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ import ast
 import os
 import warnings
 
-# What a call of it makes: the name of the framework's kind in paster, or of what calls it.
+# Maps a callable to the kind of the application that it creates.
 _CLASSES = {
     "flask.Flask": "flask",
     "bottle.Bottle": "bottle",
@@ -26,7 +26,7 @@ _CLASSES = {
     "aiohttp.web.Application": "aiohttp",
     "sanic.Sanic": "sanic",
 }
-# File names in the order in which they are looked at.
+# File names in the order in which they are checked.
 _FILES = ("wsgi.py", "asgi.py", "app.py", "main.py", "application.py", "api.py", "server.py", "index.py", "run.py", "hello.py")
 _OBJECTS = ("application", "app", "api")
 _FACTORIES = ("create_app", "make_app", "create_application")
@@ -36,8 +36,7 @@ _MOST = 60  # files without a usual name that are parsed
 
 
 def files(folder):
-    """The Python files that may have an application: those with usual names in the directory, in `src` and in packages, then the
-    others of the directory."""
+    """The Python files that may contain an application: those with usual names in the directory, in `src` and in packages, then the other files of the directory."""
     folders = [folder, os.path.join(folder, "src")]
     for parent in tuple(folders):
         folders += [os.path.join(parent, name) for name in _entries(parent) if os.path.isdir(os.path.join(parent, name))]
@@ -60,8 +59,7 @@ def _entries(folder):
 
 
 def applications(path):
-    """The applications of one file: for each the name of the object, `name()` for a factory, and its framework, `None` if the
-    syntax does not tell it. A module of Bottle's default application or of CherryPy's tree has one without a name."""
+    """The applications of one file. For each, the name of the object (`name()` for a factory) and its framework (`None` if the syntax does not show it). A module that uses Bottle's default application or CherryPy's tree has one without a name."""
     tree = _parse(path)
     if tree is None:
         return []
@@ -99,9 +97,9 @@ def applications(path):
 
 class _Imports:
     def __init__(self):
-        # What a name stands for, dotted.
+        # The dotted name that each name stands for.
         self.names = {}
-        # The libraries that are imported, and the modules that may be the application's own.
+        # The imported libraries, and the modules that may be the application's own.
         self.modules, self.own = set(), set()
 
 
@@ -125,7 +123,7 @@ def _imports(tree):
 
 
 def _statements(body):
-    """The statements that an import runs, without the blocks for a run as a program."""
+    """The statements that an import runs, without those for running the file as a program."""
     for one in body:
         if isinstance(one, ast.If) and any(isinstance(part, ast.Name) and part.id == "__name__" for part in ast.walk(one.test)):
             continue
@@ -178,7 +176,7 @@ def _is_default(framework, statements, imports):
 
 
 def _dotted(part, imports):
-    """`flask.Flask` for an expression that names it, by the file's imports."""
+    """Resolves an expression with the file's imports, such as to `flask.Flask`."""
     names = []
     while isinstance(part, ast.Attribute):
         names.append(part.attr)
@@ -201,7 +199,7 @@ def _parse(path):
 
 
 def place(path, folder):
-    """The directory from which a file is imported, and the name of its module: the directory is the first one that is not a package."""
+    """The directory from which a file is imported (the first one that is not a package), and the name of its module."""
     root, names = os.path.dirname(path), [os.path.splitext(os.path.basename(path))[0]]
     while root != folder and os.path.isfile(os.path.join(root, "__init__.py")):
         names.insert(0, os.path.basename(root))
@@ -209,7 +207,7 @@ def place(path, folder):
     inner = os.path.basename(root)
     tree = _parse(path) if root != folder and inner.isidentifier() and inner != "src" else None
     if tree is not None and inner in _imports(tree).modules:
-        # A package without `__init__.py`: the file imports its neighbours by the directory's name.
+        # A package without `__init__.py`. The file imports its neighbours using the directory's name.
         names.insert(0, inner)
         root = os.path.dirname(root)
     if names[-1] == "__init__" and len(names) > 1:
@@ -218,8 +216,7 @@ def place(path, folder):
 
 
 def find(kind, folder):
-    """The applications of `kind` in the best file: for each its directory, its module and its object. Files are tried in their order, an object with
-    a usual name is better than another one, and an object is better than a factory."""
+    """The applications of `kind` in the best file: for each its directory, its module and its object. Files are tried in order. Objects with usual names come before others, and objects before factories."""
     for path in files(folder):
         known = applications(path)
         fits = [name for name, framework in known if framework == kind]
@@ -232,7 +229,7 @@ def find(kind, folder):
 
 
 def django_settings(folder):
-    """`manage.py` files in the directory or one below, each with the settings module that it names."""
+    """The `manage.py` files in the directory or its subdirectories, each with the settings module that it names."""
     found = []
     for place in (folder, *(os.path.join(folder, name) for name in _entries(folder))):
         path = os.path.join(place, "manage.py")

@@ -1,5 +1,5 @@
-//! Does what others have put off, if nobody else does it soon: sends what connections hold back, and wakes threads for
-//! requests that wait.
+//! Does postponed work if no other thread does it soon: sends frames that connections hold back, and wakes threads for waiting
+//! requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::connection::Connection;
 use crate::queue::Queue;
 
-/// How long the end of a response may be held back, twice at most.
+/// How long the end of a response is held back; at most twice this time.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// A thread that runs while responses are held back.
@@ -29,12 +29,12 @@ struct FlusherState {
 }
 
 impl Flusher {
-    /// `connection` holds something back.
+    /// Records that `connection` holds frames back.
     pub(crate) fn hold(self: &Arc<Self>, connection: Arc<Connection>) {
         self.add(|state| state.held.push(connection));
     }
 
-    /// Requests wait in `queue`.
+    /// Records that requests wait in `queue`.
     pub(crate) fn look_after(self: &Arc<Self>, queue: Arc<Queue>) {
         self.add(|state| state.queues.push(queue));
     }
@@ -59,7 +59,7 @@ impl Flusher {
 
     fn run(&self) {
         loop {
-            // It looks again before it waits: under load, there is always something.
+            // Check again before waiting, because under load there is always something.
             std::thread::sleep(PAUSE);
             let mut state = self.state.lock();
             while state.held.is_empty() && state.queues.is_empty() {
@@ -73,7 +73,7 @@ impl Flusher {
     }
 }
 
-/// What was put off.
+/// The postponed work.
 struct Due(Vec<Arc<Connection>>, Vec<Arc<Queue>>);
 
 impl FlusherState {

@@ -1,12 +1,12 @@
 """Loads an application as the framework's own command does. Part of the loader's module."""
 
 
-# Whether the process runs for one command, without workers that could serve files beside it.
+# Whether the process runs a single command, without workers that could serve files.
 _alone = True
 
 
 def load_framework(text, folder):
-    """`text` is the framework's kind in paster, and options as JSON."""
+    """Loads the application. `text` is the framework's kind in paster, and options as JSON."""
     import json
 
     framework, _, options = text.partition(" ")
@@ -18,14 +18,14 @@ def load_framework(text, folder):
 
 
 def _found(framework, folder, options, kind=None):
-    """The object that `application` names or that is found, its module, and the text after its name."""
+    """The object that `application` names or that was found, its module, and the text after its name."""
     named = options.get("application")
     if named:
         return load(named, folder)
     kind = kind or framework
     found = find(kind, folder)
     if not found:
-        looked = ", ".join(f"`{os.path.relpath(path, folder)}`" for path in files(folder)[:6]) or "no Python file"
+        looked = ", ".join(f"`{os.path.relpath(path, folder)}`" for path in files(folder)[:6]) or "no Python files"
         expected = [os.path.join(folder, name) for name in ("app.py", "main.py", "wsgi.py")]
         message = f"there is no {_TITLES[framework]} application in `{folder}` (looked at {looked}): set `application`"
         raise LoadError(message, [*expected, *files(folder)])
@@ -78,7 +78,7 @@ def _cherrypy(framework, folder, options):
 
     import cherrypy
 
-    # paster has the sockets, the processes and the signals.
+    # paster manages the sockets, the processes and the signals.
     cherrypy.config.update({"environment": "embedded"})
     cherrypy.server.unsubscribe()
     cherrypy.quickstart = lambda root=None, script_name="", config=None: cherrypy.tree.mount(root, script_name, config)
@@ -119,8 +119,7 @@ def _pyramid(framework, folder, options):
 
 
 def _ini(folder, development):
-    """The `.ini` file of the directory: `development.ini` in development, otherwise `production.ini`, otherwise the other one of
-    these, otherwise the only one with an application."""
+    """The `.ini` file of the directory: in development `development.ini`, otherwise `production.ini`. If it does not exist, the other of the two; if neither exists, the only one with an application."""
     import configparser
 
     def has_application(name):
@@ -193,7 +192,7 @@ def _django_settings(folder, options):
 
 
 def _reload_templates():
-    """Since Django 4.1, templates are kept in development too, and `runserver` drops them when they change."""
+    """Since Django 4.1, templates are cached in development too, and `runserver` drops them when they change."""
     from django.core.signals import request_started
     from django.template.autoreload import reset_loaders
 
@@ -201,7 +200,7 @@ def _reload_templates():
 
 
 def _django_files(application, settings, options):
-    """Collects the static files, and lists which directories are served at which address. Without collecting, Django serves the static
+    """Collects the static files, and lists the directories to serve with their addresses. Without collecting, Django serves the static
     files itself."""
     import json
 
@@ -240,7 +239,7 @@ def _local(url):
 
 
 def _collect(folder):
-    """Copies the files that have changed. Several processes do that at the same time."""
+    """Copies the files that have changed. Several processes may do this at the same time."""
     import fcntl
 
     from django.core.management import call_command

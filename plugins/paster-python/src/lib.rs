@@ -1,14 +1,15 @@
 //! Runs a Python application in its own interpreter, for the kinds `wsgi` and `asgi`.
 //!
-//! In a process of its own, the interpreter imports this library and calls `main`, which gets its settings and a listening
-//! socket from its standard input, loads the application, and serves requests that workers of paster send as frames. With
-//! `mode = "embedded"`, a worker loads libpython and then this library, and passes the frames by calls. The library is not
+//! In a separate process, the interpreter imports this library and calls `main`. It reads its settings and takes a listening
+//! socket from standard input, loads the application, and serves the requests that paster's workers send as frames. With
+//! `mode = "embedded"`, a worker loads libpython and then this library, and passes the frames with function calls. The library
+//! is not
 //! linked to libpython, and uses only Python's stable ABI: one file serves every Python from 3.9 on.
 //!
-//! - `process`: the life of the application; `control`, `embedded`: who has started it, and where requests come from
-//! - `descriptors`: what a forked child must not keep
-//! - `stacks`: what all threads are doing
-//! - `connection`, `exchange`: connections to workers, and the requests on them; `flusher`: what they hold back
+//! - `process`: the life cycle of the application; `control`, `embedded`: its starter, and the source of requests
+//! - `descriptors`: sockets that a forked child must not keep; `guard`: the end with the parent
+//! - `stacks`: the stacks of all threads
+//! - `connection`, `exchange`: connections to workers, and the requests on them; `flusher`: frames that they hold back
 //! - `wsgi`: PEP 3333, on threads; `asgi`: ASGI 3, on an event loop
 
 mod asgi;
@@ -19,6 +20,7 @@ mod embedded;
 mod exchange;
 mod fields;
 mod flusher;
+mod guard;
 mod load;
 mod process;
 mod queue;
@@ -32,16 +34,16 @@ use pyo3::prelude::*;
 mod paster_python {
     use pyo3::prelude::*;
 
-    /// Runs the application; returns at the end of the process.
+    /// Runs the application until the process ends.
     /// # Errors
-    /// When the process was not started by paster.
+    /// If the process was not started by paster.
     #[pyfunction]
     fn main(py: Python<'_>) -> PyResult<()> {
         super::process::run(py)
     }
 }
 
-/// Text of bytes in ISO 8859-1, as PEP 3333 wants it.
+/// Decodes bytes as ISO 8859-1, as PEP 3333 requires.
 fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, pyo3::types::PyString> {
     match std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii()) {
         Some(text) => pyo3::types::PyString::new(py, text),

@@ -1,18 +1,17 @@
-"""Loads an application and tells about its process. Part of paster's Python library, which embeds this file."""
+"""Loads an application and describes its process. Part of paster's Python library, which embeds this file.
 
-import ast
+Functions import what only some applications need, because each process would keep it in memory."""
+
 import os
 import sys
-import sysconfig
-import traceback
 
 
 class LoadError(Exception):
-    """The application's name is wrong; no traceback helps."""
+    """The application's name is wrong. A traceback would not help."""
 
     def __init__(self, message, expected=()):
         super().__init__(message)
-        # Files that would correct it.
+        # Files whose creation would fix it.
         self.expected = expected
 
 
@@ -26,11 +25,22 @@ def load(name, folder):
     if name.startswith(("config:", "egg:")):
         return _paste(name, folder)
     path, _, attribute = name.partition(":")
-    if path.endswith((".wsgi", ".py")) or "/" in path:
+    if path.endswith(".wsgi") and "/" not in path and not os.path.isfile(os.path.join(folder, path)):
+        module = _module_named_wsgi(path, folder)
+    elif path.endswith((".wsgi", ".py")) or "/" in path:
         module = _file(os.path.join(folder, path))
     else:
         module = _module(path, folder)
     return _member(module, path, attribute)
+
+
+def _module_named_wsgi(name, folder):
+    """The module `wsgi` of a package, as Django creates it. There is no file of this name."""
+    try:
+        return _module(name, folder)
+    except LoadError as error:
+        path = os.path.join(folder, name)
+        raise LoadError(f"there is no file `{path}`, and no module `{name}`", [path, *error.expected]) from None
 
 
 def _module(name, folder):
@@ -69,34 +79,46 @@ def _member(module, path, text):
             if hasattr(module, name):
                 return getattr(module, name)
         raise LoadError(f"`{path}` has neither `application` nor `app`: name the object, as in `{path}:NAME`")
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError:
-        raise LoadError(f"`{text}` is neither the name of an object nor a call of one") from None
-    call = isinstance(tree, ast.Call)
+    names, call = _read_name(text)
     found = module
-    for name in _names(tree.func if call else tree, text):
+    for name in names:
         if not hasattr(found, name):
             known = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
             help = f"; it has {', '.join(f'`{one}`' for one in known[:8])}" if known else ""
             raise LoadError(f"`{path}` has no `{name}`{help}")
         found = getattr(found, name)
-    if not call:
+    if call is None:
         return found
-    try:
-        positional = [ast.literal_eval(value) for value in tree.args]
-        named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in tree.keywords}
-    except ValueError:
-        raise LoadError(f"the arguments of `{text}` must be literals: strings, numbers, lists, …") from None
+    positional, named = call
     return found(*positional, **named)
 
 
-def _names(tree, text):
-    if isinstance(tree, ast.Name):
-        return [tree.id]
-    if isinstance(tree, ast.Attribute):
-        return [*_names(tree.value, text), tree.attr]
-    raise LoadError(f"`{text}` is neither the name of an object nor a call of one")
+def _read_name(text):
+    """The names in `name.name`, and the arguments of a call."""
+    names = text.strip().split(".")
+    if all(name.isidentifier() for name in names):
+        return names, None
+    import ast
+
+    wrong = LoadError(f"`{text}` is neither the name of an object nor a call to one")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError:
+        raise wrong from None
+    call, names = None, []
+    if isinstance(tree, ast.Call):
+        try:
+            positional = [ast.literal_eval(value) for value in tree.args]
+            call = positional, {keyword.arg: ast.literal_eval(keyword.value) for keyword in tree.keywords}
+        except ValueError:
+            raise LoadError(f"the arguments of `{text}` must be literals: strings, numbers, lists, …") from None
+        tree = tree.func
+    while isinstance(tree, ast.Attribute):
+        names.insert(0, tree.attr)
+        tree = tree.value
+    if not isinstance(tree, ast.Name):
+        raise wrong
+    return [tree.id, *names], call
 
 
 def _paste(name, folder):
@@ -109,16 +131,23 @@ def _paste(name, folder):
 
 def check(application, kind):
     """Refuses what cannot be called as an application of `kind`."""
-    import inspect
-
     if not callable(application):
         raise LoadError(f"the application is not callable: it is of the type `{type(application).__name__}`")
     call = getattr(type(application), "__call__", None)
-    is_async = inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(call)
+    is_async = _is_async(application) or _is_async(call)
     if kind == "wsgi" and is_async:
         raise LoadError('the application is an ASGI application: set `use = "asgi"`')
     if kind == "asgi" and not is_async and _parameters(application) == 2:
         raise LoadError('the application is a WSGI application: set `use = "wsgi"`')
+
+
+def _is_async(function):
+    """`inspect.iscoroutinefunction` without `inspect`."""
+    while type(function).__name__ == "partial":
+        function = function.func
+    function = getattr(function, "__func__", function)
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    return bool(flags & 0x80) or hasattr(function, "_is_coroutine_marker")
 
 
 def _parameters(function):
@@ -134,6 +163,8 @@ def _parameters(function):
 
 def format(error):
     """The traceback of `error`, without the frames of this file."""
+    import traceback
+
     if isinstance(error, LoadError):
         return str(error)
     own = load.__code__.co_filename
@@ -144,11 +175,11 @@ def format(error):
     return "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
 
 
-# Between the traceback of a failed request and the same with variables.
+# Separates the traceback of a failed request from the traceback with variables.
 _VARIABLES = "\n\0variables\0\n"
 # Names of variables whose values are hidden.
 _SECRET = ("password", "passwd", "secret", "token", "key", "auth", "cookie", "session", "credential")
-# Variables that contain the request's fields, with cookies and credentials. The page shows the request without them.
+# Variables that contain the request's header fields, with cookies and credentials. The page shows the request without them.
 _REQUEST = ("environ", "scope", "headers")
 _LONGEST_VALUE = 200
 _LONGEST_TEXT = 32768
@@ -156,10 +187,12 @@ _development = False
 
 
 def describe(error):
-    """`format`; in development followed by the same with the variables of each frame, for the developer's page."""
+    """Like `format`. In development, followed by the traceback with the variables of each frame, for the debug page."""
     text = format(error)
     if not _development or isinstance(error, LoadError):
         return text
+    import traceback
+
     try:
         shown = traceback.TracebackException(type(error), error, error.__traceback__, capture_locals=True)
         _shorten(shown, set())
@@ -189,13 +222,15 @@ def _is_import(entry):
 
 def summary(error):
     """`ValueError: why`, in one line."""
+    import traceback
+
     if isinstance(error, LoadError):
         return str(error)
     return traceback.format_exception_only(type(error), error)[-1].strip().splitlines()[-1]
 
 
 def facts():
-    """What `paster check` tells about the interpreter."""
+    """The interpreter's description for `paster check`."""
     return {
         "language": "Python" if sys.implementation.name == "cpython" else sys.implementation.name,
         "version": sys.version.split()[0],
@@ -206,14 +241,16 @@ def facts():
 
 
 _outside = None
-# Files that are not modules, and that a change of reloads the application.
+# Files that are not modules, but whose changes reload the application.
 _watched = set()
 
 
 def sources(error=None):
-    """The application's own source files among those that were imported: nothing of Python and of installed packages."""
+    """The application's own source files among the imported ones, without Python's and those of installed packages."""
     global _outside
     if _outside is None:
+        import sysconfig
+
         names = ("stdlib", "platstdlib", "purelib", "platlib")
         places = {sysconfig.get_path(name) for name in names}
         _outside = tuple(os.path.realpath(place) + os.sep for place in places if place)
@@ -236,17 +273,17 @@ def sources(error=None):
 
 
 def prepare(application, development, forked, stacks):
-    """Makes the process look as if the application was started directly, and lets it tell what it does."""
+    """Prepares the process as if the application had been started directly, and enables stack dumps."""
     import faulthandler
     import signal
 
     global _development
     _development = development
     sys.argv[:] = [application.partition(" ")[0]]
-    # A cached file is told by its time in whole seconds and its length: too little for somebody who saves often.
+    # A cached file is recognized by its time in whole seconds and its length, which is too coarse for frequent saves.
     sys.dont_write_bytecode = development
-    # A crash in a library logs each thread's stack; a process that is about to be replaced because it hangs is asked for
-    # them with a signal, which needs no interpreter.
+    # A crash in a library logs each thread's stack. When a process hangs and is about to be replaced, a signal requests the
+    # stacks, which does not need the interpreter.
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR2, file=stacks, all_threads=True)
     # A child that the application forks must not keep the sockets to paster.
@@ -259,6 +296,30 @@ def _close(descriptors):
             os.close(descriptor)
         except OSError:
             pass
+
+
+def _close_server():
+    """In a child that the application has forked in a worker: closes the listening sockets and the connections of clients."""
+    import socket
+
+    sockets = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            sockets.append(socket.socket(fileno=int(name)))
+        except OSError:
+            pass  # another kind of descriptor
+
+    def place(one):
+        name = one.getsockname()
+        # A client may use any address of the port.
+        return name[1] if isinstance(name, tuple) else name
+
+    listening = {place(one) for one in sockets if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)}
+    for one in sockets:
+        if place(one) in listening:
+            one.close()
+        else:
+            one.detach()
 
 
 def prepare_worker(application, development, folder, variables):
@@ -278,6 +339,7 @@ def prepare_worker(application, development, folder, variables):
             stream.reconfigure(line_buffering=True)
     if not faulthandler.is_enabled():
         faulthandler.enable()
+    os.register_at_fork(after_in_child=_close_server)
 
 
 def start(threads, run):
@@ -291,7 +353,7 @@ def start(threads, run):
 
 
 def join(threads, own_process):
-    """Waits for the threads; ends their own process if they do not end."""
+    """Waits for the threads. Ends the process if they do not end."""
     for thread in threads:
         thread.join(2)
     if own_process and any(thread.is_alive() for thread in threads):

@@ -1,4 +1,4 @@
-//! The life of an application: its settings, loading it, serving, the end.
+//! The life cycle of an application: its settings, loading, serving, and the end.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -18,13 +18,14 @@ use rustix::pipe::PipeFlags;
 
 use crate::asgi::{Events, Inbox};
 use crate::connection::Target;
-use crate::control::{Control, Reporter, Source, end_with_parent, tell_status};
+use crate::control::{Control, Reporter, Source, tell_status};
 use crate::descriptors;
+use crate::guard::end_with_parent;
 use crate::load::{LOOK, Load};
 use crate::queue::Queue;
 use crate::{stacks, wsgi};
 
-/// What the application's kind needs to know.
+/// The settings of the application.
 pub(crate) struct Settings {
     payload: Bytes,
 }
@@ -35,7 +36,7 @@ impl Settings {
         Settings { payload }
     }
 
-    /// The variables to add to the environment of a worker: `NAME=VALUE` each.
+    /// The variables to add to the environment of a worker, each as `NAME=VALUE`.
     fn variables(&self) -> Vec<&str> {
         let pairs = Pairs::new(&self.payload).flatten().filter(|(name, _)| *name == b"variable");
         pairs.filter_map(|(_, value)| std::str::from_utf8(value).ok()).collect()
@@ -67,7 +68,7 @@ impl End {
         self.changed.notify_all();
     }
 
-    /// Waits for it, at most `time`; whether it has come.
+    /// Waits for the end, at most `time`. Returns whether it has come.
     fn wait(&self, time: Duration) -> bool {
         let mut drained = self.drained.lock();
         self.changed.wait_while_for(&mut drained, |drained| !*drained, time);
@@ -75,12 +76,14 @@ impl End {
     }
 }
 
-/// Loads the application. One module, so that a traceback leaves out all of it.
-const LOADER: &str = concat!(
+/// The loader's source. It is a single module, so that tracebacks can omit its frames.
+const LOADER: &str = concat!(include_str!("loader.py"), include_str!("session.py"));
+/// The same for applications that `@framework` finds, which need more memory.
+const FRAMEWORK_LOADER: &str = concat!(
     include_str!("loader.py"),
+    include_str!("session.py"),
     include_str!("find.py"),
-    include_str!("frameworks.py"),
-    include_str!("session.py")
+    include_str!("frameworks.py")
 );
 
 /// Runs the process to its end.
@@ -89,7 +92,7 @@ pub(crate) fn run(py: Python<'_>) -> PyResult<()> {
     let mut control = Control::take().map_err(|cause| failed("no control socket", cause))?;
     let started = py.detach(|| control.next()).map_err(|cause| failed("no settings", cause))?;
     let Some(Frame { kind: Kind::Start, payload, descriptor: Some(listener), .. }) = started else {
-        return Err(PyOSError::new_err("this module runs in processes that paster starts"));
+        return Err(PyOSError::new_err("this module only runs in processes that paster starts"));
     };
     end_with_parent().map_err(|cause| failed("cannot watch the parent process", cause))?;
     let reporter = control.reporter().map_err(|cause| failed("no control socket", cause))?;
@@ -98,7 +101,8 @@ pub(crate) fn run(py: Python<'_>) -> PyResult<()> {
 
 /// Loads the application and serves requests of `source` to their end.
 pub(crate) fn serve(py: Python<'_>, settings: Settings, source: Source, reporter: Reporter) -> PyResult<()> {
-    let loader = module(py, c"<paster>", c"paster_loader", LOADER)?;
+    let code = if settings.text("application").starts_with('@') { FRAMEWORK_LOADER } else { LOADER };
+    let loader = module(py, c"<paster>", c"paster_loader", code)?;
     loader.setattr("_alone", settings.is_set("alone"))?;
     match source {
         Source::Socket(..) => {
@@ -211,7 +215,7 @@ impl Begun<'_> {
     }
 }
 
-/// What an event loop calls once the application has started, and while it runs.
+/// The functions that an event loop calls once the application has started, and while it runs.
 #[pyclass(frozen)]
 struct Start {
     source: Mutex<Option<Source>>,
@@ -220,13 +224,13 @@ struct Start {
     events: Arc<Events>,
     loader: Py<PyModule>,
     development: bool,
-    /// How many modules were imported when the source files were sent last.
+    /// The number of imported modules when the source files were last sent.
     known: Mutex<usize>,
 }
 
 #[pymethods]
 impl Start {
-    /// Accepts connections. Returns the descriptor that is readable once all have ended after a request to end.
+    /// Accepts connections. Returns a descriptor that becomes readable when all connections have ended after a request to stop.
     fn serve(&self, py: Python<'_>) -> PyResult<i32> {
         let Some(source) = self.source.lock().take() else {
             return Err(PyOSError::new_err("it serves"));

@@ -1,8 +1,8 @@
-//! Requests that wait for a thread of the application.
+//! The queue of requests for the threads of the application.
 //!
-//! Only one thread runs Python code at a time. So while requests are short, a thread that is running one takes the next
-//! ones too, and no other thread is woken for them: it would only wait for the interpreter. If a request takes longer,
-//! the [`Flusher`] wakes others after a moment.
+//! Only one thread runs Python code at a time. So while requests are short, the running thread takes the next ones too, and no
+//! other thread is woken, because it would only wait for the interpreter lock. If a request takes longer, the [`Flusher`]
+//! wakes other threads after a moment.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,8 +15,12 @@ use crate::exchange::Exchange;
 use crate::flusher::Flusher;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-/// Requests that take at most so long are short, in microseconds.
+/// Maximum duration of a short request, in microseconds.
 const SHORT_US: u64 = 500;
+
+/// How often a thread gives way to others before it waits. Under load, the next requests arrive meanwhile, and nobody needs to
+/// wake it.
+const YIELDS: u32 = 4;
 
 /// A request that no thread has taken yet.
 pub(crate) struct Job {
@@ -30,9 +34,9 @@ pub(crate) struct Job {
 pub(crate) struct Queue {
     state: Mutex<QueueState>,
     changed: Condvar,
-    /// How many requests wait.
+    /// The number of waiting requests.
     length: AtomicUsize,
-    /// How long a request takes on average, in microseconds.
+    /// The average duration of a request, in microseconds.
     took_us: AtomicU64,
     flusher: Arc<Flusher>,
 }
@@ -40,13 +44,13 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct QueueState {
     jobs: VecDeque<Job>,
-    /// Threads that wait.
+    /// The number of waiting threads.
     idle: usize,
-    /// Threads that were woken and have not looked yet. They may wait for the interpreter.
+    /// The number of threads that were woken and have not taken a request yet. They may be waiting for the interpreter lock.
     woken: usize,
-    /// Threads that run requests.
+    /// The number of threads that run requests.
     running: usize,
-    /// The flusher looks after the requests that wait.
+    /// The flusher takes care of the waiting requests.
     watched: bool,
     closed: bool,
 }
@@ -77,14 +81,14 @@ impl Queue {
         }
     }
 
-    /// Wakes threads for the requests that still wait. Called by the flusher.
+    /// Wakes threads for the waiting requests. The flusher calls this.
     pub(crate) fn wake_waiting(&self) {
         let mut state = self.lock();
         state.watched = false;
         self.wake(state, usize::MAX);
     }
 
-    /// Wakes as many threads as there are requests and idle threads, at most so many.
+    /// Wakes one idle thread per waiting request, at most so many.
     fn wake(&self, mut state: MutexGuard<'_, QueueState>, most: usize) {
         let wake = state.jobs.len().saturating_sub(state.woken).min(state.idle).min(most);
         state.idle -= wake;
@@ -95,7 +99,7 @@ impl Queue {
         }
     }
 
-    /// A thread has run a request for so long.
+    /// Records how long a request took.
     pub(crate) fn ran(&self, time: Duration) {
         let before = self.took_us.load(Ordering::Relaxed);
         let now = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).min(1_000_000);
@@ -110,9 +114,15 @@ impl Queue {
         job
     }
 
-    /// Waits until a request may be there; `false` once the queue is closed and empty. The thread then calls
+    /// Waits until there may be a request. Returns `false` once the queue is closed and empty. The thread then calls
     /// [`Queue::woken`].
     pub(crate) fn wait(&self) -> bool {
+        for _ in 0..YIELDS {
+            if self.is_busy() {
+                break;
+            }
+            std::thread::yield_now();
+        }
         let mut state = self.lock();
         state.running = state.running.saturating_sub(1);
         if state.jobs.is_empty() {
@@ -127,14 +137,14 @@ impl Queue {
         true
     }
 
-    /// A thread that has waited has the interpreter now.
+    /// Records that a woken thread now has the interpreter lock.
     pub(crate) fn woken(&self) {
         let mut state = self.lock();
         state.woken = state.woken.saturating_sub(1);
         state.running += 1;
     }
 
-    /// Lets the threads end once nothing waits.
+    /// Lets the threads end once the queue is empty.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;

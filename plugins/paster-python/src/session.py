@@ -1,12 +1,12 @@
 """The session of a request. Part of paster's Python library, which embeds this file."""
 
-import json
-
 
 class Session(dict):
-    """What the middleware `session` keeps for a visitor. Values must be JSON. Changes are stored before the response begins."""
+    """The data of a visitor in the middleware `session`. Values must be JSON. Changes are stored before the response begins."""
 
     def __init__(self, text):
+        import json
+
         super().__init__(json.loads(text))
         self._text = text
         self._renew = False
@@ -17,18 +17,19 @@ class Session(dict):
         self._renew = True
 
     def end(self):
-        """Removes everything and ends the session. What is set afterwards begins a new one."""
+        """Removes everything and ends the session. Values that are set afterwards start a new session."""
         self.clear()
         self._end = True
 
     def _changes(self):
-        """What has changed, as JSON in bytes, or None."""
+        """The changes, as JSON in bytes, or None."""
+        import json
 
         def encode(value):
             try:
                 return json.dumps(value, allow_nan=False)
             except (TypeError, ValueError) as error:
-                raise type(error)(f"the session holds a value that is not JSON: {error}") from None
+                raise type(error)(f"the session contains a value that is not JSON: {error}") from None
 
         before = {} if self._end else json.loads(self._text)
         changed = {key: value for key, value in self.items() if key not in before or encode(before[key]) != encode(value)}

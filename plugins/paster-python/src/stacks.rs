@@ -1,7 +1,7 @@
 //! The stacks of all threads.
 //!
-//! The signal USR2 lets faulthandler write them to a pipe. It does not need the interpreter, so they also tell what a process
-//! that hangs is doing. A thread reads the pipe, and passes them to who has asked, or else to the log.
+//! On the signal USR2, faulthandler writes the stacks to a pipe. This does not need the interpreter lock, so it also works for
+//! a process that hangs. A thread reads the pipe and sends the stacks to the requester, or else to the log.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,21 +16,21 @@ use rustix::process::Signal;
 use crate::control::Reporter;
 use crate::descriptors;
 
-/// Nothing more is written after a pause of this length.
+/// The stacks are complete after a pause of this length.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-/// A longer text is cut, in bytes.
+/// Maximum length of the text in bytes. A longer text is truncated.
 const MOST: usize = 1 << 20;
 
-/// Whether the control socket has asked for the next ones.
+/// Whether the control socket has requested the next stacks.
 static WANTED: AtomicBool = AtomicBool::new(false);
 
-/// Sends the stacks to who has started this process.
+/// Sends the stacks to the starter of this process.
 pub(crate) fn send() {
     WANTED.store(true, Ordering::Release);
-    let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::USR2); // cannot fail: it is this process
+    let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::USR2); // cannot fail: the signal is for this process
 }
 
-/// Starts the thread. Returns the end of the pipe for faulthandler, which drops what does not fit.
+/// Starts the thread. Returns faulthandler's end of the pipe, which drops what does not fit.
 pub(crate) fn collect(reporter: Reporter) -> io::Result<OwnedFd> {
     let (pipe, stacks) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&stacks, rustix::fs::OFlags::NONBLOCK)?;
@@ -41,7 +41,7 @@ pub(crate) fn collect(reporter: Reporter) -> io::Result<OwnedFd> {
             if WANTED.swap(false, Ordering::AcqRel) {
                 reporter.send(Kind::Stacks, String::from_utf8_lossy(text).as_bytes());
             } else {
-                let _ = io::stderr().lock().write_all(text); // nothing can be told without standard error
+                let _ = io::stderr().lock().write_all(text); // there is nowhere to report this without standard error
             }
         }
     };
@@ -49,7 +49,7 @@ pub(crate) fn collect(reporter: Reporter) -> io::Result<OwnedFd> {
     Ok(stacks)
 }
 
-/// What is written until there is a pause.
+/// The text that is written until there is a pause.
 fn read(pipe: &mut File) -> io::Result<Vec<u8>> {
     let (mut text, mut chunk) = (Vec::new(), vec![0; 64 << 10]);
     loop {

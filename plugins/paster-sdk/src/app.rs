@@ -176,7 +176,7 @@ impl App {
     }
 
     /// Sets what runs when the generation ends: close what is left, and write what is not written yet.
-    /// WebSockets of [`ws`](crate::ws) close by themselves.
+    /// WebSockets of [`ws`](crate::ws) close automatically.
     ///
     /// ```
     /// # let router = axum::Router::new();
@@ -246,7 +246,7 @@ impl App {
         E: Into<BoxError>,
     {
         self.task("command", summary, move |words| {
-            // Words that cannot be read are none: then the application tells how it is used.
+            // Unreadable words count as none, so that the application prints its usage.
             run(serde_json::from_value(words).unwrap_or_default())
         })
     }

@@ -162,7 +162,7 @@ impl Environ {
         self.replace(&[(2, prefix)]);
     }
 
-    /// Sets the authenticated user, and how it authenticated, such as `Basic`. `None` if nobody did.
+    /// Sets the authenticated user, and how it authenticated, such as `Basic`. `None` if no one did.
     ///
     /// ```
     /// use http::{Request, Response, StatusCode};

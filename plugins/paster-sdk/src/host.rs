@@ -85,7 +85,7 @@ impl Host {
         if status == abi::READY { Ok(text.into()) } else { Err(text.into()) }
     }
 
-    /// Tells the user at which path of the application to open it. The path may have a query, such as a
+    /// Sets the path of the application that the user should open. The path may have a query, such as a
     /// token. Once the host serves, it shows the full address on the last line of the terminal, and never
     /// logs it. Call it in `create`; the host shows only the first generation's address. An older host
     /// ignores it.

@@ -153,7 +153,7 @@ impl Next {
         let handle = request.extensions().get().or(self.0.as_ref()).cloned();
         NextResponse(Some(match handle {
             Some(handle) => Ok(handle.call(request.map(Body::new))),
-            None => Err("the request that is passed on lacks the extensions of the one that arrived".into()),
+            None => Err("the request that is passed on lacks the extensions of the original request".into()),
         }))
     }
 }
@@ -205,7 +205,7 @@ impl std::fmt::Debug for NextFuture {
 pub struct NextError {
     /// The reason.
     pub reason: String,
-    /// Whether it panicked. A panic in the middle of a body is not told apart from an error.
+    /// Whether it panicked. A panic in the middle of a body cannot be distinguished from an error.
     pub panicked: bool,
 }
 

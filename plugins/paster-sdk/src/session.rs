@@ -86,7 +86,7 @@ impl Session {
         }
     }
 
-    /// Gives the session a new id. Call it when a user logs in, so that nobody who knew the old id is logged in too.
+    /// Gives the session a new id. Call it when a user logs in, so that knowing the old id does not grant access.
     pub fn renew(&self) {
         self.state().changes.renew = true;
     }

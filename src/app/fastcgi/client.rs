@@ -13,7 +13,7 @@ use crate::codec::fastcgi::{
     Begin, CONTENT_LIMIT_BYTES, EndRequest, Ending, Header, RESPONDER, RecordReader, kind, put, put_end,
 };
 
-/// The id of the one request on a connection.
+/// The id of the only request on a connection.
 const ID: u16 = 1;
 /// Longest line of the log.
 const LINE: usize = 4096;
@@ -125,7 +125,7 @@ impl Protocol for Fastcgi {
             }
             let Some(part) = self.reader.next(input)? else { return Ok(Decoded::More) };
             match part.header.kind {
-                _ if part.header.id != ID => {} // a management record, or of an abandoned request
+                _ if part.header.id != ID => {} // a management record, or a record of an abandoned request
                 kind::STDOUT if self.answer.has_head() => {
                     let data = self.answer.body(part.content);
                     if !data.is_empty() {

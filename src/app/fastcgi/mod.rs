@@ -32,23 +32,23 @@ use crate::error::{BoxError, Errors, Result};
 pub(super) struct Options {
     /// Addresses of the upstreams: `127.0.0.1:9000`, `unix:/run/php/php-fpm.sock`.
     upstreams: Vec<ConfigAddress>,
-    /// Directory of a site of scripts. The upstream answers paths that name a script, with `SCRIPT_FILENAME`;
-    /// paster serves the other files. Without it the upstream answers every request.
+    /// Directory of a site of scripts. The upstream handles paths of scripts, with `SCRIPT_FILENAME`, and paster serves the
+    /// other files. Without it, the upstream handles every request.
     root: Option<ServedPath>,
     /// With `root`: the index script of a directory.
     #[serde(default = "index_php")]
     index: String,
-    /// With `root`: file name endings of scripts. What follows the first script in a path is `PATH_INFO`.
+    /// With `root`: file name endings of scripts. The rest of a path after the first script is `PATH_INFO`.
     /// Files with such an ending in the middle of their name (`config.php.bak`) are not served.
     #[serde(default = "dot_php")]
     split_path: Vec<String>,
-    /// With `root`: the script for paths that match no file, for most frameworks `/index.php`. Without it
-    /// such paths get 404.
+    /// With `root`: the script for paths that match no file, which is `/index.php` for most frameworks. Without it, such paths
+    /// get 404.
     fallback: Option<String>,
     #[serde(flatten)]
     passing: GatewayOptions,
-    /// Keep connections for further requests (`pool`). A php-fpm process with an idle connection serves no
-    /// one else, so keep fewer connections than it has processes.
+    /// Keep connections for further requests (`pool`). A php-fpm process with an idle connection cannot serve other requests,
+    /// so keep fewer connections than there are processes.
     #[serde(default)]
     keep_connections: bool,
     #[serde(flatten)]
@@ -166,7 +166,7 @@ impl Fast {
 
     /// The parameters of a request, encoded.
     fn pairs(&self, parts: &Parts, mut variables: Variables) -> Result<Vec<u8>, BoxError> {
-        // php-fpm refuses requests without it: it is the sign that a web server sent them.
+        // php-fpm refuses requests without it, because it shows that a web server sent them.
         if variables.get("REDIRECT_STATUS").is_none() {
             variables.push("REDIRECT_STATUS", "200");
         }
@@ -216,7 +216,7 @@ impl ProbeUpstreams for Fast {
         &self.gateway.group
     }
 
-    /// For a site, the probe asks the script that the path names.
+    /// For a site, the probe requests the script that the path names.
     async fn probe(&self, member: &Arc<Member>, parts: Parts) -> Result<(), String> {
         let pairs = self.pairs(&parts, self.gateway.probe_variables(&parts));
         let pairs = pairs.map_err(|error| error.to_string())?;

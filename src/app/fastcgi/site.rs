@@ -28,15 +28,15 @@ pub(super) enum SitePath {
     Script { name: String, info: String },
     /// A file that is not a script, or a directory without an index script.
     File,
-    /// Nothing that exists, or nothing that may be served.
+    /// Something that does not exist or may not be served.
     Nothing,
 }
 
 impl Site {
     /// Finds the meaning of `path`: a request path, normalized by the gate, below the mount.
     ///
-    /// A script is a regular file whose name has one of the endings. It must exist before a FastCGI server
-    /// gets its name, because some servers take a directory part of the path for the script if there is none.
+    /// A script is a regular file whose name has one of the endings. It must exist before a FastCGI server gets its name,
+    /// because otherwise some servers use a directory part of the path as the script.
     /// Directories may have any name. Files with such an ending in the middle of their name
     /// (`config.php.bak`) and hidden names are never served.
     pub(super) fn find(&self, path: &str) -> SitePath {
@@ -47,7 +47,7 @@ impl Site {
                 continue;
             }
             if self.below(&names[..=index].join("/")).is_dir() {
-                continue; // `jquery.php/`: the path means something inside it
+                continue; // `jquery.php/`: the path is inside a directory
             }
             if self.endings.iter().any(|ending| lower.ends_with(ending)) {
                 let script = format!("/{}", names[..=index].join("/"));

@@ -1,4 +1,4 @@
-//! What is known about a request besides its head, as one field.
+//! The facts about a request besides its head, as one header field.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -17,9 +17,9 @@ use crate::session::Session;
 
 /// The field of a request with its facts. A client's field of this name is dropped.
 pub(in crate::app) const FACTS: &str = "paster-facts";
-/// The field of a response that stands for a failure of the app: the reason, percent-encoded.
+/// The field of a response that reports a failure of the app: the percent-encoded reason.
 pub(in crate::app) const FAILURE: &str = "paster-failure";
-/// The field of a response with what the app has changed in the session, as JSON in base64.
+/// The field of a response with the app's changes in the session, as JSON in base64.
 const SESSION: &str = "paster-session";
 
 /// The facts, as JSON.
@@ -91,7 +91,7 @@ pub(in crate::app) fn encode(parts: &Parts) -> Option<Vec<u8>> {
     serde_json::to_vec(&facts).ok()
 }
 
-/// Puts the facts of `field` where parts look for them. Returns the version of HTTP that the client uses.
+/// Moves the facts of `field` into the extensions. Returns the client's HTTP version.
 /// # Errors
 /// When the field does not come from a worker.
 pub(super) fn restore(field: &[u8], extensions: &mut Extensions) -> Result<Version, serde_json::Error> {
@@ -130,7 +130,7 @@ pub(super) fn restore(field: &[u8], extensions: &mut Extensions) -> Result<Versi
     })
 }
 
-/// Adds what the app has changed in the session to the response.
+/// Adds the app's changes in the session to the response.
 pub(super) fn put_changes(session: Option<&Session>, headers: &mut HeaderMap) {
     let Some(changes) = session.map(Session::take_changes).filter(|changes| !changes.is_empty()) else {
         return;
@@ -141,7 +141,7 @@ pub(super) fn put_changes(session: Option<&Session>, headers: &mut HeaderMap) {
     }
 }
 
-/// Takes these changes into the session of the request.
+/// Applies these changes to the session of the request.
 /// # Errors
 /// When they are malformed.
 pub(in crate::app) fn take_changes(extensions: &Extensions, headers: &mut HeaderMap) -> Result<(), BoxError> {

@@ -1,4 +1,4 @@
-//! The process of an isolated app: serves it at a socket.
+//! The process of an isolated app: serves the app on a socket.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,24 +19,24 @@ use crate::body::{App, Body, Response, text_response};
 use crate::error::chain;
 use crate::session::Session;
 
-/// The pause after a connection could not be accepted, because no descriptor is free.
+/// The pause after a connection could not be accepted because no descriptor was free.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What the process has done.
+/// The load of the process.
 #[derive(Debug, Default)]
 pub struct IsolatedCounts {
     requests: AtomicU64,
-    /// When the requests without a response head have begun, by number.
+    /// When the requests without a response head began, by number.
     waiting: Mutex<std::collections::BTreeMap<u64, Instant>>,
 }
 
 impl IsolatedCounts {
-    /// How many requests have begun.
+    /// The number of requests that have begun.
     pub fn requests(&self) -> u64 {
         self.requests.load(Relaxed)
     }
 
-    /// For how long the oldest request without a response has waited.
+    /// How long the oldest request without a response has waited.
     pub fn stuck(&self) -> Duration {
         self.waiting.lock().values().next().map_or(Duration::ZERO, Instant::elapsed)
     }
@@ -62,10 +62,10 @@ impl Drop for WaitingRequest {
     }
 }
 
-/// Serves `app` to the workers that connect to `listener`, for ever.
+/// Serves `app` forever to the workers that connect to `listener`.
 pub async fn serve(listener: UnixListener, app: App, counts: Arc<IsolatedCounts>) -> Infallible {
     let mut builder = http1::Builder::new();
-    // The fields were counted and measured by the server of the worker, which adds some.
+    // The worker's server has already checked the header fields, and adds some.
     builder.timer(TokioTimer::new()).auto_date_header(false).max_headers(1024).max_buf_size(1 << 20);
     builder.header_read_timeout(None);
     loop {
@@ -94,7 +94,7 @@ async fn answer(app: &App, counts: &Arc<IsolatedCounts>, request: http::Request<
     let facts = parts.headers.remove(FACTS);
     let version = facts.and_then(|facts| restore(facts.as_bytes(), &mut parts.extensions).ok());
     let Some(version) = version else {
-        return text_response(StatusCode::BAD_REQUEST, "This socket is for paster's workers only.\n");
+        return text_response(StatusCode::BAD_REQUEST, "Only paster's workers can use this socket.\n");
     };
     parts.version = version;
     let session = parts.extensions.get::<Session>().cloned();

@@ -5,7 +5,7 @@
 //! which no client can send.
 //!
 //! - here: the option, how the processes are started, and the app that forwards to them
-//! - `facts`: what is known about a request besides its head
+//! - `facts`: the facts about a request besides its head
 //! - `host`: the other end
 
 pub(super) mod facts;
@@ -47,7 +47,7 @@ enum IsolationName {
     Process,
 }
 
-/// How many processes an app has, and when one is replaced.
+/// The number of processes of an app, and when one is replaced.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(inline)]
@@ -71,12 +71,12 @@ impl Default for IsolationOptions {
     }
 }
 
-/// What the process of an isolated app is told.
+/// The settings for the process of an isolated app.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct IsolatedSettings {
     /// Name of the app.
     pub(crate) app: String,
-    /// The config, with only what the app needs.
+    /// The config, reduced to what the app needs.
     pub(crate) config: Config,
     /// Private copies of the libraries.
     pub(crate) libraries: BTreeMap<String, PathBuf>,
@@ -103,7 +103,7 @@ fn read(table: &Table) -> Result<Option<IsolationOptions>, Error> {
     }
 }
 
-/// Whether the app of `table` is to be isolated, and its kind does not run in processes anyway.
+/// Whether the app of `table` is to be isolated, and its kind does not already run in processes.
 /// # Errors
 /// A wrong value.
 pub fn is_isolated(table: &Table) -> Result<bool, Error> {
@@ -111,8 +111,8 @@ pub fn is_isolated(table: &Table) -> Result<bool, Error> {
     Ok(read(table)?.is_some() && !has_processes)
 }
 
-/// How the processes of the app `table` are started; `None` if it is not isolated. `own` is the config with only these
-/// `apps`, which the app needs, and their middleware.
+/// How to start the processes of the app `table`; `None` if it is not isolated. `own` is the config with only the `apps` that
+/// the app needs, and their middleware.
 /// # Errors
 /// A wrong value of `isolation`.
 pub fn isolated_spec(
@@ -132,7 +132,7 @@ pub fn isolated_spec(
         .map(|(a, b)| (a.clone(), b.clone()))
         .collect();
     let tables = |section: &str| own.tree().get(section).cloned().unwrap_or(Value::Null);
-    // What makes a difference. The places of values in their files do not.
+    // The parts that matter for equality. The places of values in their files do not.
     let identity = serde_json::json!([
         tables("app"),
         tables("middleware"),
@@ -182,7 +182,7 @@ pub fn build_isolated(table: &Table, addresses: &[ProcessAddress], builder: &mut
         ProcessAddress::Unix(path) => Some(ConfigAddress::from(&*format!("unix:{}", path.display()))),
         ProcessAddress::Tcp(_) => None, // they have sockets
     });
-    // The app is as near as one in this process: it has no limits of its own.
+    // The app is as close as one in this process, so there are no additional limits.
     let ever = secs(u32::MAX);
     let upstream = UpstreamOptions {
         timeouts: Timeouts {

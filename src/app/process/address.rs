@@ -1,10 +1,11 @@
-//! Where a process listens.
+//! The address at which a process listens.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -17,12 +18,12 @@ use crate::context::ProcessAddress;
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum AddressKind {
-    /// It inherits a Unix socket that listens already.
+    /// It inherits a listening Unix socket.
     #[default]
     Descriptor,
     /// A free TCP port of 127.0.0.1.
     Port,
-    /// A path for a Unix socket, which it makes itself.
+    /// A path for a Unix socket, which it creates itself.
     Socket,
     /// It does not listen.
     #[serde(skip)]
@@ -38,9 +39,21 @@ pub struct Endpoint {
     pub listener: Option<OwnedFd>,
     /// Holds the port until the process starts.
     _port: Option<TcpListener>,
+    reservation: Option<PortReservation>,
 }
 
-/// User and group of those who use an address, if they are not those of this process.
+/// Reserves a port among the paster servers of this machine, for as long as a process may use it. Between the start of the process and
+/// its `bind`, the port is free, and another server could give it to one of its processes. The reservation is an abstract Unix
+/// socket with the number of the port in its name. Such sockets belong to a network namespace, as ports do (unix(7)).
+#[derive(Debug)]
+pub struct PortReservation {
+    _socket: UnixListener,
+}
+
+/// How many ports are tried until one is not reserved.
+const ATTEMPTS: usize = 100;
+
+/// The users and groups on both sides of an address, if they differ from those of this process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EndpointUsers {
     /// The process that listens.
@@ -50,7 +63,7 @@ pub struct EndpointUsers {
 }
 
 impl Endpoint {
-    /// Makes an address; `path` is free for a socket, and its directory belongs to this process.
+    /// Creates an address. `path` must be free for a socket, in a directory that belongs to this process.
     /// # Errors
     /// When there is no free port or descriptor, or the directory cannot be written.
     pub fn bind(kind: AddressKind, path: &Path, users: EndpointUsers) -> io::Result<Endpoint> {
@@ -64,15 +77,15 @@ impl Endpoint {
             AddressKind::None => Ok(Endpoint::default()),
             AddressKind::Descriptor => {
                 let listener = UnixListener::bind(path)?;
-                // Processes that share it must not wait for a connection that another one has accepted.
+                // Processes that share the socket must not block when another one has accepted the connection.
                 listener.set_nonblocking(true)?;
                 match process == workers {
                     true => own(path, 0o600, user, group)?,
-                    // What asks whether the process is ready connects as the process's user.
+                    // The readiness check connects as the process's user.
                     false => own(path, 0o660, process.map(|(user, _)| user), group)?,
                 }
                 let address = Some(ProcessAddress::Unix(path.to_owned()));
-                Ok(Endpoint { address, listener: Some(listener.into()), _port: None })
+                Ok(Endpoint { address, listener: Some(listener.into()), ..Endpoint::default() })
             }
             AddressKind::Socket => {
                 let folder = path.with_extension("d");
@@ -81,22 +94,76 @@ impl Endpoint {
                 let address = Some(ProcessAddress::Unix(folder.join("socket")));
                 Ok(Endpoint { address, ..Endpoint::default() })
             }
-            AddressKind::Port => {
-                let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-                let address = Some(ProcessAddress::Tcp(port.local_addr()?.port()));
-                Ok(Endpoint { address, listener: None, _port: Some(port) })
-            }
+            AddressKind::Port => Endpoint::port(),
         }
     }
 
-    /// Releases the port, for the process that starts now. Returns the address, and the socket that it inherits.
-    pub fn release(self) -> (Option<ProcessAddress>, Option<OwnedFd>) {
-        (self.address, self.listener)
+    /// A port that no other server has reserved.
+    fn port() -> io::Result<Endpoint> {
+        // Ports that others have reserved stay bound, so that the system chooses another one.
+        let mut others = Vec::new();
+        while others.len() < ATTEMPTS {
+            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let number = port.local_addr()?.port();
+            match reserve(number) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => others.push(port),
+                // A system that forbids such sockets has no reservations.
+                reserved => {
+                    let address = Some(ProcessAddress::Tcp(number));
+                    let reservation = reserved.ok();
+                    return Ok(Endpoint { address, listener: None, _port: Some(port), reservation });
+                }
+            }
+        }
+        Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            format!("{ATTEMPTS} free ports are reserved by other servers"),
+        ))
     }
 
-    /// Removes what [`Endpoint::bind`] has made at `path`.
+    /// Releases the port for the process that starts now. Returns the address, the inherited socket, and the reservation of the
+    /// port, which lasts as long as the process may use it.
+    pub fn release(self) -> (Option<ProcessAddress>, Option<OwnedFd>, Option<PortReservation>) {
+        (self.address, self.listener, self.reservation)
+    }
+
+    /// Removes the socket that [`Endpoint::bind`] has created at `path`.
     pub fn remove(path: &Path) {
-        let _ = std::fs::remove_file(path); // its directory may be gone
+        let _ = std::fs::remove_file(path); // its directory may no longer exist
         let _ = std::fs::remove_dir_all(path.with_extension("d")); // there may be none
+    }
+}
+
+impl PortReservation {
+    /// Reserves the port of a process that another program has started; `None` if it has no port, or if that program still has
+    /// the reservation.
+    pub fn of(address: &ProcessAddress) -> Option<PortReservation> {
+        match address {
+            ProcessAddress::Tcp(port) => reserve(*port).ok(),
+            ProcessAddress::Unix(_) => None,
+        }
+    }
+}
+
+/// Takes the reservation of a port.
+fn reserve(port: u16) -> io::Result<PortReservation> {
+    let name = SocketAddr::from_abstract_name(format!("paster-port-{port}"))?;
+    Ok(PortReservation { _socket: UnixListener::bind_addr(&name)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_reserved_until_the_process_has_ended() {
+        let (address, _, reservation) = Endpoint::port().unwrap().release();
+        let Some(ProcessAddress::Tcp(number)) = address else { panic!("{address:?}") };
+        assert!(reservation.is_some());
+        assert_eq!(reserve(number).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        // The process itself can use the port.
+        drop(TcpListener::bind((Ipv4Addr::LOCALHOST, number)).unwrap());
+        drop(reservation);
+        reserve(number).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! The control socket of a process: its settings, whether it is ready, and its end.
+//! The control socket of a process: settings, readiness, and the end.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,21 +15,21 @@ use tokio::net::UnixStream;
 use super::ProcessSpec;
 use crate::context::ProcessAddress;
 
-/// The starter's end.
+/// The starter's end of the socket.
 #[derive(Debug)]
 pub struct ProcessControl {
     stream: UnixStream,
     incoming: Incoming,
 }
 
-/// What a process reports.
+/// A report of a process.
 #[derive(Debug)]
 pub enum ProcessReport {
     /// The application is loaded; facts about the process by name.
     Ready(BTreeMap<String, String>),
     /// The application could not be loaded; the process ends.
     Failed(LoadFailure),
-    /// What it has done so far.
+    /// Its load so far.
     Status(ProcessStatus),
     /// All source files of the application that are in use now.
     Sources(Vec<PathBuf>),
@@ -44,12 +44,12 @@ pub struct LoadFailure {
     pub summary: String,
     /// The error with its traceback; empty if it adds nothing.
     pub traceback: String,
-    /// Source files of which one may be wrong.
+    /// Source files, one of which may contain the error.
     pub sources: Vec<PathBuf>,
 }
 
 impl ProcessControl {
-    /// Makes the socket. The second value becomes the process's standard input.
+    /// Creates the socket. The second value becomes the process's standard input.
     /// # Errors
     /// When no descriptor is free.
     pub fn pair() -> io::Result<(ProcessControl, OwnedFd)> {
@@ -92,7 +92,7 @@ impl ProcessControl {
         self.send(out).await
     }
 
-    /// Asks the process to finish what is in flight, and to end.
+    /// Asks the process to finish the requests in flight and to end.
     /// # Errors
     /// When the process has ended.
     pub async fn drain(&self) -> io::Result<()> {
@@ -137,7 +137,7 @@ impl ProcessControl {
 }
 
 impl ProcessReport {
-    /// What a frame reports; `None` if it is not for the starter.
+    /// The report in a frame; `None` if it is not for the starter.
     /// # Errors
     /// When it is malformed.
     pub(super) fn read(frame: &Frame) -> Result<Option<ProcessReport>, Malformed> {

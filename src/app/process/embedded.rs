@@ -1,4 +1,4 @@
-//! An application in this process: its frames are passed by calls.
+//! An application in this process, to which function calls pass the frames.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -18,7 +18,7 @@ use crate::plugin::python::{self, PythonRuntime};
 struct WorkerEnd {
     pool: Weak<Pool>,
     link: Arc<ProcessConnection>,
-    /// Gets the outcome of the start.
+    /// Gets the result of the start.
     outcome: Mutex<Option<Sender<Result<(), LoadFailure>>>>,
     host: Arc<dyn Host>,
     /// When the application began to load.
@@ -26,13 +26,23 @@ struct WorkerEnd {
 }
 
 impl Endpoint for WorkerEnd {
-    fn receive(&self, frame: Frame) {
-        let Ok(Some(report)) = ProcessReport::read(&frame) else {
-            if self.link.handle(frame, &mut |_| ()).is_err() {
-                tracing::error!(app = self.link.app(), "the application sent a malformed frame");
-            }
-            return;
-        };
+    fn receive(&self, frames: &mut dyn Iterator<Item = Frame>) {
+        self.link.arrive(frames.filter_map(|frame| self.control(frame)));
+    }
+
+    fn connect(&self, peer: Peer) {
+        self.link.connect(peer);
+    }
+}
+
+impl WorkerEnd {
+    /// Handles a frame that is not part of a response. Returns any other frame.
+    fn control(&self, frame: Frame) -> Option<Frame> {
+        if frame.kind == Kind::Log {
+            let _ = self.link.log(&frame); // its frames are valid
+            return None;
+        }
+        let Ok(Some(report)) = ProcessReport::read(&frame) else { return Some(frame) };
         match report {
             ProcessReport::Ready(_) => {
                 if let Some(pool) = self.pool.upgrade() {
@@ -47,17 +57,12 @@ impl Endpoint for WorkerEnd {
             ProcessReport::Sources(sources) => self.sources(sources),
             ProcessReport::Status(_) | ProcessReport::Stacks(_) => {}
         }
+        None
     }
 
-    fn connect(&self, peer: Peer) {
-        self.link.connect(peer);
-    }
-}
-
-impl WorkerEnd {
     fn tell(&self, outcome: Result<(), LoadFailure>) {
         if let Some(sender) = self.outcome.lock().take() {
-            let _ = sender.send(outcome); // nobody waits any more if it took too long
+            let _ = sender.send(outcome); // nobody waits if it took too long
         }
     }
 
@@ -90,7 +95,11 @@ pub(in crate::app) fn start(
         push_pair(&mut settings, b"variable", format!("{name}={value}").as_bytes());
     }
     let told = end.clone();
-    let drain = move || link.send(|out| out.push(Kind::Drain, 0, &[]));
+    tokio::spawn(link.clone().run_embedded());
+    let drain = move || {
+        link.send(|out| out.push(Kind::Drain, 0, &[]));
+        link.pass(); // whether or not the runtime is free
+    };
     python::run(runtime, library, settings, end, drain, move |why| told.tell(Err(failed(why))))
         .map_err(|cause| failed(format!("no thread could be started: {cause}")))?;
     match started.recv_timeout(Duration::from_secs(spec.start_secs)) {

@@ -1,4 +1,4 @@
-//! One request to a process, and its response. Both bodies are moved by who polls the response: there is no task.
+//! One request to a process, and its response. Polling the response transfers both bodies, so there is no task.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -23,9 +23,9 @@ use crate::error::BoxError;
 use crate::inflight::RequestHandle;
 use crate::session::Session;
 
-/// Bytes of a response body that are taken before the process gets credit for them.
+/// Number of bytes of a response body to take before the process gets credit for them.
 const STEP: u32 = 32 << 10;
-/// What it gets with the first credit in addition.
+/// Additional bytes in the first credit.
 const MORE: u32 = 192 << 10;
 
 /// Passes a request to a process of the pool.
@@ -67,7 +67,7 @@ async fn send(pool: &Arc<Pool>, request: Request) -> Result<Response, BoxError> 
                 }));
             }
             Err(ProcessStop::Client(error)) => return Err(error),
-            // Another process gets it: the application has seen nothing of it.
+            // Pass it to another process, because the application has not seen any of it.
             Err(ProcessStop::Process(ProcessFailure::NotBegun)) => body = exchange.replay(),
             Err(ProcessStop::Process(failure)) => return failure.into_response(&pool.app),
         }
@@ -97,7 +97,7 @@ pub(super) enum ProcessStop {
     Process(ProcessFailure),
 }
 
-/// A body that is complete, or the length of one that follows, if the head tells it.
+/// A complete body, or the length of the following body, if the head contains it.
 pub(super) type ReadyBody = Result<Body, Option<u64>>;
 
 /// One request in progress.
@@ -105,18 +105,18 @@ pub(super) struct Exchange {
     pub(super) lease: RequestPermit,
     pub(super) id: u32,
     pub(super) stream: Arc<ProcessStream>,
-    /// What is left of the request body.
+    /// The rest of the request body.
     pub(super) body: Option<Body>,
     /// A part of it that waits for credit.
     rest: Bytes,
-    /// What was sent of it, until the application has begun: at most [`WINDOW`] bytes.
+    /// The sent parts of the body, until the application has begun: at most [`WINDOW`] bytes.
     sent: VecDeque<Bytes>,
-    /// The response has come to its end.
+    /// The response is complete.
     pub(super) ended: bool,
-    /// Bytes of the response that were taken without credit for them.
+    /// Number of taken bytes of the response without credit so far.
     taken: u32,
     credited: bool,
-    /// The failure was seen.
+    /// The failure was reported.
     failing: bool,
 }
 
@@ -144,7 +144,7 @@ impl Exchange {
         }
     }
 
-    /// Sends the head, and the body if it is small and at hand.
+    /// Sends the head, and the body if it is small and already in memory.
     fn start(lease: RequestPermit, parts: &Parts, head: &[u8], mut body: Body) -> Exchange {
         let request = handle(parts);
         let expects = parts.headers.contains_key(EXPECT);
@@ -186,7 +186,7 @@ impl Exchange {
         exchange
     }
 
-    /// Sends as much of `rest` as there is credit for.
+    /// Sends as much of `rest` as the credit allows.
     fn send_rest(&mut self) {
         let mut state = self.stream.state.lock();
         let count = usize::try_from(state.credit).unwrap_or(usize::MAX).min(self.rest.len());
@@ -203,7 +203,7 @@ impl Exchange {
         }
     }
 
-    /// The request body from its beginning, of which the application has read nothing.
+    /// The request body from its beginning, of which the application has not read anything.
     fn replay(&mut self) -> Body {
         let mut parts = std::mem::take(&mut self.sent);
         parts.push_back(std::mem::take(&mut self.rest));
@@ -213,7 +213,7 @@ impl Exchange {
         }
     }
 
-    /// Sends what there is of the request body. The waker must be registered.
+    /// Sends the available part of the request body. The waker must be registered.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), BoxError> {
         loop {
             if !self.rest.is_empty() {
@@ -282,7 +282,7 @@ impl Exchange {
             return Poll::Ready(None);
         }
         if state.failure.is_some() && !std::mem::replace(&mut self.failing, true) {
-            // What came before is sent first: an error discards what is buffered.
+            // Send the previous data first, because an error discards the buffer.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -309,7 +309,7 @@ impl Exchange {
             }
             BodyPart::Message(..) => Err("its process sent a message of a WebSocket".into()),
             BodyPart::File(file, part) => {
-                // Only if bytes came before it; usually the file is the whole body. The rest follows.
+                // Only if bytes precede the file, which is usually the whole body. The rest follows.
                 let step = (LARGEST_DATA as u64).min(part.length);
                 let bytes = crate::body::file::read_at(&file, part.offset, step)?;
                 if bytes.is_empty() && part.length > 0 {
@@ -338,7 +338,7 @@ impl Drop for Exchange {
 /// A response body that is still arriving.
 struct ProcessResponseBody {
     exchange: Exchange,
-    /// How many bytes follow, if the head tells it.
+    /// The number of remaining bytes, if the head contains it.
     length: Option<u64>,
 }
 

@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode};
 use crate::body::{Response, text_response};
 use crate::error::{BoxError, Traceback};
 
-/// Between the traceback of a failed request and the same with variables (`describe` of paster-python's loader.py).
+/// Separates the traceback of a failed request from the traceback with variables (`describe` of paster-python's loader.py).
 const VARIABLES: &str = "\n\0variables\0\n";
 
 /// Why there is no response, or why it is incomplete.
@@ -16,16 +16,16 @@ const VARIABLES: &str = "\n\0variables\0\n";
 pub(super) enum ProcessFailure {
     /// The application has failed: its error with the traceback.
     Application(String),
-    /// The process ended, or was ended, before it began the request.
+    /// The process ended or was stopped before it began the request.
     NotBegun,
-    /// The process ended, or was ended.
+    /// The process ended or was stopped.
     Ended,
-    /// The process sent what it must not send.
+    /// The process violated the protocol.
     Malformed(&'static str),
 }
 
 impl ProcessFailure {
-    /// The error for the server, which answers 500 and logs it, if the application has failed; otherwise the response
+    /// If the application has failed, the error for the server, which responds with 500 and logs it. Otherwise, the response
     /// 502 (RFC 9110 section 15.6.3), which is logged here.
     pub(super) fn into_response(self, app: &str) -> Result<Response, BoxError> {
         if let ProcessFailure::Application(_) = self {
@@ -43,7 +43,7 @@ impl ProcessFailure {
                     Some((text, more)) => (text.to_owned(), Some(more.to_owned())),
                     None => (text, None),
                 };
-                let summary = text.lines().next_back().unwrap_or("it gave no reason").to_owned();
+                let summary = text.lines().next_back().unwrap_or("no reason was given").to_owned();
                 let traceback = (text != summary).then(|| Traceback { text, with_variables }.into());
                 ApplicationError { summary, traceback }.into()
             }
@@ -66,9 +66,9 @@ impl fmt::Display for ProcessFailure {
     }
 }
 
-/// No process takes the request in time.
+/// No process accepted the request in time.
 pub(super) fn unavailable(app: &str) -> Response {
-    let text = format!("The application `{app}` takes no requests at the moment.\n");
+    let text = format!("The application `{app}` does not accept requests at the moment.\n");
     let mut response = text_response(StatusCode::SERVICE_UNAVAILABLE, text);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
     response

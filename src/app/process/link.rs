@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::failure::ProcessFailure;
 use crate::inflight::RequestHandle;
 
-/// How often in a row the connection reads before it writes and lets other tasks run.
+/// Maximum number of consecutive reads before the connection writes and yields to other tasks.
 const READS: usize = 8;
 
 /// A connection.
@@ -25,7 +25,9 @@ pub(super) struct ProcessConnection {
     /// The application, if it runs in this process.
     peer: OnceLock<Peer>,
     out: Mutex<Outgoing>,
-    /// There is something to send, or the last stream has ended.
+    /// Frames from an application in this process that were not handled yet.
+    arrived: Mutex<Vec<Frame>>,
+    /// Notified when there is something to send or to handle, or when the last stream has ended.
     wake: Notify,
     streams: Mutex<ProcessStreams>,
 }
@@ -34,11 +36,11 @@ pub(super) struct ProcessConnection {
 struct ProcessStreams {
     open: HashMap<u32, Arc<ProcessStream>>,
     last: u32,
-    /// The process takes no more requests here.
+    /// The process does not accept more requests on this connection.
     drained: bool,
     /// The connection has ended.
     closed: bool,
-    /// What the process has begun; without it, everything.
+    /// The requests that the process has begun. Without this, all of them.
     begun: Option<Begun>,
 }
 
@@ -50,7 +52,7 @@ pub(super) struct ProcessStream {
     pub(super) request: RequestHandle,
 }
 
-/// What has arrived and was not taken yet.
+/// Parts that have arrived and were not taken yet.
 #[derive(Default)]
 pub(super) struct StreamState {
     /// The encoded head.
@@ -61,7 +63,7 @@ pub(super) struct StreamState {
     /// The response is complete.
     pub(super) ended: bool,
     pub(super) failure: Option<ProcessFailure>,
-    /// Bytes of the request body that may be sent.
+    /// Number of bytes of the request body that may be sent.
     pub(super) credit: u64,
     pub(super) waker: Option<Waker>,
 }
@@ -76,8 +78,14 @@ pub(super) enum BodyPart {
 
 impl ProcessConnection {
     pub(super) fn new(app: Arc<str>) -> Arc<ProcessConnection> {
-        let (peer, out, streams) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        Arc::new(ProcessConnection { app, peer, out, wake: Notify::new(), streams })
+        Arc::new(ProcessConnection {
+            app,
+            peer: OnceLock::new(),
+            out: Mutex::default(),
+            arrived: Mutex::default(),
+            wake: Notify::new(),
+            streams: Mutex::default(),
+        })
     }
 
     /// The name of the app.
@@ -85,9 +93,10 @@ impl ProcessConnection {
         &self.app
     }
 
-    /// The application runs in this process, and takes frames by calls.
+    /// The application runs in this process, and function calls pass frames to it.
     pub(super) fn connect(&self, peer: Peer) {
         let _ = self.peer.set(peer); // there is one
+        self.wake.notify_one();
     }
 
     /// Opens a stream.
@@ -98,7 +107,7 @@ impl ProcessConnection {
         if streams.closed {
             stream.state.lock().failure = Some(ProcessFailure::NotBegun);
         }
-        // After four billion requests the numbers start again; the first ones have long ended.
+        // After four billion requests, the numbers start over. The first requests have long ended.
         streams.last = streams.last.wrapping_add(1).max(1);
         let id = streams.last;
         streams.open.insert(id, stream.clone());
@@ -116,13 +125,8 @@ impl ProcessConnection {
         }
     }
 
-    /// Sends the frames that `add` adds, with those of others.
+    /// Sends the frames that `add` adds, together with those of other requests.
     pub(super) fn send(&self, add: impl FnOnce(&mut Outgoing)) {
-        if let Some(peer) = self.peer.get() {
-            let mut out = Outgoing::default();
-            add(&mut out);
-            return out.pass(peer);
-        }
         let mut out = self.out.lock();
         let idle = out.is_empty();
         add(&mut out);
@@ -132,8 +136,45 @@ impl ProcessConnection {
         }
     }
 
-    /// Moves frames both ways until the connection ends; calls `state` with `true` when the process takes requests,
-    /// and with `false` when it takes no more.
+    /// Passes all frames to the application in this process, without waiting for [`ProcessConnection::run_embedded`].
+    pub(super) fn pass(&self) {
+        if let Some(peer) = self.peer.get() {
+            std::mem::take(&mut *self.out.lock()).pass(peer);
+        }
+    }
+
+    /// Takes frames of the application in this process.
+    pub(super) fn arrive(&self, frames: impl Iterator<Item = Frame>) {
+        let mut arrived = self.arrived.lock();
+        let idle = arrived.is_empty();
+        arrived.extend(frames);
+        let wake = idle && !arrived.is_empty();
+        drop(arrived);
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Moves frames to and from the application in this process, many at a time.
+    pub(super) async fn run_embedded(self: Arc<Self>) {
+        let mut wakers = Vec::new();
+        loop {
+            self.wake.notified().await;
+            let arrived = std::mem::take(&mut *self.arrived.lock());
+            for frame in arrived {
+                if self.handle(frame, &mut |_| (), &mut wakers).is_err() {
+                    tracing::error!(app = &*self.app, "the application sent a malformed frame");
+                }
+            }
+            wakers.drain(..).for_each(Waker::wake);
+            // Other waiting requests are passed with it.
+            tokio::task::yield_now().await;
+            self.pass();
+        }
+    }
+
+    /// Moves frames both ways until the connection ends; calls `state` with `true` when the process accepts requests, and with
+    /// `false` when it stops.
     pub(super) async fn run(&self, socket: &UnixStream, mut state: impl FnMut(bool)) {
         let outcome = self.exchange(socket, &mut state).await;
         if let Err(error) = outcome
@@ -148,12 +189,14 @@ impl ProcessConnection {
         for (id, stream) in open {
             let begun = begun.as_ref().is_none_or(|begun| begun.has_begun(id));
             let failure = if begun { ProcessFailure::Ended } else { ProcessFailure::NotBegun };
-            stream.change(|state| state.failure = Some(failure));
+            if let Some(waker) = stream.change(|state| state.failure = Some(failure)) {
+                waker.wake();
+            }
         }
     }
 
     async fn exchange(&self, socket: &UnixStream, state: &mut impl FnMut(bool)) -> io::Result<()> {
-        let mut incoming = Incoming::default();
+        let (mut incoming, mut wakers) = (Incoming::default(), Vec::new());
         loop {
             let mut full = false;
             loop {
@@ -176,21 +219,49 @@ impl ProcessConnection {
             tokio::select! {
                 ready = socket.readable() => ready?,
                 ready = socket.writable(), if full => ready?,
-                // Other requests that are at hand are sent with it.
+                // Other waiting requests are sent with it.
                 () = self.wake.notified() => tokio::task::yield_now().await,
             }
-            for _ in 0..READS {
-                match socket.try_io(Interest::READABLE, || incoming.receive(socket)) {
-                    Ok(0) => return Ok(()),
-                    Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) => return Err(error),
-                }
-                while let Some(frame) = incoming.next_frame()? {
-                    self.handle(frame, state)?;
-                }
+            let read = self.read(socket, &mut incoming, state, &mut wakers);
+            wakers.drain(..).for_each(Waker::wake);
+            if !read? {
+                return Ok(());
             }
         }
+    }
+
+    /// Reads and handles what has arrived, and gathers the tasks to wake. Returns whether the connection is open.
+    fn read(
+        &self,
+        socket: &UnixStream,
+        incoming: &mut Incoming,
+        state: &mut impl FnMut(bool),
+        wakers: &mut Vec<Waker>,
+    ) -> io::Result<bool> {
+        for _ in 0..READS {
+            let mut received = None;
+            // After the last bytes, the next event is awaited without another attempt to read.
+            let more = socket.try_io(Interest::READABLE, || {
+                let count = incoming.receive(socket);
+                let is_last = incoming.is_drained() || count.is_err();
+                received = Some(count);
+                if is_last { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match received {
+                None => break,
+                Some(Ok(0)) => return Ok(false),
+                Some(Ok(_)) => {}
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Some(Err(error)) => return Err(error),
+            }
+            while let Some(frame) = incoming.next_frame()? {
+                self.handle(frame, state, wakers)?;
+            }
+            if more.is_err() {
+                break;
+            }
+        }
+        Ok(true)
     }
 
     fn is_done(&self) -> bool {
@@ -198,7 +269,8 @@ impl ProcessConnection {
         streams.drained && streams.open.is_empty()
     }
 
-    pub(super) fn handle(&self, frame: Frame, state: &mut impl FnMut(bool)) -> io::Result<()> {
+    /// Handles a frame, and adds the task that waits for it to `wakers`.
+    fn handle(&self, frame: Frame, state: &mut impl FnMut(bool), wakers: &mut Vec<Waker>) -> io::Result<()> {
         match frame.kind {
             Kind::Ready => {
                 self.streams.lock().begun = frame.descriptor.map(Begun::open).transpose()?;
@@ -213,14 +285,15 @@ impl ProcessConnection {
                 // The worker may have closed the stream already.
                 let stream = self.streams.lock().open.get(&frame.stream).cloned();
                 if let Some(stream) = stream {
-                    stream.receive(frame)?;
+                    wakers.extend(stream.receive(frame)?);
                 }
             }
         }
         Ok(())
     }
 
-    fn log(&self, frame: &Frame) -> io::Result<()> {
+    /// Writes a line to the log.
+    pub(super) fn log(&self, frame: &Frame) -> io::Result<()> {
         let (level, text) = Level::split(&frame.payload)?;
         let text = String::from_utf8_lossy(text);
         let stream = self.streams.lock().open.get(&frame.stream).cloned();
@@ -235,38 +308,32 @@ impl ProcessConnection {
 }
 
 impl ProcessStream {
-    /// Changes the state and wakes who waits for it.
-    fn change(&self, change: impl FnOnce(&mut StreamState)) {
+    /// Changes the state. Returns the task to wake.
+    #[must_use]
+    fn change(&self, change: impl FnOnce(&mut StreamState)) -> Option<Waker> {
         let mut state = self.state.lock();
         change(&mut state);
-        let waker = state.waker.take();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        state.waker.take()
     }
 
-    fn receive(&self, frame: Frame) -> io::Result<()> {
+    fn receive(&self, frame: Frame) -> io::Result<Option<Waker>> {
         let (kind, end) = (frame.kind, frame.end);
         let part = match kind {
             Kind::Response | Kind::Accept => {
                 ResponseHead::read(&frame.payload)?;
-                self.change(|state| {
+                return Ok(self.change(|state| {
                     state.accepted = kind == Kind::Accept;
                     state.head = Some(frame.payload);
                     state.ended |= end;
-                });
-                return Ok(());
+                }));
             }
             Kind::Credit => {
                 let bytes = frame.credit()?;
-                self.change(|state| state.credit = state.credit.saturating_add(u64::from(bytes)));
-                return Ok(());
+                return Ok(self.change(|state| state.credit = state.credit.saturating_add(u64::from(bytes))));
             }
             Kind::Abort => {
                 let text = String::from_utf8_lossy(&frame.payload).into_owned();
-                self.change(|state| state.failure = Some(ProcessFailure::Application(text)));
-                return Ok(());
+                return Ok(self.change(|state| state.failure = Some(ProcessFailure::Application(text))));
             }
             Kind::Data => BodyPart::Data(frame.payload),
             Kind::Text | Kind::Binary | Kind::Close => BodyPart::Message(kind, frame.payload),
@@ -282,12 +349,11 @@ impl ProcessStream {
                 ));
             }
         };
-        self.change(|state| {
+        Ok(self.change(|state| {
             if !matches!(&part, BodyPart::Data(data) if data.is_empty()) {
                 state.parts.push_back(part);
             }
             state.ended |= end;
-        });
-        Ok(())
+        }))
     }
 }

@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 
 use super::control::{LoadFailure, ProcessControl, ProcessReport};
 use super::failure::ApplicationError;
-use super::{Endpoint, EndpointUsers, Pool, ProcessSpec};
+use super::{Endpoint, EndpointUsers, Pool, PortReservation, ProcessSpec};
 use crate::context::ProcessAddress;
 use crate::error::Traceback;
 
@@ -23,7 +23,7 @@ pub(in crate::app) struct LocalPlace {
 }
 
 impl LocalPlace {
-    /// Makes one.
+    /// Creates an address.
     /// # Errors
     /// When there is no free port or descriptor, or no directory can be made.
     pub(in crate::app) fn bind(spec: &ProcessSpec) -> io::Result<LocalPlace> {
@@ -40,7 +40,7 @@ impl LocalPlace {
 }
 
 fn no_socket(cause: &io::Error) -> LoadFailure {
-    LoadFailure { summary: format!("cannot make a socket: {cause}"), ..LoadFailure::default() }
+    LoadFailure { summary: format!("cannot create a socket: {cause}"), ..LoadFailure::default() }
 }
 
 /// Binds an address, starts a process there, and waits until the application is loaded.
@@ -49,11 +49,12 @@ async fn start_anywhere(spec: &ProcessSpec) -> Result<(LocalProcess, BTreeMap<St
     LocalProcess::start(spec, place).await
 }
 
-/// A process that ends with this value.
+/// A process that ends when this value is dropped.
 pub(in crate::app) struct LocalProcess {
     child: Child,
     control: ProcessControl,
     address: Option<ProcessAddress>,
+    _reservation: Option<PortReservation>,
     /// The directory of the socket.
     _folder: TempDir,
 }
@@ -67,11 +68,11 @@ impl LocalProcess {
         place: LocalPlace,
     ) -> Result<(LocalProcess, BTreeMap<String, String>), LoadFailure> {
         let LocalPlace { endpoint, folder } = place;
-        let (address, listener) = endpoint.release();
+        let (address, listener, reservation) = endpoint.release();
         let (control, end) = ProcessControl::pair().map_err(|cause| no_socket(&cause))?;
         let mut command = Command::from(spec.command());
         command.stdin(Stdio::from(end)).process_group(0).kill_on_drop(true);
-        // What the application prints must not get into the output of a command.
+        // The application's output must not mix with that of a command.
         if let Ok(stderr) = rustix::io::dup(io::stderr()) {
             command.stdout(Stdio::from(stderr));
         }
@@ -79,11 +80,11 @@ impl LocalProcess {
             let summary = format!("cannot run `{}`: {cause}", spec.program.display());
             LoadFailure { summary, ..LoadFailure::default() }
         })?;
-        drop(command); // it holds the other end of the socket
-        let mut local = LocalProcess { child, control, address, _folder: folder };
+        drop(command); // the process holds the other end of the socket
+        let mut local = LocalProcess { child, control, address, _reservation: reservation, _folder: folder };
         let mut alone = spec.clone();
         alone.settings.push(("alone".to_owned(), true.to_string()));
-        let _ = local.control.start(&alone, local.address.as_ref(), listener).await; // its end is noticed below
+        let _ = local.control.start(&alone, local.address.as_ref(), listener).await; // its end is detected below
         let limit = Duration::from_secs(spec.start_secs);
         match tokio::time::timeout(limit, local.ready()).await {
             Ok(Ok(facts)) => Ok((local, facts)),
@@ -153,7 +154,7 @@ async fn connect(local: &LocalProcess) -> io::Result<UnixStream> {
 /// Why it could not be loaded.
 pub async fn probe(spec: &ProcessSpec) -> Result<BTreeMap<String, String>, LoadFailure> {
     let (mut local, facts) = start_anywhere(spec).await?;
-    let _ = local.control.drain().await; // it may have ended by itself
+    let _ = local.control.drain().await; // it may already have ended
     let _ = tokio::time::timeout(Duration::from_secs(5), local.child.wait()).await; // then it is killed
     Ok(facts)
 }

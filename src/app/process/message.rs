@@ -1,4 +1,4 @@
-//! Heads and bodies: what a process sends, and what is sent to it again.
+//! Heads and bodies: what a process sends, and request bodies that are sent again.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -19,7 +19,7 @@ use crate::body::Body;
 use crate::body::file::{BodyPiece, FileBody};
 use crate::error::BoxError;
 
-/// The whole body, if all of it is at hand.
+/// The whole body, if it is complete.
 pub(super) fn whole_body(parts: &mut VecDeque<BodyPart>) -> Option<Body> {
     match parts.len() {
         0 => Some(Body::empty()),
@@ -35,7 +35,7 @@ pub(super) fn whole_body(parts: &mut VecDeque<BodyPart>) -> Option<Body> {
     }
 }
 
-/// The head of the response, and the length that it promises.
+/// The head of the response, and the length that it announces.
 pub(super) fn read_head(payload: &[u8]) -> Result<(http::Response<()>, Option<u64>), ProcessFailure> {
     let head = ResponseHead::read(payload).map_err(|malformed| ProcessFailure::Malformed(malformed.0))?;
     let mut response = http::Response::new(());
@@ -73,11 +73,11 @@ pub(super) fn read_head(payload: &[u8]) -> Result<(http::Response<()>, Option<u6
     Ok((response, length))
 }
 
-/// What a process has changed in the session, as JSON: in the extensions of its response.
+/// The changes of a process in the session, as JSON, in the extensions of its response.
 #[derive(Debug, Clone)]
 pub(super) struct ProcessSession(pub(super) Vec<u8>);
 
-/// A request body of which some parts were taken before.
+/// A request body, some parts of which were already taken.
 pub(super) struct Replayed {
     pub(super) parts: VecDeque<Bytes>,
     pub(super) body: Body,

@@ -4,7 +4,7 @@
 //! connects to all of them; without a supervisor (`paster request`), the app starts one itself.
 //!
 //! - `spec`: what to start; `address`: where it listens
-//! - `control`: what a process and its starter tell each other; `starter`: the same, seen from the process
+//! - `control`: the messages between a process and its starter; `starter`: the process's side
 //! - `pool`: the connections of a worker, and the choice among them; `link`: one connection
 //! - `exchange`: one request and its response; `message`: their heads and bodies; `websocket`: one WebSocket;
 //!   `failure`: the response in place of the application's
@@ -23,7 +23,7 @@ mod spec;
 mod starter;
 mod websocket;
 
-pub use address::{AddressKind, Endpoint, EndpointUsers};
+pub use address::{AddressKind, Endpoint, EndpointUsers, PortReservation};
 pub use control::{LoadFailure, ProcessControl, ProcessReport};
 pub(super) use embedded::start as start_embedded;
 pub use local::probe;
@@ -40,8 +40,7 @@ use crate::config::Table;
 use crate::context::ProcessAddress;
 use crate::error::Result;
 
-/// An app whose requests go to the processes that the supervisor has started for it, or to one of its own that `spec`
-/// describes.
+/// An app whose requests go to the processes that the supervisor has started, or to its own process as described by `spec`.
 /// # Errors
 /// Those of `spec`.
 pub(super) fn app(
@@ -55,7 +54,7 @@ pub(super) fn app(
     match context.processes.get(table.name()) {
         Some(addresses) => addresses.iter().for_each(|address| match address {
             ProcessAddress::Unix(socket) => pool.connect(socket.clone()),
-            ProcessAddress::Tcp(_) => {} // processes that speak frames have sockets
+            ProcessAddress::Tcp(_) => {} // processes that use frames have sockets
         }),
         None => local::start(&pool, spec()?),
     }

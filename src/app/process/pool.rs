@@ -1,6 +1,6 @@
 //! The connections of a worker to the processes of one app.
 //!
-//! A request goes to the process with the fewest requests of this worker. Each process takes a limited number; further
+//! A request goes to the process with the fewest requests of this worker. Each process accepts a limited number. Further
 //! requests wait here, where they are not lost if a process ends.
 
 use std::collections::VecDeque;
@@ -16,17 +16,17 @@ use super::link::ProcessConnection;
 use crate::error::BoxError;
 use crate::socket_path::SocketPath;
 
-/// The pause before another connection to a process that has ended.
+/// The pause before reconnecting to a process that has ended.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Limits of a pool.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::app) struct PoolLimits {
-    /// Requests of this worker that one process may have at a time.
+    /// Maximum number of requests from this worker in one process.
     pub(in crate::app) in_flight: usize,
     /// How long a request may wait for a process.
     pub(in crate::app) queue: Duration,
-    /// Whether the processes take WebSockets.
+    /// Whether the processes accept WebSockets.
     pub(in crate::app) websockets: bool,
 }
 
@@ -40,14 +40,14 @@ pub(in crate::app) struct Pool {
 #[derive(Default)]
 struct PoolState {
     links: Vec<PooledConnection>,
-    /// The place that was taken last.
+    /// The connection that was used last.
     last: usize,
     waiting: VecDeque<oneshot::Sender<RequestPermit>>,
-    /// Why there will never be a process.
+    /// Why no process can be started.
     broken: Option<Arc<dyn Fn() -> BoxError + Send + Sync>>,
 }
 
-/// A connection that takes requests.
+/// A connection that accepts requests.
 struct PooledConnection {
     link: Arc<ProcessConnection>,
     in_flight: usize,
@@ -70,7 +70,7 @@ impl Pool {
         Arc::new(Pool { app: app.into(), limits, state: Mutex::default() })
     }
 
-    /// Keeps a connection to the process that listens at `socket`. When it ends, another one may listen there.
+    /// Maintains a connection to the process at `socket`. When this process ends, another one may listen there.
     pub(in crate::app) fn connect(self: &Arc<Self>, socket: PathBuf) {
         let pool = self.clone();
         tokio::spawn(async move {
@@ -83,7 +83,7 @@ impl Pool {
         });
     }
 
-    /// Uses a connection until its process takes no more requests. What is in flight then goes on.
+    /// Uses a connection until its process stops accepting requests. Requests in flight then continue.
     pub(super) async fn serve(self: &Arc<Self>, stream: UnixStream) {
         let link = ProcessConnection::new(self.app.clone());
         let (pool, served) = (self.clone(), link.clone());
@@ -105,7 +105,7 @@ impl Pool {
         let _ = until.await; // nothing is sent: it ends when the connection is retired
     }
 
-    /// No process can be started: every request fails with the error that `make` makes.
+    /// Records that no process can be started. Every request then fails with the error from `make`.
     pub(super) fn fail(&self, make: impl Fn() -> BoxError + Send + Sync + 'static) {
         let mut state = self.state.lock();
         state.broken = Some(Arc::new(make));
@@ -140,7 +140,7 @@ impl Pool {
         }
     }
 
-    /// Takes a connection into use.
+    /// Adds a connection to the pool.
     pub(super) fn add(self: &Arc<Self>, link: &Arc<ProcessConnection>) {
         self.state.lock().links.push(PooledConnection { link: link.clone(), in_flight: 0 });
         self.pass_on();
@@ -162,11 +162,11 @@ impl Pool {
         }
     }
 
-    /// Gives free places to requests that wait.
+    /// Gives free places to waiting requests.
     fn pass_on(self: &Arc<Self>) {
         loop {
             let mut state = self.state.lock();
-            // Those that were given up need no place.
+            // Cancelled requests do not need a place.
             while state.waiting.front().is_some_and(oneshot::Sender::is_closed) {
                 state.waiting.pop_front();
             }
@@ -177,14 +177,14 @@ impl Pool {
             let waiting = state.waiting.pop_front();
             drop(state);
             let lease = RequestPermit { pool: self.clone(), link };
-            // One that is given up at this moment returns its lease, whose end passes the place on.
+            // A request that is cancelled at this moment returns its lease, and dropping the lease passes the place on.
             let _ = waiting.map(|waiting| waiting.send(lease));
         }
     }
 }
 
 impl PoolState {
-    /// Takes a place of the connection with the fewest requests; in turn, if several have as few.
+    /// Takes a place on the connection with the fewest requests. If several have the same number, they take turns.
     fn take(&mut self, limit: usize) -> Option<Arc<ProcessConnection>> {
         let count = self.links.len();
         let in_turn = (0..count).map(|step| (self.last + 1 + step) % count);

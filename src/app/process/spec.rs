@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::address::AddressKind;
 use crate::context::ProcessAddress;
 
-/// How the processes of an application are started. Two equal values give the same processes, unless the application's
-/// files have changed.
+/// How to start the processes of an application. Equal values mean the same processes, unless the application's files have
+/// changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProcessSpec {
@@ -24,28 +24,28 @@ pub struct ProcessSpec {
     pub folder: PathBuf,
     /// Variables that are added to the environment.
     pub env: BTreeMap<String, String>,
-    /// What the program is told over its control socket.
+    /// The settings that the program gets over its control socket.
     pub settings: Vec<(String, String)>,
-    /// More of it, which makes no difference: processes that are told something else are the same.
+    /// Further settings that are ignored when values are compared.
     pub details: Uncompared<Vec<(String, String)>>,
-    /// How many processes there are; 0 if the application runs in the worker.
+    /// The number of processes; 0 if the application runs in the worker.
     pub count: usize,
     /// Where each of them listens.
     pub address: AddressKind,
-    /// Requests are forwarded to that address, and not sent as frames: a process cannot tell the workers that another one
-    /// takes its place.
+    /// Whether requests are forwarded to that address instead of being sent as frames. Such a process cannot inform the
+    /// workers about its replacement.
     pub forwarded: bool,
     /// The processes can send the stacks of their threads.
     pub has_stacks: bool,
-    /// How long loading the application may take, in seconds.
+    /// Maximum time for loading the application, in seconds.
     pub start_secs: u64,
-    /// How long a process may take to end, in seconds; 0: as long as is usual.
+    /// Maximum time for a process to end, in seconds; 0 means the default.
     pub stop_secs: u64,
     /// When a process is replaced.
     pub limits: ProcessLimits,
-    /// What happens when a process has ended by itself.
+    /// What to do when a process ends unexpectedly.
     pub restart: Restart,
-    /// The process ends by itself when it has done its work; it is ready then.
+    /// The process ends when it has done its work, and is ready then.
     pub once: bool,
     /// Names of programs and apps that must be ready before these processes start.
     pub after: Vec<String>,
@@ -72,7 +72,7 @@ impl<T> PartialEq for Uncompared<T> {
 
 impl<T> Eq for Uncompared<T> {}
 
-/// When a process is replaced. 0: never.
+/// When a process is replaced. 0 means never.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessLimits {
     /// After about this many requests.
@@ -83,7 +83,7 @@ pub struct ProcessLimits {
     pub stuck_secs: u64,
 }
 
-/// What happens when a program has ended by itself.
+/// What to do when a program ends unexpectedly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(inline)]
@@ -104,10 +104,10 @@ pub enum Restart {
 pub struct ResourceLimits {
     /// Maximum number of open files and connections. Default: the system's hard limit.
     pub open_files: Option<u64>,
-    /// Maximum size of a core dump in MiB; 0: none. Default: inherited.
+    /// Maximum size of a core dump in MiB; 0 means none. Default: inherited.
     #[schemars(extend("x-renamed-from" = ["core_mb"]))]
     pub core_mib: Option<u64>,
-    /// Maximum address space in MiB; beyond it allocations fail and the process ends. Default: inherited.
+    /// Maximum address space in MiB. Beyond it, allocations fail and the process ends. Default: inherited.
     #[schemars(extend("x-renamed-from" = ["address_space_mb"]))]
     pub address_space_mib: Option<u64>,
 }

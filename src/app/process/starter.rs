@@ -1,4 +1,4 @@
-//! The control socket, seen from the process: what its starter tells it, and what it reports.
+//! The control socket, seen from the process: messages from its starter, and its reports.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -100,7 +100,7 @@ impl Starter {
         self.send_payload(kind, &payload).await
     }
 
-    /// Reports what the process has done so far.
+    /// Reports the progress of the process.
     /// # Errors
     /// When the starter has ended.
     pub async fn status(&self, status: paster_frames::ProcessStatus) -> io::Result<()> {

@@ -44,14 +44,16 @@ pub(super) fn is_opening(parts: &Parts) -> bool {
 pub(super) fn accept_key(parts: &Parts) -> Result<String, Box<Response>> {
     let version = parts.headers.get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
     if version != Some(b"13") {
-        let mut response =
-            text_response(StatusCode::UPGRADE_REQUIRED, "Only version 13 of the WebSocket protocol.\n");
+        let mut response = text_response(
+            StatusCode::UPGRADE_REQUIRED,
+            "Only version 13 of the WebSocket protocol is supported.\n",
+        );
         response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         return Err(Box::new(response));
     }
     match parts.headers.get(SEC_WEBSOCKET_KEY) {
         Some(key) if key.len() == 24 => Ok(derive_accept_key(key.as_bytes())),
-        _ => Err(Box::new(text_response(StatusCode::BAD_REQUEST, "`Sec-WebSocket-Key` is not a key.\n"))),
+        _ => Err(Box::new(text_response(StatusCode::BAD_REQUEST, "`Sec-WebSocket-Key` is not valid.\n"))),
     }
 }
 

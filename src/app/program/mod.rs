@@ -1,7 +1,7 @@
 //! `program`: a program that serves requests, in any language. Paster starts it, and forwards requests to it.
 //!
 //! - here: the kind, and how requests reach the processes; `options`: how they are started
-//! - `settings`: what the process beside each program is told
+//! - `settings`: the settings that the process beside each program receives
 
 mod options;
 mod settings;
@@ -34,20 +34,21 @@ use crate::error::{BoxError, Errors, Result};
 pub(super) struct Options {
     #[serde(flatten)]
     program: ProgramOptions,
-    /// Number of processes that run the program, each with an address of its own. All workers of paster share them.
+    /// Number of processes that run the program, each with its own address. All workers share them.
     #[serde(default = "one")]
     workers: NonZeroU32,
-    /// How the program gets its address: "port": a free port of 127.0.0.1, in the variable `PORT`; "socket": the path of a
-    /// Unix socket, in `SOCKET`; "descriptor": it inherits a listening socket (`LISTEN_FDS`, as from systemd), in which
-    /// connections wait while it restarts.
+    /// How the program gets its address. "port": a free port of 127.0.0.1, in the variable `PORT`. "socket": the path of a
+    /// Unix socket, in `SOCKET`. "descriptor": an inherited listening socket (`LISTEN_FDS`, as from systemd), in which
+    /// connections wait while the program restarts.
     #[serde(default = "port")]
     address: AddressKind,
-    /// When the program is ready: a path that it answers with 2xx or 3xx, `"/healthz"`; "connect": when it accepts
-    /// connections, or, with an inherited socket, answers `HEAD /` with any status; "notify": when it says so (`READY=1` over `NOTIFY_SOCKET`); or when a command succeeds, `{ command = ["./check"] }`.
+    /// When the program is ready. A path such as `"/healthz"`: when it responds to it with 2xx or 3xx. "connect": when it
+    /// accepts connections or, with an inherited socket, responds to `HEAD /` with any status. "notify": when it sends
+    /// `READY=1` to `NOTIFY_SOCKET`. `{ command = ["./check"] }`: when the command succeeds.
     #[serde(default)]
     ready: ReadyOption,
-    /// Restart the program when it has not been ready for this long, asked every five seconds; 0: never. This finds a
-    /// program that hangs if `ready` is a path or a command.
+    /// Restart the program when it has not been ready for this long; 0 means never. If `ready` is a path or a command, it is
+    /// checked every five seconds, which detects a program that hangs.
     #[serde(default = "a_minute")]
     stuck_secs: u64,
     /// The protocol that the program speaks.
@@ -165,9 +166,9 @@ pub(super) fn build_with(
         let checked = way.build(&[ProcessAddress::Tcp(1)], table, builder);
         return Errors::join(checked, spec.err().into_iter().flatten().collect());
     }
-    // `paster request` and the like: a program of its own, which the first request starts.
+    // `paster request` and similar commands: a program of their own, which the first request starts.
     let spec = spec?.with_variables(&builder.context.variables);
-    let failed = |cause| table.error("use", "cannot make an address for the program").because(cause);
+    let failed = |cause| table.error("use", "cannot create an address for the program").because(cause);
     let place = LocalPlace::bind(&spec).map_err(failed)?;
     let app = way.build(place.address().as_slice(), table, builder)?;
     let started: Arc<OnceCell<LocalProcess>> = Arc::default();
@@ -232,15 +233,16 @@ fn address(address: &ProcessAddress) -> ConfigAddress {
 pub struct BackgroundOptions {
     #[serde(flatten)]
     program: ProgramOptions,
-    /// It does its work and ends, such as a migration: it is ready when it has ended with success, and if it fails, the start
-    /// or the reload fails. It runs again with every reload that is asked for, and when its options or watched files change.
+    /// Whether the program does its work and ends, such as a migration. It is ready when it has exited with success. If it
+    /// fails, the start or the reload fails. It runs again on every requested reload, and when its options or watched files
+    /// change.
     #[serde(default)]
     once: bool,
-    /// When the program is ready: "notify": when it says so (`READY=1` over `NOTIFY_SOCKET`); or when a command succeeds,
-    /// `{ command = ["pg_isready"] }`. Default: when it has started.
+    /// When the program is ready. "notify": when it sends `READY=1` to `NOTIFY_SOCKET`. `{ command = ["pg_isready"] }`: when
+    /// the command succeeds. Default: when it has started.
     #[serde(default)]
     ready: ReadyOption,
-    /// Restart the program when it has not been ready for this long, if `ready` is a command; 0: never.
+    /// Restart the program when it has not been ready for this long, if `ready` is a command; 0 means never.
     #[serde(default = "a_minute")]
     stuck_secs: u64,
 }

@@ -25,8 +25,8 @@ pub struct ProgramOptions {
     /// address.
     #[serde(default)]
     env: BTreeMap<String, String>,
-    /// Files of variables, such as `.env`. What paster's own environment and `env` have counts instead, and a later file
-    /// before an earlier one.
+    /// Files of variables, such as `.env`. paster's own environment and `env` take precedence over them, and later files over
+    /// earlier ones.
     #[serde(default)]
     env_files: Vec<ConfigPath>,
     /// The user, by name or number, that runs the program. Default: `user` of `[process]`. Only root can set another one.
@@ -36,24 +36,24 @@ pub struct ProgramOptions {
     /// Resource limits of the program. Default: `limits` of `[process]`.
     #[serde(default)]
     limits: ResourceLimits,
-    /// What happens when the program has ended by itself: "always": it is started again; "on-failure": only if it has failed;
-    /// "never". It starts at once, and after 5 starts within 10 s with growing pauses of up to 10 s.
+    /// Whether to restart the program when it ends unexpectedly. It restarts at once, and after 5 starts within 10 s with
+    /// growing pauses of up to 10 s.
     #[serde(default)]
     restart: Restart,
-    /// Names of `[program.NAME]` tables and of apps with processes. They are ready before this program starts, and end after
-    /// it.
+    /// Names of `[program.NAME]` tables and of apps with processes. This program starts when they are ready, and ends before
+    /// them.
     #[serde(default)]
     after: Vec<String>,
     /// Maximum time until the program is ready.
     #[serde(default = "half_a_minute")]
     start_secs: Secs,
-    /// The signal that asks the program, and what it has started, to end: `TERM`, `INT`, `QUIT`, `HUP`, `USR1` or `USR2`.
+    /// The signal that stops the program and its child processes: `TERM`, `INT`, `QUIT`, `HUP`, `USR1` or `USR2`.
     #[serde(default)]
     stop_signal: StopSignal,
-    /// Maximum time to end; then it is killed.
+    /// Maximum time to end after the signal. After that, it is killed.
     #[serde(default = "ten_seconds")]
     stop_secs: Secs,
-    /// Replace the program when its memory has grown by this many MiB since it became ready; 0: never.
+    /// Replace the program when its memory has grown by this many MiB since it became ready; 0 means never.
     #[serde(default)]
     max_growth_mib: u64,
     /// Files and directories whose changes replace the program, with `--reload`. Default: the program and the arguments that
@@ -227,9 +227,9 @@ fn find(table: &Table, words: &[String], folder: &Path, env: &BTreeMap<String, S
     if std::env::split_paths(&path).any(|place| is_program(&folder.join(place).join(name))) {
         return Ok(());
     }
-    let error = table.error("command", format!("there is no program `{name}` on the path"));
+    let error = table.error("command", format!("there is no program `{name}` on the `PATH`"));
     Err(match folder.join(name).is_file() {
-        true => error.help(format!("name the file in the working directory as `./{name}`")),
+        true => error.help(format!("write `./{name}` for the file in the working directory")),
         false => error.help("install it, or write the path of its file"),
     })
 }

@@ -1,4 +1,4 @@
-//! What the process beside a program is told.
+//! The settings that the process beside a program receives.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::ProcessAddress;
 
-/// What the process beside a program is told.
+/// The settings that the process beside a program receives.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProgramSettings {
     /// Name of the app or of the table.
@@ -24,7 +24,7 @@ pub struct ProgramSettings {
     pub stop_signal: StopSignal,
     /// Maximum time to end.
     pub stop_secs: u64,
-    /// It is killed when it has not been ready for this long; 0: never.
+    /// It is killed when it has not been ready for this long; 0 means never.
     pub stuck_secs: u64,
     /// It ends by itself, and is ready then.
     pub once: bool,
@@ -126,7 +126,7 @@ pub enum StopSignal {
 
 impl ProgramSettings {
     pub(super) fn encode(&self) -> String {
-        serde_json::to_string(self).expect("it has only texts and numbers")
+        serde_json::to_string(self).expect("it has only strings and numbers")
     }
 
     /// Reads what the process beside a program was told.
@@ -170,8 +170,8 @@ impl fmt::Display for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Ready::Started => write!(f, "it has not started"),
-            Ready::Connect => write!(f, "it accepts no connections"),
-            Ready::Answer => write!(f, "it does not answer"),
+            Ready::Connect => write!(f, "it does not accept connections"),
+            Ready::Answer => write!(f, "it does not respond"),
             Ready::Path(path) => write!(f, "GET {path} fails"),
             Ready::Command(words) => write!(f, "`{}` fails", words.first().map_or("", String::as_str)),
             Ready::Notify => write!(f, "it has not sent READY=1"),

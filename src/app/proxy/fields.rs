@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::isolation::facts;
 use crate::app::upstream::Member;
-use crate::environ::{ClientCertificate, Environ};
+use crate::environ::{ClientCertificate, Environ, NoTrailingSlash};
 
 /// Which fields tell the upstream of the client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -101,6 +101,17 @@ impl RewriteRules {
         let mount = match (self.prefix, parts.extensions.get::<Environ>()) {
             (Prefix::Keep, Some(environ)) => &*environ.script_name,
             _ => "",
+        };
+        let own = match own.strip_prefix('/') {
+            // The upstream gets what the client sent.
+            Some(rest)
+                if !mount.is_empty()
+                    && (rest.is_empty() || rest.starts_with('?'))
+                    && parts.extensions.get::<NoTrailingSlash>().is_some() =>
+            {
+                rest
+            }
+            _ => own,
         };
         if own == "*" { ("", "", own) } else { (&member.address.base, mount, own) }
     }

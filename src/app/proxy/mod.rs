@@ -68,8 +68,8 @@ pub(super) struct PassingOptions {
     /// other value.
     #[serde(default = "client")]
     host: String,
-    /// Which fields tell upstreams about the client. The values come from the server; what the client wrote
-    /// in such fields is never forwarded.
+    /// The header fields that describe the client to upstreams. Their values come from the server. Values from the client in
+    /// such fields are never forwarded.
     #[serde(default)]
     forwarding: Forwarding,
     /// Send the client's certificate to upstreams in the `Client-Cert` field (RFC 9440).

@@ -15,7 +15,7 @@ use crate::error::Error;
 pub(super) struct StickyOptions {
     /// Name of the cookie.
     cookie: String,
-    /// How long clients keep it, in seconds; 0 for as long as the browser runs.
+    /// How long clients keep the cookie, in seconds; 0 means until the browser is closed.
     #[serde(default)]
     max_age_secs: u32,
 }

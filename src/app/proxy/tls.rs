@@ -24,7 +24,7 @@ pub(super) struct TlsOptions {
     ca_file: Option<ReadPath>,
     /// The name that the upstream's certificate must be valid for, instead of the host of the address.
     server_name: Option<String>,
-    /// PEM file of the certificate to show to upstreams, with those up to the root.
+    /// PEM file with the certificate to send to upstreams, and its chain up to the root.
     certificate_file: Option<ReadPath>,
     /// PEM file of its private key, not encrypted.
     key_file: Option<ReadPath>,

@@ -1,4 +1,4 @@
-//! `asgi`: an event loop.
+//! `asgi`: applications on an event loop.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(in crate::app) struct AsgiOptions {
     event_loop: LoopOptions,
 }
 
-/// What applications on an event loop have.
+/// Options of applications on an event loop.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct LoopOptions {
     /// The event loop. "auto": uvloop if the environment has it, otherwise asyncio's own.
@@ -40,7 +40,7 @@ enum EventLoop {
 }
 
 impl LoopOptions {
-    /// Requests and WebSockets that a process may have of one worker. The loop takes them all at once.
+    /// Maximum number of requests and WebSockets from one worker per process. The loop takes them all at once.
     pub(super) const IN_FLIGHT: usize = 1000;
 
     pub(super) fn settings(&self) -> Vec<(String, String)> {

@@ -1,8 +1,8 @@
 //! `django`: a Django project, with its static files and media.
 //!
-//! Only Django knows the project's settings. So the processes collect the static files and list the directories to serve in
-//! a file ([`LIST`]), which the workers read before they serve. In development, and without a supervisor, Django
-//! serves the static files itself, where they are, as `runserver` does.
+//! Only Django knows the project's settings. So the processes collect the static files and write the directories to serve to a
+//! file ([`LIST`]). The workers read this file before they serve. In development, and without a supervisor, Django serves the
+//! static files from their source directories, as `runserver` does.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,16 +28,17 @@ const LIST: &str = ".paster.json";
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::app) struct DjangoOptions {
-    /// The directory of the project, with `manage.py` in it or in one of its directories. Default: the config's directory.
+    /// The directory of the project. It or one of its subdirectories contains `manage.py`. Default: the config's directory.
     publish_dir: Option<ConfigPath>,
     /// The settings module. Default: `$DJANGO_SETTINGS_MODULE`, then the one that `manage.py` names.
     settings: Option<String>,
-    /// How Django is called; "asgi" is for asynchronous views and Channels. Default: "wsgi". paster runs `WSGI_APPLICATION` or
-    /// `ASGI_APPLICATION` of the settings.
+    /// The interface to Django: "wsgi", or "asgi" for asynchronous views and Channels. Default: "wsgi". paster runs the
+    /// `WSGI_APPLICATION` or `ASGI_APPLICATION` of the settings.
     #[serde(default)]
     interface: Interface,
-    /// Directory for the static files, which paster collects (`collectstatic`) and serves at `STATIC_URL`; `STATIC_ROOT` is
-    /// not used. Default: `.paster/NAME` in the project's directory. With `--reload`, Django serves them where they are.
+    /// Directory for the static files. paster collects them there (`collectstatic`) and serves them at `STATIC_URL`.
+    /// `STATIC_ROOT` is not used. Default: `.paster/NAME` in the project's directory. With `--reload`, Django serves the files
+    /// from their source directories.
     static_dir: Option<OutputPath>,
     #[serde(flatten)]
     common: PythonOptions,
@@ -81,7 +82,7 @@ impl PythonKind for DjangoOptions {
     fn check(&self, table: &Table, errors: &mut Vec<Error>) {
         if self.settings.as_ref().is_some_and(|name| name.trim().is_empty()) {
             let error = table.error("settings", "`settings` is empty");
-            errors.push(error.help("remove it, or name the module: `settings = \"project.settings\"`"));
+            errors.push(error.help("remove it, or set the module: `settings = \"project.settings\"`"));
         }
     }
 
@@ -96,7 +97,7 @@ impl PythonKind for DjangoOptions {
         [self.threads.settings(), self.event_loop.settings()].concat()
     }
 
-    /// Serves the directories in the processes' list.
+    /// Serves the directories that the processes have listed.
     fn wrap(&self, app: App, table: &Table, folder: &Path, builder: &mut Builder<'_>) -> Result<App> {
         let list = self.static_dir(table, folder).join(LIST);
         let served = builder.context.processes.contains_key(table.name());

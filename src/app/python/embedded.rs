@@ -12,10 +12,10 @@ use crate::config::Table;
 use crate::context::Context;
 use crate::error::{Error, Result};
 
-/// Options of processes. `[process]` has the ones for workers.
+/// Options for processes. Those for workers are in `[process]`.
 const PROCESS_OPTIONS: [&str; 4] = ["workers", "max_requests", "max_growth_mib", "stuck_secs"];
 
-/// What all applications of a worker share.
+/// Options that all applications of a worker share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct SharedInterpreter {
     app: String,
@@ -24,10 +24,10 @@ struct SharedInterpreter {
     env: BTreeMap<String, String>,
 }
 
-/// What the first application of this process has: there is one interpreter.
+/// The options of the first application of this process, which has one interpreter.
 static FIRST: Mutex<Option<SharedInterpreter>> = Mutex::new(None);
 
-/// Options that make no sense in a worker.
+/// Rejects options that make no sense in a worker.
 pub(super) fn faults(table: &Table) -> impl Iterator<Item = Error> {
     let set = PROCESS_OPTIONS.into_iter().filter(|name| table.value().get(name).is_some());
     set.map(|name| {
@@ -39,7 +39,7 @@ pub(super) fn faults(table: &Table) -> impl Iterator<Item = Error> {
 
 /// Loads the application in this process. The option `folder_key` names its directory.
 /// # Errors
-/// No libpython; an application before it that needs another interpreter; why it cannot be loaded.
+/// If there is no libpython, if an earlier application needs another interpreter, or if the application cannot be loaded.
 pub(super) fn app(
     table: &Table,
     folder_key: &str,
@@ -64,7 +64,7 @@ pub(super) fn app(
     Ok(pool.into_app())
 }
 
-/// Checks that the app needs what the first one of this process has.
+/// Checks that the app needs the same options as the first app of this process.
 fn share(table: &Table, folder_key: &str, spec: &ProcessSpec) -> Result<(), Error> {
     let ProcessSpec { program, folder, env, .. } = spec.clone();
     let own = SharedInterpreter { app: table.name().to_owned(), program, folder, env };
@@ -83,7 +83,7 @@ fn share(table: &Table, folder_key: &str, spec: &ProcessSpec) -> Result<(), Erro
     Err(table.error(key, message).help("set `mode = \"process\"` for one of them"))
 }
 
-/// How many workers run the application.
+/// The number of workers that run the application.
 fn workers(context: &Context) -> usize {
     match &context.config["process"]["workers"] {
         serde_json::Value::Number(count) => {

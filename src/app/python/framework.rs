@@ -1,4 +1,4 @@
-//! The kinds of frameworks that differ only in how their application is found: `flask`, `bottle`, `cherrypy`, `pyramid`,
+//! The kinds for frameworks that differ only in how their application is found: `flask`, `bottle`, `cherrypy`, `pyramid`,
 //! `fastapi`, `starlette`; and `quixote`, which has one thread.
 
 use std::num::NonZeroU32;
@@ -14,13 +14,13 @@ use super::wsgi::{ThreadOptions, in_flight};
 use crate::config::{ConfigPath, Table};
 use crate::error::Error;
 
-/// Which application: for the kinds that know its framework.
+/// The application, for the kinds that know its framework.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct FoundApplication {
-    /// The directory of the application: its working directory, and the first place in which its modules are found. Default:
+    /// The directory of the application. It is the working directory and the first entry of the module search path. Default:
     /// the config's directory.
     publish_dir: Option<ConfigPath>,
-    /// The application, as of `wsgi`: `module:object`, or a factory `module:create_app()`. Default: found in `publish_dir` by
+    /// The application, as for `wsgi`: `module:object`, or a factory `module:create_app()`. Default: found in `publish_dir` by
     /// the conventions of the framework.
     application: Option<String>,
 }
@@ -33,7 +33,7 @@ impl FoundApplication {
     pub(super) fn check(&self, table: &Table, errors: &mut Vec<Error>) {
         if self.application.as_ref().is_some_and(|name| name.trim().is_empty()) {
             let error = table.error("application", "`application` is empty");
-            errors.push(error.help("remove it, or name the application: `application = \"module:object\"`"));
+            errors.push(error.help("remove it, or set the application: `application = \"module:object\"`"));
         }
     }
 
@@ -47,8 +47,8 @@ impl FoundApplication {
     }
 }
 
-/// What the loader gets for an application of the framework that `table` names: its name with a sign that no module's name
-/// begins with, and what `frameworks.py` needs to know.
+/// The application in the form for the loader: the framework's name after a character that no module's name begins with, and
+/// what `frameworks.py` needs.
 pub(super) fn framework_name(table: &Table, options: Map<String, Value>) -> String {
     format!("@{} {}", table.kind().unwrap_or_default(), Value::Object(options))
 }
@@ -145,8 +145,8 @@ pub(in crate::app) struct QuixoteOptions {
     found: FoundApplication,
     #[serde(flatten)]
     common: PythonOptions,
-    /// Threads per process: always 1, because Quixote keeps the current request in a variable of its module. `workers` serves
-    /// several requests at a time.
+    /// Threads per process. Always 1, because Quixote stores the current request in a module variable. To serve several
+    /// requests at a time, set `workers`.
     #[serde(default = "one")]
     threads: NonZeroU32,
 }
@@ -175,10 +175,10 @@ impl PythonKind for QuixoteOptions {
     fn check(&self, table: &Table, errors: &mut Vec<Error>) {
         self.found.check(table, errors);
         if self.threads.get() > 1 {
-            let why = "Quixote keeps the current request in a variable of its module, so a process must have one thread";
-            errors.push(
-                table.error("threads", why).help(format!("write `workers = {}` instead", self.threads)),
-            );
+            let why =
+                "Quixote stores the current request in a module variable, so a process must have one thread";
+            errors
+                .push(table.error("threads", why).help(format!("set `workers = {}` instead", self.threads)));
         }
     }
 

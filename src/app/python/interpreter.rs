@@ -9,10 +9,10 @@ use crate::config::Table;
 use crate::error::Error;
 use crate::plugin::python::PythonRuntime;
 
-/// The interpreter that `python` names; otherwise that of `VIRTUAL_ENV`, of an environment in one of `folders`, of
-/// Poetry, or on the path.
+/// The interpreter that `python` names. By default, that of `VIRTUAL_ENV`, of an environment in one of `folders`, or of
+/// Poetry, or the one on the path.
 /// # Errors
-/// When there is none.
+/// If there is none.
 pub(super) fn find(table: &Table, python: Option<&Path>, folders: &[&Path]) -> Result<PathBuf, Error> {
     if let Some(named) = python {
         let found = match named.is_dir() {
@@ -22,12 +22,14 @@ pub(super) fn find(table: &Table, python: Option<&Path>, folders: &[&Path]) -> R
         return found.ok_or_else(|| {
             let message =
                 format!("`{}` is neither an interpreter nor a virtual environment", named.display());
-            table.error("python", message).help("make one with `python3 -m venv DIRECTORY`, or name another")
+            table
+                .error("python", message)
+                .help("create one with `python3 -m venv DIRECTORY`, or set another one")
         });
     }
     find_in(folders).ok_or_else(|| {
-        let error = table.error("use", "there is no Python interpreter on the path");
-        error.help("install Python 3.9 or newer, or name its environment: `python = \"DIRECTORY\"`")
+        let error = table.error("use", "there is no Python interpreter on the `PATH`");
+        error.help("install Python 3.9 or newer, or set its environment: `python = \"DIRECTORY\"`")
     })
 }
 
@@ -45,7 +47,7 @@ fn of_environment(folder: &Path) -> Option<PathBuf> {
     ["bin/python", "bin/python3"].iter().map(|name| folder.join(name)).find(|path| is_program(path))
 }
 
-/// The environment that Poetry keeps for the project in `folder`.
+/// Poetry's environment for the project in `folder`.
 fn poetry(folder: &Path) -> Option<PathBuf> {
     let project = std::fs::read_to_string(folder.join("pyproject.toml")).ok()?;
     let project: toml::Table = project.parse().ok()?;
@@ -79,7 +81,8 @@ for name in (var('INSTSONAME'), var('LDLIBRARY')):
 
 /// The interpreter's version and its shared library, which runs the application in a worker.
 /// # Errors
-/// When the interpreter has none, or is too old.
+/// If the interpreter has
+/// no shared library, or is too old.
 pub(super) fn runtime(table: &Table, program: &Path) -> Result<PythonRuntime, Error> {
     let shown = program.display();
     let failed = |message: String| table.error("python", message);
@@ -94,7 +97,7 @@ pub(super) fn runtime(table: &Table, program: &Path) -> Result<PythonRuntime, Er
     };
     let minor = version.strip_prefix("3.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
     if minor.is_none_or(|minor| minor < 9) {
-        return Err(failed(format!("paster needs Python 3.9 or newer, and `{shown}` is {version}")));
+        return Err(failed(format!("paster needs Python 3.9 or newer, but `{shown}` is {version}")));
     }
     match lines.map(PathBuf::from).find(|path| path.is_file()) {
         Some(libpython) => {
@@ -111,7 +114,7 @@ pub(super) fn runtime(table: &Table, program: &Path) -> Result<PythonRuntime, Er
     }
 }
 
-/// The variables that a shell has after the activation of the interpreter's environment.
+/// The variables that activating the interpreter's environment sets in a shell.
 pub(super) fn environment(interpreter: &Path) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     let bin = interpreter.parent().unwrap_or(Path::new("/"));

@@ -1,7 +1,7 @@
-//! `wsgi`, `asgi` and the kinds of frameworks: Python applications, in processes of their own interpreter or in the worker.
+//! `wsgi`, `asgi` and the kinds for frameworks: Python applications, in separate processes or in the worker.
 //!
-//! The kind of a framework is `wsgi` or `asgi` with the framework's defaults. The processes find the application by the syntax
-//! of its files (`plugins/paster-python/src/find.py`) and load it as the framework's own command does (`frameworks.py` there).
+//! The kind for a framework is `wsgi` or `asgi` with the framework's defaults. The processes find the application by parsing
+//! its files (`plugins/paster-python/src/find.py`) and load it as the framework's own command does (`frameworks.py` there).
 //!
 //! - here: how processes are started; `embedded`: an application in the worker
 //! - `kind`: what the kinds have in common, and their options; then a file for each group of kinds
@@ -41,7 +41,7 @@ use crate::error::{Error, Errors, Result};
 use crate::plugin::{PluginLibrary, PluginSource};
 use crate::registry::Entry;
 
-/// What the interpreter runs: it loads the library, which does the rest.
+/// The code for the interpreter: it loads the library, which does the rest.
 const BOOTSTRAP: &str = "import sys
 if sys.version_info < (3, 9):
     sys.exit(f'paster needs Python 3.9 or newer, and this is {sys.version.split()[0]}')
@@ -62,7 +62,7 @@ where
     Entry::of(name, summary, build::<O>).library(library::<O>).processes(process_spec::<O>)
 }
 
-/// Arguments of the interpreter that load the application of `spec`, and then read statements from the terminal or from
+/// Arguments with which the interpreter loads the application of `spec`, and then reads statements from the terminal or from
 /// standard input.
 pub fn shell_args(spec: &ProcessSpec) -> Vec<String> {
     let code = concat!(
@@ -106,7 +106,7 @@ pub(super) fn build<O: PythonKind>(options: O, table: &Table, builder: &mut Buil
     let queue = duration(options.common().queue_secs);
     let websockets = options.interface() == Interface::Asgi;
     let limits = PoolLimits { in_flight: options.in_flight(), queue, websockets };
-    // Without a supervisor, it runs in a process: what it prints must not get into the output of a command.
+    // Without a supervisor, it runs in a process, so that what it prints does not mix with the output of a command.
     let app = if options.common().mode == Mode::Embedded && context.processes.contains_key(table.name()) {
         let spec = spec(&options, table, library, context.development)?.with_variables(&context.variables);
         embedded::app(table, options.folder().0, limits, context, (&spec, library))?
@@ -124,9 +124,10 @@ fn folder<O: PythonKind>(options: &O, table: &Table) -> PathBuf {
     named.map_or_else(|| table.base(&key.into()).to_path_buf(), Path::to_path_buf)
 }
 
-/// How the processes of the app `table` are started, with paster's Python library at `library`.
+/// How to start the processes of the app `table`, with paster's Python library at `library`.
 /// # Errors
-/// Every fault of the table; no interpreter.
+/// All errors of the table,
+/// or if there is no interpreter.
 pub(super) fn process_spec<O: PythonKind>(
     options: O,
     table: &Table,

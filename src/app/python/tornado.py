@@ -1,7 +1,7 @@
 
 
 def _serve():
-    """Serves the application that the arguments name on the Unix socket `SOCKET`, until a signal asks the process to end."""
+    """Serves the application of the arguments on the Unix socket `SOCKET`, until a signal ends the process."""
     import asyncio
     import inspect
     import signal
@@ -14,7 +14,7 @@ def _serve():
         from tornado.netutil import bind_unix_socket
 
         class Server(HTTPServer):
-            """Knows its connections with requests: requests in progress are finished before the process ends."""
+            """Tracks the connections with requests, so that requests in progress are finished before the process ends."""
 
             def start_request(self, server_conn, request_conn):
                 connections.add(server_conn)
@@ -27,11 +27,11 @@ def _serve():
                 super().on_close(server_conn)
 
         connections, ending, ended = set(), asyncio.Event(), asyncio.Event()
-        # Inside the event loop, which what the application makes may need.
+        # The application may need the event loop while it is being created.
         application = load(name, folder)
         if inspect.isawaitable(application):
             application = await application
-        # paster is the only client, and tells the address of its own.
+        # paster is the only client. It sends the address of its own client.
         server = Server(application, xheaders=True)
         server.add_socket(bind_unix_socket(os.environ["SOCKET"], mode=0o600))
         for one in (signal.SIGTERM, signal.SIGINT):

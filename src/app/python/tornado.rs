@@ -1,4 +1,4 @@
-//! `tornado`: an application of Tornado. It has an event loop and an HTTP server of its own, so it runs as a program does.
+//! `tornado`: an application of Tornado. It has its own event loop and HTTP server, so it runs as a program.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -21,7 +21,7 @@ use crate::registry::Entry;
 
 /// Options of an `[app.NAME]` table with `use = "tornado"`.
 ///
-/// The processes are programs: paster forwards requests and WebSockets to them over HTTP. `request.remote_ip` is the client.
+/// paster forwards requests and WebSockets to the processes over HTTP. `request.remote_ip` is the client.
 ///
 /// ```toml
 /// [app.main]
@@ -33,22 +33,22 @@ use crate::registry::Entry;
 struct TornadoOptions {
     #[serde(flatten)]
     found: FoundApplication,
-    /// The interpreter, or the directory of a virtual environment. Default: `$VIRTUAL_ENV`; then `.venv` or `venv` in
-    /// the application's directory and in the config's directory, Poetry's environment, and `python3` on the path.
+    /// The interpreter, or the directory of a virtual environment. Default: the first of `$VIRTUAL_ENV`, `.venv` or `venv` in
+    /// the application's or the config's directory, Poetry's environment, and `python3` on the `PATH`.
     python: Option<ConfigPath>,
     /// Variables to add to the environment of the processes.
     #[serde(default)]
     env: BTreeMap<String, String>,
-    /// Number of processes, each with an event loop. All workers of paster share them.
+    /// Number of processes, each with an event loop. All workers share them.
     #[serde(default = "one")]
     workers: NonZeroU32,
     /// Maximum time until a process is ready.
     #[serde(default = "half_a_minute")]
     start_secs: Secs,
-    /// Maximum time for the requests in progress when a process ends; then it is killed.
+    /// Maximum time for requests in progress when a process ends. After that, the process is killed.
     #[serde(default = "half_a_minute")]
     stop_secs: Secs,
-    /// Replace a process when its memory has grown by this many MiB since it became ready; 0: never.
+    /// Replace a process when its memory has grown by this many MiB since it became ready; 0 means never.
     #[serde(default)]
     max_growth_mib: u64,
 }
@@ -67,7 +67,7 @@ pub(in crate::app) fn entry() -> Entry<AppKind> {
         .processes(process_spec)
 }
 
-/// What the interpreter runs.
+/// The code for the interpreter.
 const CODE: &str = concat!(
     include_str!("../../../plugins/paster-python/src/loader.py"),
     include_str!("../../../plugins/paster-python/src/find.py"),
@@ -109,8 +109,10 @@ fn program_options(options: &TornadoOptions, table: &Table, development: bool) -
     Errors::check(errors)?;
     let mut env = interpreter::environment(&python);
     env.extend(options.env.clone());
+    // Python compares a cached module with its source by size and by the second of the last change: it could miss a change.
+    let flags = if development { "-uB" } else { "-u" };
     let values = json!({
-        "command": [python, "-u", "-c", CODE, options.found.name(table, development), folder],
+        "command": [python, flags, "-c", CODE, options.found.name(table, development), folder],
         "working_dir": folder,
         "env": env,
         "workers": options.workers,
@@ -120,12 +122,13 @@ fn program_options(options: &TornadoOptions, table: &Table, development: bool) -
         "max_growth_mib": options.max_growth_mib,
         "watch": python_files(&folder),
     });
-    let invalid =
-        |cause| Error::config("the application's processes cannot be described").because(cause).into();
+    let invalid = |cause| {
+        Error::config("cannot encode the settings of the application's processes").because(cause).into()
+    };
     serde_json::from_value(values).map_err(invalid)
 }
 
-/// The Python files of the application, whose changes replace its processes.
+/// The Python files of the application. A change of one replaces its processes.
 fn python_files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![(folder.to_path_buf(), 0)];
@@ -134,7 +137,7 @@ fn python_files(folder: &Path) -> Vec<PathBuf> {
             let (path, name) = (entry.path(), entry.file_name());
             let name = name.to_string_lossy();
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            // An environment has a `pyvenv.cfg`; its packages do not change.
+            // A directory with a `pyvenv.cfg` is an environment, whose packages do not change.
             let is_own =
                 !name.starts_with('.') && name != "node_modules" && !path.join("pyvenv.cfg").exists();
             if is_dir && is_own && depth < DEEPEST {
@@ -148,6 +151,6 @@ fn python_files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The deepest directory with files that are watched, and the most files.
+/// Maximum depth of watched directories, and maximum number of watched files.
 const DEEPEST: usize = 8;
 const MOST_FILES: usize = 2000;

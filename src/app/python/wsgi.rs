@@ -1,4 +1,4 @@
-//! `wsgi`: threads.
+//! `wsgi`: applications on threads.
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -23,10 +23,10 @@ pub(in crate::app) struct WsgiOptions {
     threads: ThreadOptions,
 }
 
-/// What applications on threads have.
+/// Options of applications on threads.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct ThreadOptions {
-    /// Threads per process that run the application. 1: for an application that is not thread safe.
+    /// Threads per process that run the application. Set 1 for an application that is not thread-safe.
     #[serde(default = "four")]
     threads: NonZeroU32,
 }
@@ -36,8 +36,8 @@ fn four() -> NonZeroU32 {
 }
 
 impl ThreadOptions {
-    /// With several processes, a request waits here until a thread is free. With one, the next requests are at hand when a
-    /// thread has ended one, so that their responses are sent together.
+    /// With several processes, requests wait in the worker until a thread is free. With one process, a thread finds the next
+    /// requests as soon as it has ended one, so that their responses are sent together.
     pub(super) fn in_flight(&self, common: &PythonOptions) -> usize {
         in_flight(self.threads, common)
     }
@@ -47,7 +47,7 @@ impl ThreadOptions {
     }
 }
 
-/// Requests that a process with so many threads may have of one worker.
+/// Maximum number of requests from one worker for a process with so many threads.
 pub(super) fn in_flight(threads: NonZeroU32, common: &PythonOptions) -> usize {
     let threads = threads.get() as usize;
     if common.workers.get() > 1 { threads } else { threads * 2 + 28 }

@@ -35,8 +35,7 @@ use tree::{FoundFile, OpenFile, ServedTree};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// The directory to serve. Names that start with a dot (except `.well-known`) and symbolic links are not
-    /// served.
+    /// The directory to serve. Symbolic links, and names that start with a dot (except `.well-known`), are not served.
     publish_dir: ServedPath,
     /// Index files of a directory, in order of preference.
     #[serde(default = "index_html")]
@@ -50,7 +49,7 @@ pub(super) struct Options {
     precompressed: bool,
     /// The `Cache-Control` field of every response, for example `public, max-age=3600`.
     cache_control: Option<String>,
-    /// Size of the cache for files of up to 64 KiB, in bytes; 0: no cache.
+    /// Size of the cache for files of up to 64 KiB, in bytes; 0 disables it.
     #[serde(default = "sixteen_mib")]
     cache_bytes: usize,
 }

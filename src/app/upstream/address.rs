@@ -111,7 +111,7 @@ impl Address {
 
     fn unix(text: &str, path: &str) -> Result<Address, String> {
         if path.is_empty() {
-            return Err("`unix:` names no path".to_owned());
+            return Err("`unix:` does not name a path".to_owned());
         }
         Ok(Address {
             shown: text.to_owned(),

@@ -137,7 +137,7 @@ impl<P: Protocol> UpstreamExchange<P> {
         }
     }
 
-    /// Why the exchange failed. If writing failed before the upstream closed the connection, that tells more.
+    /// Why the exchange failed. If writing failed before the upstream closed the connection, that error is more useful.
     fn failed(&mut self, reason: FailureReason) -> UpstreamStop {
         let cause = if matches!(reason, FailureReason::Closed) { self.writer.take_error() } else { None };
         UpstreamStop::Upstream(cause.map_or(reason, FailureReason::Broken))

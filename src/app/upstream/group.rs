@@ -98,7 +98,7 @@ impl Group {
         weight: u32,
         health: Health,
     ) -> Arc<Member> {
-        // A digest, because the address is nobody's business. It stays the same if upstreams are added.
+        // A digest, because the address must stay private. It stays the same if upstreams are added.
         let digest = Sha256::digest(format!("{}\0{}", self.app, address.shown));
         Arc::new(Member {
             name,

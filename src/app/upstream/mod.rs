@@ -58,11 +58,11 @@ pub(super) fn addresses(
     errors: &mut Vec<Error>,
 ) -> Vec<Address> {
     if texts.is_empty() {
-        errors.push(table.error("upstreams", "no upstream").help("name at least one"));
+        errors.push(table.error("upstreams", "there is no upstream").help("list at least one"));
     }
     if texts.len() > group::MOST {
         let message = format!("more than {} upstreams", group::MOST);
-        errors.push(table.error("upstreams", message).help("put a second proxy in front of some of them"));
+        errors.push(table.error("upstreams", message).help("put some of them behind a second proxy"));
     }
     let mut found = Vec::new();
     for (index, text) in texts.iter().enumerate() {

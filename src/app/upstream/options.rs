@@ -32,8 +32,8 @@ pub(in crate::app) fn duration(secs: Secs) -> Duration {
 pub(in crate::app) struct UpstreamOptions {
     /// How to choose among several upstreams.
     pub(in crate::app) balance: Balance,
-    /// The shares of the upstreams, in their order: with `[3, 1]` the first one gets three times as many requests. By
-    /// default all are equal.
+    /// The shares of the upstreams, in their order. With `[3, 1]`, the first one gets three times as many requests. By
+    /// default, all are equal.
     pub(in crate::app) weights: Vec<NonZeroU32>,
     /// App names by prefix for `X-Accel-Redirect`: if an upstream responds with `X-Accel-Redirect:
     /// /protected/a.pdf`, the app at `/protected` answers `/a.pdf` instead. Clients cannot reach these apps
@@ -60,7 +60,7 @@ impl UpstreamOptions {
         errors: &mut Vec<Error>,
     ) -> Option<HandOff> {
         if !self.weights.is_empty() && self.weights.len() != count {
-            let error = table.error("weights", "there is not one weight for each upstream");
+            let error = table.error("weights", "the number of weights differs from the number of upstreams");
             errors.push(error.help("write as many numbers as there are upstreams"));
         }
         let is_path =
@@ -76,10 +76,10 @@ impl UpstreamOptions {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(in crate::app) struct GatewayOptions {
-    /// Variables to add to those of RFC 3875, or to replace them with.
+    /// Variables to add to those of RFC 3875, or to replace them.
     pub(in crate::app) params: BTreeMap<String, String>,
-    /// Maximum length in bytes of a request body of unknown length. The length must be sent first, so such a
-    /// body is buffered, beyond 64 KiB in an unnamed file. (`body_limit` applies before.)
+    /// Maximum length in bytes of a request body of unknown length. The length must be sent first, so such a body is buffered.
+    /// Beyond 64 KiB, the buffer is an unnamed file. (`body_limit` applies before.)
     pub(in crate::app) spool_limit_bytes: u64,
 }
 
@@ -102,8 +102,8 @@ pub(in crate::app) enum Balance {
     RoundRobin,
     /// The one with the fewest requests in flight (least connections).
     LeastBusy,
-    /// The less busy one of two random ones. With many workers, of which each knows only its own requests, this
-    /// spreads them better than `least_busy`.
+    /// The less busy one of two random ones. With many workers, this distributes requests better than `least_busy`, because
+    /// each worker knows only its own requests.
     PowerOfTwo,
 }
 
@@ -111,14 +111,14 @@ pub(in crate::app) enum Balance {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::app) struct Timeouts {
-    /// Maximum time to connect, including TLS. After that the next upstream is tried; after the last one,
-    /// 504.
+    /// Maximum time to connect, including TLS. After that, the next upstream is tried. After the last one, the response is 504.
     pub(in crate::app) connect_secs: Secs,
-    /// Maximum wait for the response head, and for the upstream to accept a part of the request; then 504.
+    /// Maximum time to wait for the response head, and for the upstream to accept a part of the request. After that, the
+    /// response is 504.
     pub(in crate::app) head_secs: Secs,
-    /// Maximum pause between two parts of the response body; then the response is aborted.
+    /// Maximum pause between two parts of the response body. After that, the response is aborted.
     pub(in crate::app) pause_secs: Secs,
-    /// Maximum wait for a connection if all `pool.max_connections` are in use; then 503.
+    /// Maximum time to wait for a connection if all `pool.max_connections` are in use. After that, the response is 503.
     pub(in crate::app) queue_secs: Secs,
 }
 
@@ -132,8 +132,8 @@ impl Default for Timeouts {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::app) struct PoolOptions {
-    /// Maximum number of connections to one upstream, including WebSockets; further requests wait. (HTTP/2
-    /// uses one connection: maximum number of requests.)
+    /// Maximum number of connections to one upstream, including WebSockets; further requests wait. (HTTP/2 uses one
+    /// connection, and this is the maximum number of its requests.)
     pub(in crate::app) max_connections: NonZeroU32,
     /// Maximum number of idle connections to keep per upstream; 0 keeps none. SCGI never keeps any.
     pub(in crate::app) max_idle: u32,
@@ -158,15 +158,15 @@ pub(in crate::app) struct HealthOptions {
     pub(in crate::app) window_secs: Secs,
     /// How long to skip an upstream that failed.
     pub(in crate::app) out_secs: Secs,
-    /// How long an upstream that is used again gets fewer requests than its share, which grows from a tenth to the whole; 0
-    /// gives it its share at once.
+    /// How long a recovered upstream gets fewer requests than its share, growing from a tenth to the full share; 0 gives it
+    /// the full share at once.
     pub(in crate::app) slow_start_secs: u32,
-    /// Path to request from each upstream every `interval_secs`. An upstream is skipped while the response is
-    /// not 2xx or 3xx. By default there are no such checks.
+    /// Path to request from each upstream every `interval_secs`. An upstream is skipped while the response is not 2xx or 3xx.
+    /// By default, there are no such checks.
     pub(in crate::app) path: Option<String>,
     /// Interval of these checks.
     pub(in crate::app) interval_secs: Secs,
-    /// Maximum wait for the response to a check.
+    /// Maximum time to wait for the response to a check.
     pub(in crate::app) timeout_secs: Secs,
 }
 

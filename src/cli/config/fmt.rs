@@ -9,8 +9,8 @@ use crate::config::formatted;
 use crate::error::{Error, Errors, Result, Source};
 use crate::ops::format::FormattedFile;
 
-/// Lays config files out in the standard way: spaces, blank lines and line breaks. Keys, values and comments stay as they are,
-/// in their order.
+/// Lays config files out in the standard way: spaces, blank lines and line breaks. Keys, values and comments keep their
+/// content and order.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster config fmt                        format ./server.toml
@@ -24,11 +24,11 @@ pub(in crate::cli) struct Args {
     #[arg(value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
     files: Vec<PathBuf>,
 
-    /// Change no file, and name those that are not formatted
+    /// Change no files, and list those that are not formatted
     #[arg(long)]
     check: bool,
 
-    /// Change no file, and print the changes as a diff
+    /// Change no files, and print the changes as a diff
     #[arg(long)]
     diff: bool,
 }

@@ -14,23 +14,23 @@ const INCOMPLETE: u8 = 3;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster config import site.ini > server.toml          PasteDeploy
-  paster config import gunicorn.conf.py > server.toml  read, not run
+  paster config import gunicorn.conf.py > server.toml  read without running it
   paster config import --from gunicorn -- shop:app --workers 2 --bind 0.0.0.0:8000
   paster config import --from uvicorn -- main:app --port 8000
   paster config import /etc/nginx/sites-enabled/site
   paster config import Caddyfile
   paster config import Procfile
 
-Relative paths are those of the file: save the result in its directory. What was not carried over is named on standard
+Relative paths are those of the file: save the result in its directory. Settings that could not be converted are listed on standard
 error and in comments of the result.
 
-Exit codes: 0 everything was carried over, 3 a part was not, 78 the file is not valid.")]
+Exit codes: 0 everything was converted, 3 a part was not, 78 the file is not valid.")]
 pub(in crate::cli) struct Args {
     /// The file
     #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     file: Option<PathBuf>,
 
-    /// What wrote it [default: what its name and content tell]
+    /// The server that it is for [default: detected from its name and content]
     #[arg(long, value_name = "SOURCE", value_parser = clap::builder::PossibleValuesParser::new(names()))]
     from: Option<String>,
 

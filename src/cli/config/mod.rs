@@ -19,7 +19,7 @@ use crate::ops::schema;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   paster config show site/server.toml --profile production
-  paster config show --defaults                             every option that is in force
+  paster config show --defaults                             include the defaults
   paster config show blog > blog/server.toml                start a config file for the application in a directory
   paster config show --app static:./public > server.toml    start a config file
   paster config explain server.main.threads site/server.toml
@@ -42,7 +42,7 @@ enum Command {
         /// Show the config that `paster serve --app KIND:…` uses, instead of a file
         #[arg(long, value_name = "KIND:…", conflicts_with = "config")]
         app: Option<String>,
-        /// Also show the defaults of all options that nothing sets
+        /// Also show the defaults of all options that are not set
         #[arg(long)]
         defaults: bool,
         /// Print it as JSON
@@ -52,7 +52,7 @@ enum Command {
         #[arg(long)]
         toml: bool,
     },
-    /// Print every source that sets a key, the one in force first
+    /// Print every source that sets a key, the effective one first
     Explain {
         /// The key, such as `server.main.threads`, or a table for all keys in it
         key: String,
@@ -64,9 +64,9 @@ enum Command {
     },
     /// Print a JSON Schema of the config file, for editors
     Schema,
-    /// Lay config files out in the standard way
+    /// Format config files
     Fmt(fmt::Args),
-    /// Print the config of another server (nginx, gunicorn, …) as a config for paster
+    /// Convert the config of another server (nginx, gunicorn, …) to one for paster and print it
     Import(import::Args),
 }
 

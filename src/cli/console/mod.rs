@@ -34,7 +34,7 @@ Examples:
   paster console < requests.txt                    run the lines of a file
 
 On a terminal, the console has history and completion. Otherwise it reads the lines of standard input.
-Cookies are kept as in a browser. Exit codes: 0 ended, 1 a line of a script failed, 78 config error.")]
+The console stores cookies like a browser. Exit codes: 0 ended, 1 a line of a script failed, 78 config error.")]
 pub(super) struct Args {
     #[command(flatten)]
     source: SourceArgs,

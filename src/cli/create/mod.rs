@@ -28,15 +28,15 @@ use crate::scaffold::{PostAction, ProvidedAnswers, Question, Skeleton, built_in_
   paster create --template notebook             a notebook server in ./notebook
   paster create site -t static port=9000        answer a question in advance
   paster create site -t static --list-variables show what it would ask
-  paster create blog -t axum --with production  with files for its operation: systemd, containers, CI
+  paster create blog -t axum --with production  with deployment files: systemd, containers, CI
   paster create site -t ./my-skeleton --dry-run show what it would write, from your own skeleton
-  paster create site -t static --plan plan.json write what it would do into a file
-  paster create --apply plan.json               do exactly that, or nothing if something changed
+  paster create site -t static --plan plan.json write a plan to a file
+  paster create --apply plan.json               carry out the plan, unless something changed
   paster create site -t https://example.org/skeletons.git#site@v2
                                                 from the folder `site` of a git repository, at the tag v2
   paster create site -t crate:web-skeletons#site   from the folder `skeletons/site` of a Rust package
 
-`paster add` adds to a project, `paster update` merges a newer skeleton into it, `paster undo` takes the last of these back.")]
+`paster add` adds to a project, `paster update` merges a newer skeleton into it, and `paster undo` reverts the last change.")]
 pub(super) struct Args {
     /// The directory to create [default: the skeleton's name], and answers
     #[arg(value_name = "NAME] [KEY=VALUE")]
@@ -66,10 +66,10 @@ pub(super) struct Args {
     /// Show what would change in the directory as a unified diff, without writing it
     #[arg(long)]
     diff: bool,
-    /// Write what would be done into a file, for --apply, without doing it
+    /// Write a plan to a file, for --apply, without changing anything
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "diff", "apply", "list_variables"])]
     plan: Option<PathBuf>,
-    /// Do what a plan says, unless the skeletons or the directory have changed since; secrets are given again
+    /// Carry out a plan, unless the skeletons or the directory have changed since; give secrets again
     #[arg(long, value_name = "FILE", conflicts_with_all = ["template", "with", "force", "list_variables"])]
     apply: Option<PathBuf>,
     /// Write into a directory that is not empty; replaced files are kept as *.bak
@@ -78,10 +78,10 @@ pub(super) struct Args {
     /// Let the skeleton run programs after the files are written; without it, such a skeleton is refused
     #[arg(long)]
     trust: bool,
-    /// For a Python application: make its virtual environment and install its packages, without asking
+    /// For a Python application: create its virtual environment and install its packages, without asking
     #[arg(long, overrides_with = "no_install")]
     install: bool,
-    /// For a Python application: do not ask for its virtual environment, and do not make it
+    /// For a Python application: do not ask about its virtual environment, and do not create it
     #[arg(long)]
     no_install: bool,
     /// Print the result as JSON
@@ -136,7 +136,7 @@ impl Args {
         self.write(&prepared, interactive)
     }
 
-    /// Does what the plan in `file` says.
+    /// Carries out the plan in `file`.
     fn apply(&self, file: &Path) -> Result<ExitCode> {
         let plan = PlanFile::read(file)?;
         let (target, arguments) = split_words(&self.words)?;
@@ -161,7 +161,7 @@ impl Args {
         self.write(&prepared, interactive)
     }
 
-    /// Writes the project, and tells the user.
+    /// Writes the project, and reports the result.
     fn write(&self, prepared: &PreparedProject, interactive: bool) -> Result<ExitCode> {
         show_programs(&prepared.programs);
         let mut created = prepared.write()?;

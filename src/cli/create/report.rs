@@ -105,7 +105,7 @@ pub(in crate::cli) fn plan(prepared: &PreparedProject, doing: Doing, json: bool)
     print(&text)
 }
 
-/// Tells that a plan was written to `file`.
+/// Reports that a plan was written to `file`.
 pub(in crate::cli) fn planned(prepared: &PreparedProject, file: &Path, json: bool) -> Result<ExitCode> {
     if json {
         return print_json(&result_json(prepared, None));

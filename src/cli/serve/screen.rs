@@ -137,6 +137,6 @@ fn open(url: &str) {
 pub(super) fn print_json(event: &Event) {
     let line = serde_json::to_string(event).expect("events have string keys only");
     let mut out = std::io::stdout().lock();
-    // If the reader is gone, the server goes on.
+    // If the reader has closed its end, the server continues.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

@@ -47,7 +47,7 @@ struct Formatter<'t> {
     out: String,
 }
 
-/// A value, as it is written.
+/// A value, as written in the file.
 enum WrittenValue<'t> {
     Scalar(&'t str),
     List { brackets: (&'static str, &'static str), parts: Vec<ListPart<'t>> },

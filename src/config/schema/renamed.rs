@@ -62,7 +62,7 @@ impl Renaming<'_> {
                         self.rename(table, path, old, key, false);
                     }
                     let short = properties.and_then(|all| short_name(self.root, all, key));
-                    // A number has no unit of its own.
+                    // A number has no unit.
                     if let Some(short) = short.filter(|short| table.get(*short).is_some_and(Value::is_string))
                     {
                         self.rename(table, path, short, key, true);

@@ -1,6 +1,6 @@
 //! Numbers with a unit, as strings: `drain_secs = "5m"`, and `drain = "5m"` without the unit in the name.
 //!
-//! The ending of an option's name tells the unit of a plain number. humantime reads durations. A size is a number and one
+//! The suffix of an option's name is the unit of a plain number. humantime reads durations. A size is a number and one
 //! of nine units, which needs no library.
 
 use serde_json::{Map, Value};
@@ -64,7 +64,7 @@ impl Unit {
 
     /// What a string with a unit means, as a number of this unit.
     /// # Errors
-    /// Tells what is wrong with it, or what it should look like.
+    /// The error explains what is wrong with it, or what it should look like.
     pub(super) fn read(&self, text: &str) -> Result<u64, String> {
         let text = text.trim();
         let form = || match self.measure {

@@ -187,7 +187,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Reports a value that matches none of its alternatives: the nearest alternative tells what is wrong.
+    /// Reports a value that matches none of its alternatives: the nearest alternative determines the message.
     fn no_branch(&mut self, whole: &ValidationError<'_>, context: &[Vec<ValidationError<'static>>]) {
         let here = whole.instance_path();
         let value: &Value = whole.instance();
@@ -219,7 +219,7 @@ impl<'a> Check<'a> {
                 fitting.push(branch);
             }
         }
-        // If a key with a constant value tells several tables apart, the intended one has that value.
+        // If a key with a constant value distinguishes several tables, the intended table has that value.
         let tag = |branch: &&Vec<ValidationError<'static>>| {
             branch.iter().any(|error| {
                 !at_root(error) && matches!(error.kind(), Kind::Constant { .. } | Kind::Enum { .. })

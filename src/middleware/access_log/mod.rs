@@ -26,8 +26,8 @@ use sink::{LineSink, LogTarget};
 /// Options of a `[middleware.NAME]` table with `use = "access_log"`.
 ///
 /// The log of a server's own app also contains the requests that the server refuses (400, 408, 414, 431,
-/// 503 …), each with the reason: in quotes at the end of its line, in JSON as `reason`. Unknown values of such
-/// a request are `-`.
+/// 503 …), each with the reason, which is in quotes at the end of the line, or in `reason` in JSON. Unknown values of such a
+/// request are `-`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
@@ -37,11 +37,11 @@ pub(super) struct Options {
     /// Where to write if there is no `file`.
     #[serde(default)]
     to: LogStream,
-    /// Fields of a line in the format `json`, in this order: the names that it has by default, `request:NAME` and
-    /// `response:NAME` for fields of the request and the response.
+    /// Fields of a line in the format `json`, in this order. You can use the names of the default fields, and `request:NAME`
+    /// and `response:NAME` for header fields of the request and the response.
     #[serde(default)]
     fields: Vec<String>,
-    /// File to append to. If it is moved away (logrotate), it is created again within a second.
+    /// File to append to. If it is moved (by logrotate), it is created again within a second.
     file: Option<AppendPath>,
 }
 
@@ -81,7 +81,7 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
     let mut errors = Vec::new();
     let fields = entries(table, "fields", &options.fields, &mut errors, LogField::parse);
     if !options.fields.is_empty() && options.format != LineFormat::Json {
-        let error = table.error("fields", "only the format `json` has fields of one's choice");
+        let error = table.error("fields", "only the format `json` can have custom `fields`");
         errors.push(error.help("set `format = \"json\"`"));
     }
     Errors::check(errors)?;

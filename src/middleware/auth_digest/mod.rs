@@ -40,8 +40,8 @@ use crate::error::{Error, Errors, Result};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    /// File of `name:realm:hash` lines, with the SHA-256 of `name:realm:password` as 64 hexadecimal digits. It
-    /// is reloaded when it changes. Keep it secret: who has a hash can log in.
+    /// File of `name:realm:hash` lines, with the SHA-256 of `name:realm:password` as 64 hexadecimal digits. It is reloaded
+    /// when it changes. Keep it secret, because anyone with a hash can log in.
     htdigest: FollowedPath,
     /// The realm, which the browser shows when it asks for the password. Lines with another realm are skipped.
     #[serde(default = "restricted")]
@@ -76,7 +76,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
     let mut errors = Vec::new();
     let realm = quoted(&options.realm);
     if HeaderValue::try_from(&realm).is_err() {
-        let error = table.error("realm", "the realm has characters that are not allowed in a header");
+        let error = table.error("realm", "the realm contains characters that are not allowed in a header");
         errors.push(error.help("use plain letters"));
     }
     let known = realm.clone();

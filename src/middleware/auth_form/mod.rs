@@ -37,8 +37,9 @@ use crate::session::Session;
 
 /// Options of a `[middleware.NAME]` table with `use = "auth_form"`.
 ///
-/// Visitors who are not logged in are redirected to a page, and return after the login to the page that they wanted. Programs
-/// that do not accept HTML get 401. The user is kept in the session, so the middleware `session` must be outside of this one.
+/// Visitors who are not logged in are redirected to a login page, and after the login back to the page that they requested.
+/// Programs that do not accept HTML get 401. The user is stored in the session, so the middleware `session` must be outside of
+/// this one.
 /// The session gets a new id at each login. A user whose password changes, or who is removed from the file, is logged out.
 ///
 /// ```toml
@@ -60,11 +61,11 @@ pub(super) struct Options {
     /// Path of the page, below the app's mount.
     #[serde(default = "login")]
     login_path: String,
-    /// Path to log out, below the app's mount. A form of the application sends POST to it; a visitor who opens it gets a
+    /// Path to log out, below the app's mount. A form of the application sends POST to it. A visitor who opens it gets a
     /// button.
     #[serde(default = "logout")]
     logout_path: String,
-    /// Where a visitor goes who has opened the page itself.
+    /// Where to redirect visitors who have opened the login page directly.
     #[serde(default = "root")]
     home_path: String,
     /// Heading of the page.
@@ -73,8 +74,8 @@ pub(super) struct Options {
     /// A Handlebars template for the page. It gets `title`, `action`, `next`, `user`, `error` and `logout`, and its form sends
     /// the fields `user`, `password` and `next`.
     page: Option<ReadPath>,
-    /// Number of logins that one client may try in `per_secs`. For one name, from all clients together, ten times as many.
-    /// Each worker counts for itself.
+    /// Maximum number of login attempts of one client in `per_secs`. For one name, from all clients together, the limit is ten
+    /// times as high. Each worker counts for itself.
     #[serde(default = "ten")]
     attempts: NonZeroU32,
     /// The period of `attempts`, in seconds.
@@ -140,7 +141,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
         let text = text.and_then(|text| String::from_utf8(text).map_err(std::io::Error::other));
         text.map_err(|cause| {
             let error = table.error("page", format!("cannot read the template `{}`", file.display()));
-            error.because(cause).help("name a Handlebars template")
+            error.because(cause).help("set a Handlebars template")
         })
     });
     let page = match template.transpose() {

@@ -52,7 +52,7 @@ impl Connections {
 
     /// The right to check a login, which is what limits the number of connections.
     pub(super) async fn slot(&self) -> Result<SemaphorePermit<'_>, DirectoryError> {
-        self.slots.acquire().await.map_err(|_| DirectoryError::Away("the server ends".into()))
+        self.slots.acquire().await.map_err(|_| DirectoryError::Away("the server is stopping".into()))
     }
 
     /// A connection that was kept, or a new one; `true`: it was kept, so the server may have closed it.

@@ -35,7 +35,7 @@ pub(super) enum GroupSource {
         name: String,
         below: Option<String>,
     },
-    /// In entries of their own, which have an attribute with their name.
+    /// In separate entries, which have an attribute with their name.
     Search {
         base: String,
         filter: String,
@@ -78,7 +78,7 @@ impl Directory {
         Directory { connections, lookup, groups, user_attribute, time, cache, correct, salt }
     }
 
-    /// Checks a name and a password, which is not empty. `wait` tells for how long it must not be checked.
+    /// Checks a name and a password, which is not empty. `wait` is the time for which it must not be checked.
     /// # Errors
     /// If the directory gives no answer.
     pub(super) async fn log_in(
@@ -293,7 +293,7 @@ impl Query<'_> {
 fn only(query: Query<'_>, FoundEntries { mut entries, more }: FoundEntries) -> Option<SearchEntry> {
     if more || entries.len() > 1 {
         let filter = query.filter;
-        tracing::error!(filter, "the filter of `auth_ldap` finds several users: none of them can log in");
+        tracing::error!(filter, "the filter of `auth_ldap` matches several users: none of them can log in");
         return None;
     }
     entries.pop().filter(|entry| !entry.dn.is_empty())

@@ -3,18 +3,18 @@
 use ldap3::LdapError;
 use ldap3::result::LdapResult;
 
-/// Why the directory could not tell whether a login is correct.
+/// Why the directory could not check a login.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DirectoryError {
-    #[error("no server answers: {0}")]
+    #[error("no server responds: {0}")]
     Away(String),
-    #[error("it did not answer within {0} s")]
+    #[error("it did not respond within {0} s")]
     Late(u64),
     #[error("it does not accept the service account (`bind_dn`): {0}")]
     Service(String),
-    #[error("it refuses to answer: {0}")]
+    #[error("it refuses the request: {0}")]
     Refused(String),
-    #[error("the entry `{0}` has no attribute `{1}` that can be read (`user_attribute`)")]
+    #[error("the entry `{0}` has no readable attribute `{1}` (`user_attribute`)")]
     Nameless(String, String),
     #[error(transparent)]
     Connection(#[from] LdapError),
@@ -38,7 +38,9 @@ pub(super) fn is_correct(result: LdapResult) -> Result<bool, DirectoryError> {
     match result.rc {
         0 => Ok(true),
         19 | 32 | 34 | 48 | 49 | 50 | 53 => Ok(false),
-        10 => Err(DirectoryError::Refused("it refers to another server, which is not asked".into())),
+        10 => {
+            Err(DirectoryError::Refused("it refers to another server, and referrals are not followed".into()))
+        }
         _ => Err(DirectoryError::Refused(result.to_string())),
     }
 }

@@ -25,7 +25,7 @@ use crate::error::{BoxError, Errors, Result};
 
 /// Longest name of a user in bytes.
 const NAME_LIMIT: usize = 256;
-/// How long clients are told to wait for a directory that is away, in seconds.
+/// `Retry-After` while the directory is unreachable, in seconds.
 const AWAY_SECS: u64 = 5;
 
 struct LdapAuth {
@@ -43,7 +43,7 @@ pub(super) fn build(options: Options, table: &Table, _: &Context, next: App) -> 
     let challenge = format!("Basic realm=\"{}\", charset=\"UTF-8\"", quoted(&options.realm));
     let challenge = HeaderValue::try_from(challenge);
     if challenge.is_err() {
-        let error = table.error("realm", "the realm has characters that are not allowed in a header");
+        let error = table.error("realm", "the realm contains characters that are not allowed in a header");
         errors.push(error.help("use plain letters"));
     }
     let directory = options.directory(table, &mut errors);
@@ -78,12 +78,12 @@ impl LdapAuth {
             }
             Err(error) => {
                 tracing::error!("the directory cannot check a login: {error}");
-                let text = "The directory of users does not answer. Try again later.\n";
+                let text = "The user directory does not respond. Try again later.\n";
                 return Ok(refusal_for(AWAY_SECS, StatusCode::SERVICE_UNAVAILABLE, "no directory", text));
             }
         };
         if !self.may_pass(&user) {
-            let text = "You do not belong to a group that may use this.\n";
+            let text = "You are not a member of a group that has access.\n";
             let mut response = refusal(StatusCode::FORBIDDEN, "not in a required group", text);
             response.extensions_mut().insert(user);
             return Ok(response);

@@ -17,8 +17,8 @@ use crate::tls_client::client_config;
 
 /// Options of a `[middleware.NAME]` table with `use = "auth_ldap"`.
 ///
-/// The directory finds the entry of the user, with the rights of `bind_dn`, and checks the password by a bind
-/// with the DN of that entry. Without a service account, set `user_dn` instead of `base`. Referrals to other
+/// The middleware searches for the entry of the user, with the rights of `bind_dn`, and checks the password with a bind as
+/// that entry. Without a service account, set `user_dn` instead of `base`. Referrals to other
 /// servers are not followed.
 ///
 /// ```toml
@@ -34,7 +34,7 @@ use crate::tls_client::client_config;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::middleware) struct Options {
-    /// URLs of servers with the same directory; the next one is used if one does not answer:
+    /// URLs of servers with the same directory; if one does not respond, the next one is used:
     /// `ldaps://ldap.example.org`, `ldap://ldap.example.org` with `starttls`, or the path of a Unix socket,
     /// percent-encoded: `ldapi://%2Frun%2Fslapd%2Fldapi`.
     urls: Vec<String>,
@@ -50,22 +50,22 @@ pub(in crate::middleware) struct Options {
     bind_dn: Option<String>,
     /// Password of the service account.
     bind_password: Option<String>,
-    /// DN below which users are searched for.
+    /// DN below which to search for users.
     base: Option<String>,
     /// Filter that finds a user (RFC 4515). `{user}` is the name that the client sent, escaped. For Active
     /// Directory: `(sAMAccountName={user})`.
     #[serde(default = "by_uid")]
     filter: String,
-    /// DN of users, without a search: `uid={user},ou=people,dc=example,dc=org`. Instead of `base`.
+    /// DN of users, instead of a search with `base`: `uid={user},ou=people,dc=example,dc=org`.
     user_dn: Option<String>,
-    /// Attribute with the name of the user for the app (`REMOTE_USER`). A directory ignores case and some
-    /// spaces in the names that clients send, so that name is not passed on.
+    /// Attribute with the name of the user for the app (`REMOTE_USER`). The name that a client sends is not passed on, because
+    /// a directory ignores case and some spaces in it.
     #[serde(default = "uid")]
     user_attribute: String,
     /// Attribute of users with the DNs of their groups, such as `memberOf`. The group's name is the first value
     /// of the DN.
     groups_attribute: Option<String>,
-    /// DN below which groups are searched for. With `groups_attribute`, only groups below it count.
+    /// DN below which to search for groups. With `groups_attribute`, only groups below it count.
     groups_base: Option<String>,
     /// Filter that finds the groups of a user. `{dn}` is the DN of the user, `{user}` its name, both escaped.
     #[serde(default = "members")]
@@ -79,18 +79,19 @@ pub(in crate::middleware) struct Options {
     /// The realm that the browser shows when it asks for the password.
     #[serde(default = "restricted")]
     pub(super) realm: String,
-    /// How long a correct password is not checked again, in seconds; 0 checks it for each request. Of the password
-    /// only a hash is kept, in memory. A user whose account is locked can use it for this time.
+    /// How long a correct password is cached, in seconds; 0 checks it for each request. Only a hash of the password is stored,
+    /// in memory. A user whose account is locked remains logged in for this time.
     #[serde(default = "a_minute")]
     cache_secs: u32,
     /// Maximum time to check a login in seconds, including the connection.
     #[serde(default = "ten")]
     timeout_secs: NonZeroU32,
-    /// Maximum number of logins to check at once, and of connections to the directory for each of searches and checks.
+    /// Maximum number of logins to check at once. Also the maximum number of connections to the directory for searches, and
+    /// for checks.
     #[serde(default = "eight")]
     max_connections: NonZeroU32,
-    /// Number of wrong passwords of one client for one name within `within_secs` after which further ones get 429 for
-    /// the rest of that time.
+    /// Maximum number of wrong passwords from one client for one name within `within_secs`. After that, further attempts get
+    /// 429 for the rest of this time.
     #[serde(default = "ten")]
     pub(super) max_failures: NonZeroU32,
     /// The period in seconds in which failures are counted.
@@ -156,14 +157,14 @@ impl Options {
             (Some(base), None) => Some(Lookup::Search { base: base.clone(), filter: self.filter.clone() }),
             (None, Some(dn)) => Some(Lookup::Template(dn.clone())),
             _ => {
-                let error = table.error("", "`auth_ldap` needs one way to find users");
-                errors.push(error.help("set `base` to search for them, or `user_dn` to name them"));
+                let error = table.error("", "`auth_ldap` needs exactly one way to find users");
+                errors.push(error.help("set `base` to search for them, or `user_dn` for their DN"));
                 None
             }
         };
         if self.user_dn.as_ref().is_some_and(|dn| !dn.contains("{user}")) {
             let error = table.error("user_dn", "every user would have the same DN");
-            errors.push(error.help("write `{user}` in it"));
+            errors.push(error.help("add `{user}` to it"));
         }
         self.check_filters(table, errors);
         let groups = match (&self.groups_attribute, &self.groups_base) {
@@ -178,7 +179,7 @@ impl Options {
             (None, None) => GroupSource::None,
         };
         if !self.require_group.is_empty() && matches!(groups, GroupSource::None) {
-            let error = table.error("require_group", "no groups are known, so nobody could pass");
+            let error = table.error("require_group", "no groups are known, so no user could pass");
             errors.push(error.help("set `groups_attribute = \"memberOf\"`, or `groups_base`"));
         }
         let time = Duration::from_secs(self.timeout_secs.get().into());
@@ -242,7 +243,7 @@ impl Options {
                 errors.push(error.help("write one such as `(uid={user})`, see RFC 4515"));
             } else if !names {
                 let error = table.error(key, "the filter does not depend on the user");
-                errors.push(error.help("write `{user}` in it, as in `(uid={user})`"));
+                errors.push(error.help("add `{user}` to it, as in `(uid={user})`"));
             }
         }
     }

@@ -38,9 +38,9 @@ use crate::context::Context;
 use crate::environ::{Environ, RemoteUser};
 use crate::error::{BoxError, Errors, Result};
 
-/// When to ask for new claims if the provider does not say how long its access token is valid, in seconds.
+/// When to refresh the claims if the provider does not send the lifetime of its access token, in seconds.
 const REFRESH_SECS: u64 = 3600;
-/// How long clients are told to wait for a provider that is away, in seconds.
+/// `Retry-After` while the provider is unreachable, in seconds.
 const AWAY_SECS: u64 = 10;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -192,7 +192,7 @@ impl OidcAuth {
             Ok(session) => session,
             Err(error @ ProviderError::Away(_)) => return away(&error),
             Err(error) => {
-                tracing::warn!("nobody was logged in: {error}");
+                tracing::warn!("the login failed: {error}");
                 return self.failed(OidcPage::Refused, environ, [rest]);
             }
         };
@@ -216,13 +216,13 @@ impl OidcAuth {
     fn code(&self, request: &Head) -> Result<String, String> {
         // RFC 9207: the answer of another provider must not be taken for one of this.
         if parameter(request, "iss").is_some_and(|issuer| issuer != self.provider.issuer()) {
-            return Err("the answer comes from another provider".to_owned());
+            return Err("the response comes from another provider".to_owned());
         }
-        let reason = || parameter(request, "error").unwrap_or("there is no code".to_owned());
+        let reason = || parameter(request, "error").unwrap_or("the response has no code".to_owned());
         parameter(request, "code").ok_or_else(reason)
     }
 
-    /// The session of a user of whom the provider says this; the `old` one ends.
+    /// Creates the session of a user with this data from the provider. The `old` one ends.
     /// # Errors
     /// If the user may not pass.
     fn begin(
@@ -252,7 +252,7 @@ impl OidcAuth {
         };
         let groups = claims.get(&self.options.groups_claim).map(names).unwrap_or_default();
         if !self.access.allows(&user, &groups, &claims) {
-            return refused(format!("`{user}` is not one of those who may pass"));
+            return refused(format!("`{user}` may not pass"));
         }
         let passed =
             self.claims.iter().filter_map(|(_, claim)| Some((claim.clone(), plain(claims.get(claim)?))));
@@ -269,8 +269,8 @@ impl OidcAuth {
         })
     }
 
-    /// The session with new claims; `None` if the user may no longer log in. If the provider is away, the session
-    /// stays as it is for a minute.
+    /// The session with new claims; `None` if the user may no longer log in. If the provider is unreachable, the session
+    /// remains unchanged for a minute.
     async fn refreshed(&self, old: &OidcSession, now: u64) -> Option<OidcSession> {
         let Refresh { token, .. } = old.refresh.as_ref()?;
         let answer = self.provider.refresh(token, &old.subject).await;
@@ -281,7 +281,7 @@ impl OidcAuth {
                 None
             }
             Err(error) => {
-                tracing::error!(user = old.user, "cannot ask for new claims: {error}");
+                tracing::error!(user = old.user, "cannot refresh the claims: {error}");
                 let refresh = Some(Refresh { token: token.clone(), due: now + 60 });
                 Some(OidcSession { refresh, seen: now, ..old.clone() })
             }
@@ -346,7 +346,7 @@ impl OidcAuth {
 }
 
 fn away(error: &ProviderError) -> Response {
-    tracing::error!("no login is possible: {error}");
-    let text = "The login service does not answer. Try again later.\n";
+    tracing::error!("logins are not possible: {error}");
+    let text = "The login service does not respond. Try again later.\n";
     refusal_for(AWAY_SECS, StatusCode::SERVICE_UNAVAILABLE, "no login service", text)
 }

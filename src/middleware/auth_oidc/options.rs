@@ -24,10 +24,10 @@ use crate::tls_client::{HttpsClient, client_config};
 /// Visitors log in at an OpenID Connect provider, such as Keycloak, Entra ID, Google or GitLab. Browsers are
 /// redirected there; other requests without a session, such as those of scripts, get 401. Register
 /// `https://HOST/oidc/callback` at the provider as redirect URI, and `https://HOST/` for logout. `/oidc/logout`
-/// ends the session here and at the provider, and `/oidc/user` tells a page who is logged in.
+/// ends the session here and at the provider, and `/oidc/user` returns the logged-in user.
 ///
-/// The session is in an encrypted cookie, so all workers and machines with the same config know it, and a restart
-/// ends none. Other values of the `allow_…` options end all sessions: users then log in again.
+/// The session is in an encrypted cookie, so it is valid for all workers and machines with the same config, and survives
+/// restarts. Changing an `allow_…` option ends all sessions.
 ///
 /// ```toml
 /// [middleware.sso]
@@ -47,17 +47,17 @@ pub(in crate::middleware) struct Options {
     pub(super) client_id: String,
     /// The secret that belongs to it. By default there is none (a public client), which is safe with PKCE.
     client_secret: Option<String>,
-    /// What cookies are encrypted with: at least 32 random characters. By default a key is derived from
-    /// `client_secret`. A new value ends all sessions.
+    /// The secret that encrypts cookies: at least 32 random characters. By default, the key is derived from `client_secret`. A
+    /// new value ends all sessions.
     cookie_secret: Option<String>,
-    /// Scopes to ask for besides `openid`. Some providers only send groups or refresh tokens for others, such as
+    /// Scopes to request in addition to `openid`. Some providers send groups or refresh tokens only for other scopes, such as
     /// `groups` and `offline_access`.
     #[serde(default = "scopes")]
     pub(super) scopes: Vec<String>,
     /// More parameters for the provider's login page: `{ prompt = "select_account" }`.
     #[serde(default)]
     pub(super) login_parameters: BTreeMap<String, String>,
-    /// The path below which `login`, `callback`, `logout` and `user` are.
+    /// The path of `login`, `callback`, `logout` and `user`.
     #[serde(default = "prefix")]
     pub(super) prefix: String,
     /// The address of the site for clients, if it differs from the host that requests name:
@@ -70,38 +70,37 @@ pub(in crate::middleware) struct Options {
     /// user.
     #[serde(default = "sub")]
     pub(super) user_claim: String,
-    /// Claim with the groups of the user (`REMOTE_GROUPS`): a list, or a text with spaces or commas between them.
+    /// Claim with the groups of the user (`REMOTE_GROUPS`): a list, or a string separated by spaces or commas.
     #[serde(default = "groups")]
     pub(super) groups_claim: String,
-    /// Claims to pass to the app, by field: `{ x-email = "email" }`. What clients send in these fields is
-    /// removed.
+    /// Claims to pass to the app, by field: `{ x-email = "email" }`. Values from clients in these fields are removed.
     #[serde(default)]
     claims: BTreeMap<String, String>,
-    /// Also read claims from the provider's userinfo endpoint, at login and refresh. Some providers send
-    /// groups or the e-mail address only there.
+    /// Also read claims from the provider's userinfo endpoint, at login and refresh. Some providers send groups or the email
+    /// address only there.
     #[serde(default)]
     userinfo: bool,
-    /// Users who may pass, by `user_claim`. Whoever one of the `allow_…` options names may pass; others get 403.
+    /// Users who may pass, by `user_claim`. A user may pass if one of the `allow_…` options matches; others get 403.
     #[serde(default)]
     allow_users: BTreeSet<String>,
     /// Groups whose members may pass.
     #[serde(default)]
     allow_groups: BTreeSet<String>,
-    /// Domains of e-mail addresses whose users may pass. The provider must have verified the address.
+    /// Domains of email addresses whose users may pass. The provider must have verified the address.
     #[serde(default)]
     allow_domains: BTreeSet<String>,
-    /// Let everybody pass who can log in at the provider. At a public provider, that is anyone.
+    /// Let everyone pass who can log in at the provider. With a public provider, this is anyone.
     #[serde(default)]
     allow_everyone: bool,
-    /// Claims that a user must have, with these values, besides: `{ hd = "example.org" }`.
+    /// Additional claims that a user must have, with their values: `{ hd = "example.org" }`.
     #[serde(default)]
     require_claims: BTreeMap<String, String>,
-    /// Accept e-mail addresses without the claim `email_verified`. Only for a provider whose users cannot choose
+    /// Accept email addresses without the claim `email_verified`. Only for a provider whose users cannot choose
     /// their address.
     #[serde(default)]
     trust_unverified_email: bool,
-    /// Name of the cookie of the session. Over TLS, `__Host-` is put in front, so that no other host can set it
-    /// (below a mount, `__Secure-`).
+    /// Name of the session cookie. Over TLS, it gets the prefix `__Host-`, so that no other host can set it (below a mount,
+    /// `__Secure-`).
     #[serde(default = "cookie_name")]
     cookie: String,
     /// End a session after this time without a request, in seconds.
@@ -172,7 +171,7 @@ pub(super) struct OidcParts {
 }
 
 impl Options {
-    /// Checks the options; faults go to `errors`. Asks nobody yet.
+    /// Checks the options; faults go to `errors`. Does not send any request yet.
     pub(super) fn parts(&self, table: &Table, errors: &mut Vec<Error>) -> Option<OidcParts> {
         let sealer = self.sealer(table, errors);
         let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
@@ -188,10 +187,9 @@ impl Options {
         }
         let named = [&self.allow_users, &self.allow_groups, &self.allow_domains];
         if named.iter().all(|list| list.is_empty()) && !self.allow_everyone {
-            let error = table.error("", "`auth_oidc` does not say who may pass");
+            let error = table.error("", "`auth_oidc` does not set who may pass");
             errors.push(error.help(
-                "set `allow_groups`, `allow_domains` or `allow_users`; or `allow_everyone = true` for everybody who \
-                 can log in at the provider",
+                "set `allow_groups`, `allow_domains` or `allow_users`; or `allow_everyone = true` for everyone who can log in at the provider",
             ));
         }
         let provider = self.provider(table, errors);
@@ -210,7 +208,7 @@ impl Options {
     }
 
     fn sealer(&self, table: &Table, errors: &mut Vec<Error>) -> Option<Sealer> {
-        // Another issuer, or other users who may pass: the sessions from before do not count.
+        // With another issuer, or other allowed users, earlier sessions are not valid.
         let Options { allow_users, allow_groups, allow_domains, allow_everyone, require_claims, .. } = self;
         let access = (allow_users, allow_groups, allow_domains, allow_everyone, require_claims);
         let claims = (&self.user_claim, &self.groups_claim, self.trust_unverified_email);

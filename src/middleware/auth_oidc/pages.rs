@@ -24,7 +24,7 @@ pub(super) fn page(kind: OidcPage, base: &str) -> Response {
         OidcPage::Unknown => (
             StatusCode::BAD_REQUEST,
             "an unknown login",
-            "This login took too long, or was begun in another browser.",
+            "The login took too long, or was started in another browser.",
         ),
         OidcPage::Refused => {
             (StatusCode::FORBIDDEN, "a refused login", "You may not use this site with this account.")
@@ -32,7 +32,7 @@ pub(super) fn page(kind: OidcPage, base: &str) -> Response {
         OidcPage::TooLarge => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "a session that is too large",
-            "The login failed: the login service sends too much about this account.",
+            "The login failed: the login service sends too much data about this account.",
         ),
     };
     let base = html_escape(base);

@@ -1,4 +1,4 @@
-//! The provider: its endpoints and keys, and what it says about users.
+//! The provider: its endpoints and keys, and its data about users.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ use crate::tls_client::HttpsClient;
 
 /// How long the provider's metadata is used.
 const METADATA: Duration = Duration::from_secs(3600);
-/// The shortest time between two requests for metadata, whatever tokens and failures come.
+/// Minimum time between two requests for metadata, regardless of tokens and failures.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Sends the requests of `openidconnect`.
@@ -68,7 +68,7 @@ struct KnownProvider {
     asked: Option<(Instant, Option<String>)>,
 }
 
-/// What the provider says about a user.
+/// The provider's data about a user.
 pub(super) struct ProviderAnswer {
     pub(super) subject: String,
     pub(super) claims: Map<String, Value>,
@@ -82,7 +82,7 @@ pub(super) struct ProviderAnswer {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProviderError {
     /// The provider gives none.
-    #[error("the provider does not answer: {0}")]
+    #[error("the provider does not respond: {0}")]
     Away(String),
     /// The provider, or the check of its answer, refuses the user.
     #[error("the login is refused: {0}")]
@@ -157,7 +157,7 @@ impl Provider {
         Ok((url.into(), pending))
     }
 
-    /// What the provider says about the user who has come back with a code.
+    /// The provider's data about the user who has returned with a code.
     pub(super) async fn exchange(
         &self,
         code: &str,
@@ -221,13 +221,13 @@ impl Provider {
                 }
                 claims => claims.map_err(TokenError::into_error)?,
             },
-            None if nonce.is_some() => return Err(refused("the provider has sent no ID token")),
+            None if nonce.is_some() => return Err(refused("the provider sent no ID token")),
             None => Map::new(),
         };
         let told = claims.get("sub").and_then(Value::as_str).or(subject).map(str::to_owned);
         let told = told.ok_or_else(|| refused("the ID token names no user"))?;
         if subject.is_some_and(|subject| subject != told) {
-            return Err(refused("the provider speaks of another user"));
+            return Err(refused("the provider sent data about another user"));
         }
         if self.userinfo {
             let expected = SubjectIdentifier::new(told.clone());
@@ -306,7 +306,7 @@ fn redirect_url(text: &str) -> Result<RedirectUrl, ProviderError> {
     RedirectUrl::new(text.to_owned()).map_err(|error| ProviderError::Refused(error.to_string()))
 }
 
-/// `invalid_grant` and the like concern the user; everything else the provider or the config.
+/// Errors such as `invalid_grant` concern the user. All others concern the provider or the config.
 fn token_error(
     error: RequestTokenError<io::Error, StandardErrorResponse<CoreErrorResponseType>>,
 ) -> ProviderError {

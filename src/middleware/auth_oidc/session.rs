@@ -13,7 +13,7 @@ pub(super) struct OidcLifetime {
     pub(super) most: u64,
 }
 
-/// What is known about a user who has logged in.
+/// The data of a user who has logged in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct OidcSession {
     pub(super) user: String,

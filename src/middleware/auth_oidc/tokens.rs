@@ -69,7 +69,9 @@ pub(super) enum TokenError {
 impl TokenError {
     pub(super) fn into_error(self) -> ProviderError {
         ProviderError::Refused(match self {
-            TokenError::UnknownKey => "no key of the provider has signed the ID token".to_owned(),
+            TokenError::UnknownKey => {
+                "no key of the provider matches the signature of the ID token".to_owned()
+            }
             TokenError::Other(reason) => reason,
         })
     }

@@ -40,7 +40,7 @@ impl Directives {
     }
 
     /// Those of a response for this cache: of the first targeted field that it has, or else of `Cache-Control`.
-    /// The second value tells whether they are those of a targeted field, which replaces `Expires` too (RFC 9213,
+    /// The second value is whether they come from a targeted field, which replaces `Expires` too (RFC 9213,
     /// section 2.2).
     pub(super) fn of_response(headers: &HeaderMap, targets: &[HeaderName]) -> (Directives, bool) {
         for target in targets {

@@ -2,7 +2,7 @@
 //!
 //! `ab/abcd…/` has the responses to one URL, by its hash. Each has a head (`VARIANT.head`, JSON) and a body
 //! (`RANDOM.body`), which the head names. Files are written under another name and then renamed, and never changed,
-//! so a reader sees a whole response or none. The time of a head tells when the response was last used. The worker
+//! so a reader sees a whole response or none. The time of a head is when the response was last used. The worker
 //! that holds the lock of `sweep.lock` deletes what exceeds the limits.
 
 use std::fs::{self, File};

@@ -62,7 +62,7 @@ impl CacheState {
             stale.as_ref().filter(|entry| failed && may_replace_error(entry, SystemTime::now()))
         {
             if let Err(error) = &result {
-                tracing::warn!(url = &*fetch.key.url, "a stale response replaces an error: {error}");
+                tracing::warn!(url = &*fetch.key.url, "sent a stale response instead of an error: {error}");
             }
             let status = result.ok().map(|response| response.status());
             return Ok(self.answer(entry, &fetch.asked, CacheOutcome::StaleOnError(status)));
@@ -203,7 +203,7 @@ impl CacheState {
         Ok(self.marked(answer, outcome))
     }
 
-    /// Receives a body in a task of its own, and then stores the response.
+    /// Receives a body in a separate task, and then stores the response.
     fn keep(
         self: &Arc<Self>,
         entry: Arc<CacheEntry>,

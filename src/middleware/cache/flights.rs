@@ -29,7 +29,7 @@ pub(super) enum Flown {
     Follow(watch::Receiver<bool>),
 }
 
-/// The request that others wait for. They go on when it is dropped.
+/// The request that others wait for. They continue when it is dropped.
 pub(super) struct FlightGuard {
     flights: Arc<Flights>,
     key: CacheKey,
@@ -52,7 +52,7 @@ impl Flights {
         flights.get(key)?.entry.clone().filter(|entry| entry.is_selected(request))
     }
 
-    /// Nobody else gets the responses that the purge names.
+    /// No other client gets the responses that match the purge.
     fn purge(&self, purge: &Purge) {
         for flight in self.0.lock().values_mut() {
             let named = |entry: &mut Arc<CacheEntry>| is_named(purge, entry);
@@ -66,8 +66,8 @@ fn is_named(purge: &Purge, entry: &CacheEntry) -> bool {
 }
 
 impl FlightGuard {
-    /// Tells the others that there is a response: one whose body is still being received, or one that is not for
-    /// them, so that each asks the app itself. Without this, the next one asks for all when the guard is dropped.
+    /// Passes the response to the other requests. Its body may still be arriving. If the response is not for them, each of
+    /// them goes to the app. Without this, the next one asks for all when the guard is dropped.
     pub(super) fn answered(&self, entry: Option<Arc<CacheEntry>>) {
         if let Some(flight) = self.flights.0.lock().get_mut(&self.key) {
             flight.entry = entry;

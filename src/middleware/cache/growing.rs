@@ -1,6 +1,6 @@
 //! A body that is sent to clients while it is stored.
 //!
-//! A task of its own receives it, so a slow client delays no other, and a client that leaves costs the others nothing.
+//! A separate task receives it, so that slow or disconnected clients do not affect the others.
 
 use std::fs::File;
 use std::io;
@@ -87,7 +87,7 @@ impl Growing {
             }
         }
         if self.length.is_some_and(|length| length != self.state.lock().received) {
-            return guard.0.ended(GrowthEnd::Broken("the body has another length than announced".into()));
+            return guard.0.ended(GrowthEnd::Broken("the body does not have the announced length".into()));
         }
         let received = self.received();
         self.ended::<()>(GrowthEnd::Complete);
@@ -307,6 +307,6 @@ mod tests {
         let growing = Growing::new(Some(9), None);
         let reader = growing.reader(0, Some(9));
         assert!(growing.receive(body(&["abc"]), 10).await.is_none());
-        assert!(read(reader).await.unwrap_err().contains("another length"));
+        assert!(read(reader).await.unwrap_err().contains("the announced length"));
     }
 }

@@ -153,7 +153,7 @@ impl CacheState {
         self.marked(entry.answer(asked, None), outcome)
     }
 
-    /// Counts a request, and tells the client how its response came about.
+    /// Counts a request, and adds `Cache-Status` to its response.
     pub(super) fn marked(&self, mut response: Response, outcome: CacheOutcome) -> Response {
         let from_app = matches!(outcome, CacheOutcome::Forwarded { .. });
         let length = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);

@@ -1,6 +1,6 @@
 //! `cache`: stores responses and answers with them (RFC 9111).
 //!
-//! - `directives`, `policy`: what the fields say, and what follows from it;
+//! - `directives`, `policy`: the header fields, and the resulting decisions;
 //! - `entry`, `growing`: stored responses, and bodies that are being received;
 //! - `store`, `memory`, `disk`, `shared` and `head`: where they are;
 //! - `flights`: one request to the app for many clients;
@@ -49,44 +49,43 @@ use crate::metrics::Counts;
 
 /// Options of a `[middleware.NAME]` table with `use = "cache"`.
 ///
-/// Stores the responses that `Cache-Control` or `Expires` allow a shared cache to store, and answers with them
-/// (RFC 9111). Responses with `Set-Cookie` are not stored. `Cache-Status` tells what happened, and `paster cache`
-/// lists and deletes what is stored. Put it inside of authentication, so that only those who may see a response
-/// get it.
+/// Stores the responses that `Cache-Control` or `Expires` allow a shared cache to store, and reuses them (RFC 9111). Responses
+/// with `Set-Cookie` are not stored. `Cache-Status` shows where a response came from, and `paster cache` lists and deletes
+/// stored responses. Put the cache inside of authentication, so that only authorized users get a response.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// Directory for responses. All workers share it, and they outlive a restart. By default each worker keeps its
+    /// Directory for responses, which all workers share. Responses survive restarts. By default, each worker stores its
     /// responses in memory, until the next reload.
     dir: Option<OutputPath>,
     /// Name of a `[resource.NAME]` table with `use = "redis"` for responses. All workers and all servers with this
-    /// resource share them. `max_bytes` and `max_entries` do not apply: the server's own limit does (`maxmemory`). While
-    /// it does not answer, every request goes to the app.
+    /// resource share them. `max_bytes` and `max_entries` do not apply, but the server's own limit does (`maxmemory`). While
+    /// the server does not respond, every request goes to the app.
     store: Option<String>,
-    /// Maximum size of all responses in bytes, in each worker's memory or in the directory. Those that were not used
-    /// for the longest time are deleted; on disk, the limit may be exceeded by a sixteenth.
+    /// Maximum size of all responses in bytes, in each worker's memory or in the directory. Beyond it, the least recently used
+    /// responses are deleted. On disk, the limit may be exceeded by a sixteenth.
     max_bytes: u64,
     /// Maximum number of responses.
     max_entries: u64,
     /// Maximum length of the body of one response in bytes; longer ones are not stored.
     max_entry_bytes: u64,
-    /// How long a request waits in milliseconds while another one asks the app for the same URL. After that it asks
-    /// too. With 0 no request waits.
+    /// How long a request waits for another request for the same URL, in milliseconds. After that, it goes to the app too.
+    /// With 0, requests never wait.
     collapse_millis: u64,
-    /// How long a response may be used after it became stale, while the app is asked for a new one, in seconds. For
-    /// responses whose `Cache-Control` has no `stale-while-revalidate`.
+    /// How long a stale response may be used while the cache requests a new one, in seconds. For responses whose
+    /// `Cache-Control` has no `stale-while-revalidate`.
     stale_while_revalidate_secs: u64,
-    /// How long a stale response may be used if the app fails or answers with 500, 502, 503 or 504, in seconds. For
+    /// How long a stale response may be used if the app fails or responds with 500, 502, 503 or 504, in seconds. For
     /// responses whose `Cache-Control` has no `stale-if-error`.
     stale_if_error_secs: u64,
-    /// For responses with `Last-Modified` that do not say how long they are fresh: the percentage of the time since
-    /// that date for which they are, up to a day. With 0 they are not stored.
+    /// For how long a response with `Last-Modified`, but without freshness information, is fresh: this percentage of the time
+    /// since that date, up to a day. With 0, such responses are not stored.
     #[schemars(range(max = 100))]
     heuristic_percent: u64,
-    /// Obey `Cache-Control` in requests: `no-cache`, `max-age`, `min-fresh`, `max-stale` and `only-if-cached`. It lets
-    /// every client make the app work.
+    /// Obey `Cache-Control` in requests: `no-cache`, `max-age`, `min-fresh`, `max-stale` and `only-if-cached`. Every client
+    /// can then bypass the cache.
     client_directives: bool,
-    /// Response fields that replace `Cache-Control` for this cache (RFC 9213), the first one that is there.
+    /// Response fields that replace `Cache-Control` for this cache (RFC 9213). The first one that is present applies.
     targeted_fields: Vec<String>,
     /// Add `Cache-Status` to responses (RFC 9211).
     status_field: bool,
@@ -145,7 +144,7 @@ pub(super) fn build(
         entries(table, "targeted_fields", &options.targeted_fields, &mut errors, header);
     if options.store.is_none() && options.max_entry_bytes > options.max_bytes {
         let message = format!("`max_entry_bytes` is larger than `max_bytes` ({})", options.max_bytes);
-        errors.push(table.error("max_entry_bytes", message).help("make it smaller, or `max_bytes` larger"));
+        errors.push(table.error("max_entry_bytes", message).help("decrease it, or increase `max_bytes`"));
     }
     let limits = Limits { bytes: options.max_bytes, entries: options.max_entries };
     let opened = match &options.dir {
@@ -162,7 +161,7 @@ pub(super) fn build(
     });
     let shared = options.store.as_ref().and_then(|name| {
         if options.dir.is_some() {
-            let error = table.error("store", "responses are stored either in a directory or in a resource");
+            let error = table.error("store", "`dir` and `store` cannot be combined");
             errors.push(error.help("remove `dir` or `store`"));
         }
         shared(name, table, context).map_err(|error| errors.push(error)).ok().flatten()
@@ -198,8 +197,8 @@ fn shared(name: &str, table: &Table, context: &Context) -> Result<Option<SharedS
     let found = context.stores.find(name).map_err(|error| error.at(table.origin("store")))?;
     let Some(found) = found else { return Ok(None) };
     let Some(responses) = found.responses() else {
-        let error = table.error("store", format!("the resource `{name}` cannot keep responses"));
-        return Err(error.help("name a table with `use = \"redis\"`"));
+        let error = table.error("store", format!("the resource `{name}` cannot store responses"));
+        return Err(error.help("set a table with `use = \"redis\"`"));
     };
     Ok(Some(SharedStore::new(table.name(), responses)))
 }

@@ -28,7 +28,7 @@ pub(super) struct Policy {
     pub(super) heuristic_percent: u64,
     /// Whether requests may ask for validation.
     pub(super) client_directives: bool,
-    /// What a response that says nothing about it gets, in seconds.
+    /// The default for a response without this information, in seconds.
     pub(super) while_revalidate: u64,
     pub(super) if_error: u64,
 }

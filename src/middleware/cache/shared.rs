@@ -222,7 +222,7 @@ impl Outage {
     }
 }
 
-/// Waits until the resource can be used again, or nobody needs it any more.
+/// Waits until the resource can be used again, or is no longer needed.
 async fn return_of(state: Weak<SharedState>) {
     loop {
         tokio::time::sleep(RETRY).await;

@@ -68,7 +68,7 @@ pub(super) fn html(request: &Parts, causes: &[String], observed: &Observed) -> S
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>{headline}</title>\n<style>{STYLE}\
          mark{{background:#fa06;color:inherit}}</style>\n\
-         </head>\n<body>\n<main>\n<p class=\"status\">500, shown to developers on this machine alone</p>\n\
+         </head>\n<body>\n<main>\n<p class=\"status\">500, shown only to developers on this machine</p>\n\
          <h1>{headline}</h1>\n"
     );
     if causes.len() > 1 {

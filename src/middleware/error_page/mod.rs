@@ -146,7 +146,7 @@ impl Pages {
         let media = media.split(';').next().unwrap_or("").trim();
         let size = response.body().size_hint();
         let is_plain = media.is_empty() || media.eq_ignore_ascii_case("text/plain");
-        // The response to a HEAD is always empty: only its type tells whether there would be a page.
+        // The response to a HEAD is always empty. Only its type shows whether there would be a page.
         let empty = size.exact() == Some(0) && (is_plain || request.method != Method::HEAD);
         let form = form(&request.headers);
         let short = size.upper().is_some_and(|most| most <= DETAIL)
@@ -213,7 +213,7 @@ fn causes(error: &BoxError, message: impl Fn(&(dyn std::error::Error + 'static))
     causes
 }
 
-/// Whether the request comes from this machine, by its connection and by what a trusted proxy says.
+/// Whether the request comes from this machine, according to its connection and to trusted proxies.
 fn is_local(request: &Parts) -> bool {
     let Some(environ) = request.extensions.get::<Environ>() else { return false };
     let loopback = |address: std::net::IpAddr| address.to_canonical().is_loopback();

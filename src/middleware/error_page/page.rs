@@ -8,7 +8,7 @@ use serde_json::json;
 use super::negotiate::Form;
 use crate::inflight::LoggedIds;
 
-/// What a page says about its request.
+/// The information about the request on a page.
 pub(super) struct Texts<'a> {
     /// The app's own text.
     pub(super) detail: Option<&'a str>,
@@ -74,12 +74,12 @@ fn advice(status: StatusCode) -> &'static str {
         401 => "Sign in to see this page.",
         403 => "You do not have access to this page.",
         404 => "There is nothing at this address. It may have moved, or the address may be mistyped.",
-        405 => "This address does not take that kind of request.",
+        405 => "This address does not accept this kind of request.",
         413 => "The request is too large.",
         429 => "Too many requests. Wait a moment and try again.",
         502..=504 => "The service is not available right now. Try again in a minute.",
-        500..=599 => "Something went wrong on our side. The error was logged; try again later.",
-        _ => "The request could not be answered.",
+        500..=599 => "Something went wrong on our side. The error was logged. Try again later.",
+        _ => "The request could not be handled.",
     }
 }
 

@@ -26,20 +26,19 @@ use crate::error::{BoxError, Errors, Result};
 
 /// Options of a `[middleware.NAME]` table with `use = "profile"`.
 ///
-/// A GET request for the path takes samples of the worker that gets it, of all its threads and requests, and
-/// answers with a flame graph (SVG). `/debug/profile?secs=5` takes them for five seconds. For the processes of
-/// Python applications, use py-spy.
+/// A GET request for the path samples all threads of the worker that handles it, and returns a flame graph (SVG).
+/// `/debug/profile?secs=5` samples for five seconds. For the processes of Python applications, use py-spy.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
     /// The path.
     path: String,
-    /// Clients that may use the path: addresses, networks, `loopback`, `unix`. For others it does not exist.
+    /// Clients that may use the path: addresses, networks, `loopback`, `unix`. For other clients, the path does not exist.
     allow: Peers,
     /// Samples per second.
     #[schemars(range(min = 1, max = 1000))]
     frequency: u16,
-    /// Maximum time of one profile in seconds.
+    /// Maximum duration of a profile in seconds.
     max_secs: u32,
 }
 
@@ -50,7 +49,7 @@ impl Default for Options {
     }
 }
 
-/// How long a request profiles that does not say it.
+/// Default duration of a profile.
 const DEFAULT_SECS: u32 = 5;
 
 /// Wraps `next`.

@@ -26,7 +26,7 @@ use crate::error::{Errors, Result};
 /// Options of a `[middleware.NAME]` table with `use = "record"`.
 ///
 /// `paster replay FILE` sends the recorded requests to the apps of a config, such as a new build, and shows how
-/// the responses differ. Bodies may contain passwords: keep the file secret. WebSockets and requests of
+/// the responses differ. Keep the file secret, because bodies may contain passwords. WebSockets and requests of
 /// `paster request` are not recorded.
 ///
 /// ```toml
@@ -40,14 +40,14 @@ use crate::error::{Errors, Result};
 pub(super) struct Options {
     /// File to append to: one JSON object per line.
     file: AppendPath,
-    /// Number of requests that each worker records; then it records no more until the next reload.
+    /// Number of requests that each worker records. After that, it stops recording until the next reload.
     #[serde(default = "thousand")]
     max_requests: u64,
-    /// Bytes of each body to keep. A request with a longer body cannot be replayed; a longer response is
+    /// Maximum number of bytes of each body to record. A request with a longer body cannot be replayed. A longer response is
     /// compared by its length and its hash.
     #[serde(default = "sixty_four_kib")]
     max_body_bytes: usize,
-    /// Keep cookies, credentials and the query values that look like secrets. By default they are left out.
+    /// Record cookies, credentials and query values that look like secrets. By default, they are omitted.
     #[serde(default)]
     credentials: bool,
 }

@@ -36,7 +36,7 @@ impl BodyStart {
         self.hash.update(data);
     }
 
-    /// The body as it is recorded.
+    /// The recorded body.
     pub(super) fn body(&self) -> RecordedBody {
         let whole = Some(&self.start).filter(|start| start.len() as u64 == self.length);
         let text = whole.and_then(|whole| std::str::from_utf8(whole).ok());

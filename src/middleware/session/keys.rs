@@ -29,7 +29,7 @@ pub(in crate::middleware) fn read(keys: &[String], table: &Table, checking: bool
     }
     kept(table).map(|key| vec![key]).map_err(|cause| {
         let error =
-            table.error("keys", "cannot keep a key for cookies in the state directory").because(cause);
+            table.error("keys", "cannot store a key for cookies in the state directory").because(cause);
         error.help("set `keys` to a secret of at least 32 characters").into()
     })
 }

@@ -3,8 +3,8 @@
 //! - here: the options, and one request; `records`: sessions in a store; `cookie`: the cookie; `seal`, `keys`: its signature
 //! - `crate::session`: what applications see
 //!
-//! Not on tower-sessions: its stores replace a whole session, so that of two requests at the same time one loses its changes,
-//! and they cannot tell that a session was ended meanwhile. Here a store compares versions, and changes are merged by key.
+//! Not on tower-sessions: its stores replace a whole session, so that one of two simultaneous requests loses its changes, and
+//! they cannot detect that a session was ended in the meantime. Here a store compares versions, and changes are merged by key.
 
 pub(super) mod cookie;
 pub(super) mod keys;
@@ -35,8 +35,8 @@ use crate::store::{MEMORY, StoreError};
 /// Options of a `[middleware.NAME]` table with `use = "session"`.
 ///
 /// The application reads and writes the session: `environ["paster.session"]` in WSGI, `scope["session"]` in ASGI,
-/// `paster_sdk::Session` in a plugin. A visitor gets a cookie when the first value is stored. What a request changes is
-/// stored before its response begins. Put it outside of the parts that use the session, such as `auth_form`.
+/// `paster_sdk::Session` in a plugin. A visitor gets a cookie when the first value is stored. Changes are stored before the
+/// response begins. Put it outside of the parts that use the session, such as `auth_form`.
 ///
 /// ```toml
 /// [middleware.session]
@@ -51,11 +51,12 @@ use crate::store::{MEMORY, StoreError};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// Where sessions are kept: the name of a `[resource.NAME]` table; `memory`: until the server stops; `cookie`: all data
-    /// is in the cookie, encrypted. It then cannot be ended before its time, and of concurrent changes the last one counts.
+    /// Where to store sessions: the name of a `[resource.NAME]` table, `memory` (until the server stops), or `cookie`. With
+    /// `cookie`, the encrypted cookie contains all data. Such a session cannot be ended early, and of concurrent changes, the
+    /// last one wins.
     store: String,
-    /// Secrets of at least 32 characters that sign or encrypt the cookie. The first one is used for new cookies, all are
-    /// accepted. Default: a key that is made once and kept in the state directory, for servers on one machine.
+    /// Secrets of at least 32 characters that sign or encrypt the cookie. The first one is used for new cookies, and all are
+    /// accepted. Default: a key that paster creates once in the state directory, for servers on one machine.
     keys: Vec<String>,
     /// Name of the cookie. Over TLS it begins with `__Host-`.
     cookie: String,
@@ -63,11 +64,11 @@ pub(super) struct Options {
     same_site: SameSite,
     /// Keep the cookie when the browser is closed, until the session ends.
     persistent: bool,
-    /// A session ends when no request has come for this long, in seconds.
+    /// End a session after this time without a request, in seconds.
     idle_secs: NonZeroU32,
-    /// A session ends this long after the login, or after its first value, in seconds.
+    /// End a session this long after the login or its first value, in seconds.
     max_age_secs: NonZeroU32,
-    /// Maximum length of a session as JSON, in bytes. Cookies hold up to 2,900.
+    /// Maximum length of a session as JSON, in bytes. Cookies can contain up to 2,900.
     max_bytes: usize,
 }
 
@@ -315,8 +316,8 @@ fn refused(error: WriteError) -> Result<Response, BoxError> {
     match error {
         WriteError::Store(_) => Ok(unavailable()),
         WriteError::Gone => {
-            let text = "The session has ended meanwhile. Send the request again.\n";
-            Ok(refusal(StatusCode::CONFLICT, "the session has ended meanwhile", text))
+            let text = "The session ended in the meantime. Send the request again.\n";
+            Ok(refusal(StatusCode::CONFLICT, "the session ended in the meantime", text))
         }
         WriteError::TooLong(limit) => {
             Err(format!("the session would be longer than {limit} bytes (`max_bytes`)").into())

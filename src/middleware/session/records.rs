@@ -23,7 +23,7 @@ const ID_BYTES: usize = 18;
 pub(super) struct SessionLifetime {
     /// Without a request.
     pub(super) idle: Duration,
-    /// After the login or the first value, whatever happens.
+    /// The absolute limit after the login or the first value.
     pub(super) age: Duration,
 }
 
@@ -107,7 +107,7 @@ impl SessionRecords {
     pub(super) async fn find(&self, id: &str) -> Result<Option<FoundSession>, StoreError> {
         let Some(stored) = self.store.load(&key(id)).await? else { return Ok(None) };
         let Ok(record) = serde_json::from_slice::<SessionRecord>(&stored.value) else {
-            tracing::error!("the store has a session that is not JSON");
+            tracing::error!("the store contains a session that is not JSON");
             return Err(StoreError::Unavailable("a session that is not JSON".to_owned()));
         };
         // The options may have become stricter since it was stored.
@@ -149,7 +149,7 @@ impl SessionRecords {
         match self.write(&id, &record, None).await? {
             true => Ok(Some(id)),
             // Someone else has 144 equal random bits.
-            false => Err(StoreError::Unavailable("the id exists already".to_owned()).into()),
+            false => Err(StoreError::Unavailable("the id already exists".to_owned()).into()),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Cookies that nobody else can make: signed ones, and encrypted ones.
+//! Signed and encrypted cookies, which cannot be forged.
 //!
 //! A value is made for a purpose (`session:login`), which is authenticated with it, so that a value of another cookie or
 //! middleware is not accepted.

@@ -1,23 +1,17 @@
-//! Requests and their parts as OTLP JSON.
+//! Requests and their parts as spans of OTLP.
 //!
 //! # Source
-//! OTLP 1.x, section "JSON Protobuf Encoding": <https://opentelemetry.io/docs/specs/otlp/>; semantic conventions for
-//! HTTP spans: <https://opentelemetry.io/docs/specs/semconv/http/http-spans/>.
+//! Semantic conventions for HTTP spans: <https://opentelemetry.io/docs/specs/semconv/http/http-spans/>.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status, TracesData};
 
-use super::parent::hex;
-use crate::spans::Span;
-use crate::tls_client::{number, resource, scope, text};
-
-/// Span kinds in OTLP: internal work, and the server side of a request.
-const INTERNAL: u8 = 1;
-const SERVER: u8 = 2;
-/// Status code for an error.
-const ERROR: u8 = 2;
+use crate::spans::Span as Part;
+use crate::tls_client::{nanos, number, resource, scope, text};
 
 /// One finished request.
 #[derive(Debug)]
@@ -37,7 +31,7 @@ pub(super) struct FinishedRequest {
     pub(super) took: Duration,
     pub(super) status: Option<u16>,
     pub(super) error: Option<String>,
-    pub(super) parts: Vec<Span>,
+    pub(super) parts: Vec<Part>,
 }
 
 impl FinishedRequest {
@@ -46,11 +40,9 @@ impl FinishedRequest {
         1 + self.parts.len()
     }
 
-    fn encode(&self, spans: &mut Vec<Value>) {
+    fn encode(&self, spans: &mut Vec<Span>) {
         let began = self.began.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let times = |from: Duration, took: Duration| {
-            ((began + from).as_nanos().to_string(), (began + from + took).as_nanos().to_string())
-        };
+        let times = |from: Duration, took: Duration| (nanos(began + from), nanos(began + from + took));
         let mut facts = vec![
             text("http.request.method", &self.method),
             text("url.path", &self.path),
@@ -66,54 +58,57 @@ impl FinishedRequest {
             .then_some("the client left before there was a response");
         facts.extend(gone.map(|_| text("error.type", "client_gone")));
         let (start, end) = times(Duration::ZERO, self.took);
-        spans.push(json!({
-            "traceId": hex(&self.trace),
-            "spanId": hex(&self.id),
-            "parentSpanId": self.parent.map(|parent| hex(&parent)).unwrap_or_default(),
-            "name": self.method,
-            "kind": SERVER,
-            "startTimeUnixNano": start,
-            "endTimeUnixNano": end,
-            "attributes": facts,
-            "status": status(self.status, self.error.as_deref().or(gone)),
-        }));
+        spans.push(Span {
+            trace_id: self.trace.to_vec(),
+            span_id: self.id.to_vec(),
+            parent_span_id: self.parent.map(Vec::from).unwrap_or_default(),
+            name: self.method.clone(),
+            kind: SpanKind::Server.into(),
+            start_time_unix_nano: start,
+            end_time_unix_nano: end,
+            attributes: facts,
+            status: Some(status(self.status, self.error.as_deref().or(gone))),
+            ..Span::default()
+        });
         for part in &self.parts {
             let mut facts = vec![text("paster.app", &part.app)];
             facts.extend(part.middleware.as_ref().map(|name| text("paster.middleware", name)));
             facts.extend(part.status.map(|status| number("http.response.status_code", status.into())));
             let (start, end) = times(part.began, part.took);
-            spans.push(json!({
-                "traceId": hex(&self.trace),
-                "spanId": hex(&part.id),
-                "parentSpanId": hex(&part.parent),
-                "name": part.name,
-                "kind": INTERNAL,
-                "startTimeUnixNano": start,
-                "endTimeUnixNano": end,
-                "attributes": facts,
-                "status": status(part.status, part.error.as_deref()),
-            }));
+            spans.push(Span {
+                trace_id: self.trace.to_vec(),
+                span_id: part.id.to_vec(),
+                parent_span_id: part.parent.to_vec(),
+                name: part.name.clone(),
+                kind: SpanKind::Internal.into(),
+                start_time_unix_nano: start,
+                end_time_unix_nano: end,
+                attributes: facts,
+                status: Some(status(part.status, part.error.as_deref())),
+                ..Span::default()
+            });
         }
     }
 }
 
-/// An `ExportTraceServiceRequest` with these requests.
-pub(super) fn encode(service: &str, generation: u64, requests: &[FinishedRequest]) -> Value {
+/// The message with the spans of these requests.
+pub(super) fn encode(service: &str, generation: u64, requests: &[FinishedRequest]) -> TracesData {
     let mut spans = Vec::new();
     for request in requests {
         request.encode(&mut spans);
     }
-    json!({ "resourceSpans": [{
-        "resource": resource(service, [number("paster.generation", generation.cast_signed())]),
-        "scopeSpans": [{ "scope": scope(), "spans": spans }],
-    }]})
+    let resource = resource(service, [number("paster.generation", generation.cast_signed())]);
+    let spans = ScopeSpans { scope: Some(scope()), spans, ..ScopeSpans::default() };
+    let spans =
+        ResourceSpans { resource: Some(resource), scope_spans: vec![spans], ..ResourceSpans::default() };
+    TracesData { resource_spans: vec![spans] }
 }
 
 /// For a server span, 4xx is not an error, because the client caused it.
-fn status(status: Option<u16>, error: Option<&str>) -> Value {
-    match (error, status) {
-        (Some(error), _) => json!({ "code": ERROR, "message": error }),
-        (None, Some(500..)) => json!({ "code": ERROR }),
-        _ => json!({}),
-    }
+fn status(status: Option<u16>, error: Option<&str>) -> Status {
+    let code = match (error, status) {
+        (Some(_), _) | (None, Some(500..)) => StatusCode::Error,
+        _ => StatusCode::Unset,
+    };
+    Status { code: code.into(), message: error.unwrap_or_default().to_owned() }
 }

@@ -129,7 +129,7 @@ impl ExporterShared {
                 }
             }
             if lost > 0 && (closed || told.is_none_or(|told| told.elapsed() >= TELLING)) {
-                tracing::warn!("{lost} spans were lost");
+                tracing::warn!("{lost} spans were dropped");
                 (lost, told) = (0, Some(Instant::now()));
             }
             if closed {

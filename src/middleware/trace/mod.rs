@@ -1,11 +1,11 @@
 //! `trace`: a span for each request and each part of its stack, for an OpenTelemetry collector.
 //!
 //! - `parent`: the field `traceparent`, in and out;
-//! - `encode`: spans as OTLP JSON;
+//! - `encode`: spans in the messages of OTLP;
 //! - `export`: the queue, and the thread that sends its spans.
 //!
-//! It does not use the opentelemetry crates: they bring metric and log pipelines of one process, gRPC types and a second
-//! HTTP client for one POST of JSON (`tls_client::otlp`).
+//! Of the opentelemetry crates, it uses the messages only: the pipelines of the others are for one process, and their exporter
+//! brings a second HTTP client for one POST (`tls_client::otlp`).
 
 mod encode;
 mod export;
@@ -36,7 +36,7 @@ use crate::tls_client::OtlpTarget;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// Where to send spans (OTLP over HTTP or HTTPS, as JSON). If the collector is not reachable, spans are dropped.
+    /// The address of the collector (OTLP over HTTP or HTTPS, in protobuf). If it cannot be reached, spans are dropped.
     endpoint: String,
     /// PEM file with the certificate authorities to trust for `https`, instead of the public ones (Mozilla's list).
     ca_file: Option<ReadPath>,
@@ -44,11 +44,11 @@ pub(super) struct Options {
     headers: BTreeMap<String, String>,
     /// Name of the service (`service.name`).
     service: String,
-    /// Fraction of requests to trace, from 0 to 1, if no caller has decided.
+    /// Fraction of requests to trace, from 0 to 1, unless the caller has decided.
     #[schemars(range(min = 0.0, max = 1.0))]
     sample: f64,
-    /// Whose `traceparent` and sampling decision to continue: by default those of the server's
-    /// `trusted_proxies`; with `true` everyone's, with `false` no one's. Other requests start a new trace.
+    /// Whether to continue the `traceparent` and sampling decision of requests. By default, only those of the server's
+    /// `trusted_proxies`; with `true`, all; with `false`, none. Other requests start a new trace.
     trust_parent: Option<bool>,
     /// Maximum number of spans waiting to be sent; further ones are dropped and counted in the log.
     queue_spans: NonZeroUsize,
@@ -131,7 +131,7 @@ pub(super) fn build(options: Options, table: &Table, context: &Context, next: Ap
     }))
 }
 
-/// The response, which tells an access log outside what its trace is.
+/// The response, with its trace for an access log outside.
 fn with_ids(mut response: Response, ids: TraceIds) -> Response {
     response.extensions_mut().insert(ids);
     response

@@ -4,6 +4,12 @@ use super::types::LibrarySource;
 use crate::error::Error;
 use crate::ops::sdk::{checkout, package_libraries};
 
+/// The cargo profile for a plugin that comes with paster. A development build of paster, such as that of `cargo run`, gets a
+/// development build of the plugin: both share what cargo compiles for them, so the first start takes less time.
+pub(super) fn default_profile() -> &'static str {
+    if cfg!(debug_assertions) { "dev" } else { "release" }
+}
+
 /// Finds the plugin `name`: an installed paster has it in `../lib/paster` beside the program, one that cargo has built in its
 /// source directory as a crate.
 /// # Errors

@@ -34,8 +34,6 @@ struct CargoMetadata {
     packages: Vec<MetadataPackage>,
     resolve: Option<Resolve>,
     workspace_root: PathBuf,
-    #[serde(default)]
-    workspace_default_members: Vec<String>,
     target_directory: PathBuf,
 }
 
@@ -86,7 +84,7 @@ impl CargoPackage {
         let root = metadata.packages.iter().find(|one| one.manifest_path == manifest);
         let Some(root) = root else {
             let error = Error::new(format!("`{}` is not a package", manifest.display()))
-                .help("a workspace's `Cargo.toml` does not build a library: give the plugin's directory");
+                .help("a workspace's `Cargo.toml` does not build a library: set the plugin's directory");
             return Err(error);
         };
         if !root.targets.iter().any(|target| target.kind.iter().any(|kind| kind == "cdylib")) {
@@ -117,7 +115,8 @@ impl CargoPackage {
                 left.extend(edges.get(id).into_iter().flat_map(|ids| ids.iter().map(String::as_str)));
             }
         }
-        let is_default = metadata.workspace_default_members.contains(&root.id);
+        let folder = root.manifest_path.parent().unwrap_or(Path::new(""));
+        let is_default = is_default_member(&metadata.workspace_root, folder);
         Ok(CargoPackage {
             manifest: manifest.to_owned(),
             workspace_target: is_default.then(|| metadata.target_directory.clone()),
@@ -161,12 +160,13 @@ impl CargoPackage {
         Some(sysroot.join("bin/rustc")).filter(|compiler| compiler.is_file())
     }
 
-    /// The workspace's target directory, if this program comes from there, as with `cargo run --release`. Then the plugin
-    /// is built like the program, with what cargo has compiled for it.
+    /// The workspace's target directory, if this program comes from there, as with `cargo run`. Then the plugin is built
+    /// like the program, with what cargo has compiled for it.
     fn shared_target(&self, profile: &str) -> Option<&Path> {
+        let folder = if profile == "dev" { "debug" } else { profile };
         let target = self.workspace_target.as_deref()?;
         let program = std::env::current_exe().ok()?;
-        (program.parent() == Some(&*target.join(profile))).then_some(target)
+        (program.parent() == Some(&*target.join(folder))).then_some(target)
     }
 
     /// The crate's directory.
@@ -191,6 +191,16 @@ impl CargoPackage {
         outputs.insert(self.workspace.join("Cargo.lock"));
         Inputs { folders: folders.collect(), outputs, ..Inputs::default() }
     }
+}
+
+/// Whether cargo builds the package in `folder` by default, if it runs in the workspace's directory. `cargo metadata` does not
+/// tell: for the manifest of a member, it lists that member only.
+fn is_default_member(workspace: &Path, folder: &Path) -> bool {
+    let text = std::fs::read_to_string(workspace.join("Cargo.toml")).unwrap_or_default();
+    let manifest: toml::Table = text.parse().unwrap_or_default();
+    let members = manifest.get("workspace").and_then(|table| table.get("default-members"));
+    let mut members = members.and_then(toml::Value::as_array).into_iter().flatten();
+    members.any(|member| member.as_str().is_some_and(|path| workspace.join(path) == folder))
 }
 
 /// A tool's directory in the user's home.
@@ -242,7 +252,8 @@ pub(super) async fn build(
 ) -> Result<(PathBuf, Option<Tracked>), Vec<Error>> {
     let mut command = cargo(&package.manifest);
     command.args(["build", "--lib", "--message-format=json", "--profile", profile, "--manifest-path"]);
-    match package.shared_target(profile) {
+    let shared = package.shared_target(profile);
+    match shared {
         // All default members, as `cargo run` selects them: other features would need other builds.
         Some(target) => command.arg(package.workspace.join("Cargo.toml")).arg("--target-dir").arg(target),
         None => {
@@ -251,7 +262,8 @@ pub(super) async fn build(
             command.arg(&package.manifest).arg("--target-dir").arg(&package.target)
         }
     };
-    if speed == Speed::Development {
+    // Other settings than those of the program would need other builds.
+    if speed == Speed::Development && shared.is_none() {
         for (name, value) in QUICK.iter().filter(|(name, _)| std::env::var_os(name).is_none()) {
             command.env(name, value);
         }

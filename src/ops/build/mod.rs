@@ -59,7 +59,7 @@ pub fn any(config: &Config) -> bool {
 /// Builds the libraries of `config`'s plugins and copies them. Without `copies`, returns the original
 /// paths, for a process that ends soon.
 ///
-/// Also returns the inputs after a failure, as far as they are known, so that a fix is noticed.
+/// Also returns the known inputs after a failure, so that a fix is detected.
 pub async fn libraries(
     config: &Config,
     speed: Speed,
@@ -182,6 +182,7 @@ fn source(table: &Table, speed: Speed) -> Result<Option<(LibrarySource, Option<O
     let profile = profile.unwrap_or_else(|| {
         let usual = match speed {
             Speed::Development => "dev",
+            Speed::Production if matches!(source, PluginSource::Bundled(_)) => bundled::default_profile(),
             Speed::Production => "release",
         };
         usual.to_owned()

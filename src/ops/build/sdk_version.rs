@@ -42,14 +42,13 @@ pub(super) fn check(manifest: &Path) -> Result<Option<String>, Error> {
     Ok(version.map(|version| {
         let place = format!("{}:{}", origin.source, origin.line);
         format!(
-            "`{place}` names version {version} of the SDK, and this is paster {VERSION}: they work together if they have \
-             the same ABI version; to update the crate, write `{}`",
+            "`{place}` uses version {version} of the SDK, but this is paster {VERSION}: they work together if they have the same ABI version; to update the crate, write `{}`",
             line()
         )
     }))
 }
 
-/// Writes this program's copy of the SDK if the crate at `manifest` builds against it and it does not exist (any more).
+/// Writes this program's copy of the SDK if the crate at `manifest` builds against it and it does not exist.
 /// # Errors
 /// When it cannot be written.
 pub(super) fn provide(manifest: &Path) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Tells whether a library is fresh without asking cargo, which takes longer than the whole start.
+//! Checks whether a library is up to date without running cargo, which would take longer than the whole start.
 //!
 //! After a build, this records the times and sizes of all its inputs: the files of cargo's dep-info, the
 //! manifests, the lock file, cargo's config files, the compiler, the steps' inputs, and the values of the

@@ -1,4 +1,4 @@
-//! `paster check --fix`: mends what can be mended without a decision.
+//! `paster check --fix`: fixes what can be fixed without a decision.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::error::{Error, Origin, Result, Source};
 use crate::ops::format::FormattedFile;
 use crate::ops::schema::tables;
 
-/// Mends the files of a config: permissions of secrets, old names of options, and the layout. Returns what was done.
+/// Fixes the files of a config: permissions of secrets, old names of options, and the formatting. Returns what was done.
 /// # Errors
 /// If the config cannot be read, or a file cannot be written.
 pub fn fix(sources: &Sources) -> Result<Vec<String>> {
@@ -24,7 +24,7 @@ pub fn fix(sources: &Sources) -> Result<Vec<String>> {
             Error::new(format!("cannot change the mode of `{}`", secret.path.display())).because(cause)
         };
         secret.fix().map_err(failed)?;
-        done.push(format!("other users may not read `{}` any more", secret.path.display()));
+        done.push(format!("other users can no longer read `{}`", secret.path.display()));
     }
     rename(&config, &mut done)?;
     let own = config

@@ -162,7 +162,7 @@ pub fn check(sources: &Sources, online: bool) -> Result<Checked> {
     })
 }
 
-/// What the libraries of plugins say about themselves.
+/// The plugins' descriptions of themselves.
 fn plugins(config: &Config, libraries: &BTreeMap<String, PathBuf>) -> BTreeMap<String, CheckedPlugin> {
     let is_plugin = |name: &str| {
         if name.starts_with(MIDDLEWARE_PREFIX) {

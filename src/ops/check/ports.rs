@@ -24,7 +24,7 @@ pub struct TakenAddress {
 }
 
 impl TakenAddress {
-    /// What a user is told.
+    /// The message for the user.
     pub fn note(&self) -> String {
         let TakenAddress { server, address, .. } = self;
         let by = match (self.pid, &self.process) {
@@ -32,7 +32,7 @@ impl TakenAddress {
             (Some(pid), None) => format!("process {pid}"),
             (None, _) => "another process".to_owned(),
         };
-        format!("`[server.{server}]`: {by} listens at {address} already")
+        format!("`[server.{server}]`: {by} already listens on {address}")
     }
 }
 

@@ -23,7 +23,7 @@ impl OpenSecret {
     pub(super) fn note(&self) -> String {
         let OpenSecret { path, mode } = self;
         format!(
-            "every user may read the secrets in `{}` (mode {mode:03o}): `paster check --fix` changes that",
+            "every user can read the secrets in `{}` (mode {mode:03o}): `paster check --fix` changes that",
             path.display()
         )
     }

@@ -111,7 +111,7 @@ fn one(mut running: Vec<Connection>, none: impl FnOnce() -> Error) -> Result<Con
 }
 
 fn unreachable(path: &Path) -> Error {
-    Error::new(format!("no server answers at `{}`", path.display()))
+    Error::new(format!("no server responds at `{}`", path.display()))
 }
 
 /// The socket that a config names, if it can be read.
@@ -159,15 +159,15 @@ impl Connection {
             match self.reply()? {
                 Some(Reply::Done(value)) => {
                     let value = serde_json::from_value(value).map_err(|cause| {
-                        Error::new("the server sent an answer that this version of paster does not know")
-                            .help("it may have another version than `paster --version`")
+                        Error::new("the server sent a response that this version of paster does not know")
+                            .help("its version may differ from `paster --version`")
                             .because(cause)
                     })?;
                     return Ok(ControlReply::Done(value));
                 }
                 Some(Reply::Failed(faults)) => return Ok(ControlReply::Failed(faults)),
                 Some(Reply::Line(_)) => {}
-                None => return Err(Error::new("the server stopped before it answered").into()),
+                None => return Err(Error::new("the server stopped before it responded").into()),
             }
         }
     }

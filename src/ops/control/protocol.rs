@@ -173,7 +173,7 @@ pub struct UpstreamInfo {
 /// The terminal of a program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramTerminal {
-    /// The abstract name of the Unix socket that leads to it.
+    /// The abstract name of its Unix socket.
     pub name: String,
     /// Process id of the program.
     pub pid: u32,
@@ -215,7 +215,7 @@ pub struct SupervisorInfo {
     pub switches: u64,
     /// How many attempts at a generation failed.
     pub failures: u64,
-    /// How many workers ended without being told to.
+    /// The number of workers that ended unexpectedly.
     pub crashes: u64,
 }
 

@@ -45,9 +45,8 @@ pub(crate) fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// A socket's place in the directory, with a lock that is held as long as the value lives. The lock lets
-/// other processes tell a running server from a killed one, even in another PID namespace, where process ids
-/// mean nothing.
+/// A socket's place in the directory, with a lock that is held as long as the value lives. The lock lets other processes
+/// distinguish a running server from a killed one, even in another PID namespace, where process ids differ.
 #[derive(Debug)]
 pub(crate) struct Claim {
     /// The path of the socket.

@@ -1,4 +1,4 @@
-//! What `paster attach` sends to the process that has the terminal of a program: keys, and the size of its own terminal.
+//! The messages of `paster attach` to the process that has the terminal of a program: keys, and the size of the terminal.
 //! It gets back what the program writes.
 //!
 //! Each part has a byte for its kind, and two for its length, little-endian.

@@ -23,7 +23,7 @@ const FINDER: &str =
 /// How paths are written in the config.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathStyle {
-    /// Absolute, for a config that has no place of its own.
+    /// Absolute, for a config without a file.
     Absolute,
     /// Relative to the directory, for a config file in it.
     Relative,
@@ -41,7 +41,7 @@ pub(super) struct Contents {
 /// What the Python files contain.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct PythonFiles {
-    /// The applications, in the order in which files are looked at.
+    /// The applications, in the order in which files are checked.
     pub(super) applications: Vec<PythonApplication>,
     /// The Django projects.
     pub(super) projects: Vec<DjangoProject>,
@@ -57,7 +57,7 @@ pub(super) struct PythonApplication {
     pub(super) module: String,
     /// The object; `name()` for a factory; empty for the application that the framework keeps.
     pub(super) name: String,
-    /// Its framework; `None` if the syntax does not tell it.
+    /// Its framework; `None` if the syntax does not show it.
     pub(super) framework: Option<String>,
 }
 
@@ -154,17 +154,17 @@ impl Contents {
         }
         let Some(interpreter) = find_interpreter(&[&self.root]) else {
             return Err(
-                "its Python files were not looked at: there is no Python interpreter on the path".to_owned()
+                "its Python files were not checked: there is no Python interpreter on the `PATH`".to_owned()
             );
         };
         let mut command = Command::new(&interpreter);
         command.args(["-I", "-c", FINDER]).arg(&self.root).stdin(Stdio::null());
         let failed =
-            |why: &str| format!("its Python files were not looked at: `{}` {why}", interpreter.display());
+            |why: &str| format!("its Python files were not checked: `{}` {why}", interpreter.display());
         let output = command.output().map_err(|cause| failed(&format!("cannot be run: {cause}")))?;
         serde_json::from_slice(&output.stdout).map_err(|_| {
             let errors = String::from_utf8_lossy(&output.stderr);
-            failed(errors.trim().lines().last().unwrap_or("said nothing"))
+            failed(errors.trim().lines().last().unwrap_or("printed nothing"))
         })
     }
 

@@ -1,4 +1,4 @@
-//! What each rule finds: the table of the app, and what tells so.
+//! The result of each rule: the table of the app, and the reason.
 
 use serde_json::{Map, Value, json};
 
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 pub(super) struct FoundApp {
     /// The table `[app.main]`.
     pub(super) app: Map<String, Value>,
-    /// What tells so.
+    /// The evidence for it.
     pub(super) why: String,
     /// Tables that are merged over the usual config.
     pub(super) more: Value,
@@ -45,7 +45,7 @@ pub(super) fn applications<'a>(
     all.filter(move |one| one.framework.as_deref() == Some(framework))
 }
 
-/// The application in a file of this name that has a usual name, and of which the syntax tells no more.
+/// The application with a usual name in a file with this name, if the syntax does not show its kind.
 pub(super) fn object_in<'a>(contents: &'a Contents, file: &str) -> Option<&'a PythonApplication> {
     let of_file = |one: &&PythonApplication| one.file == file || one.file.ends_with(&format!("/{file}"));
     contents.python().applications.iter().filter(of_file).find(|one| one.framework.is_none())
@@ -70,7 +70,7 @@ pub(super) fn django(contents: &Contents, _: &'static str) -> Result<FoundApp> {
     match projects(contents).as_slice() {
         [] => incomplete(
             "there is no `manage.py` that names a settings module".to_owned(),
-            "name it in a config: `settings = \"project.settings\"`".to_owned(),
+            "set it in a config: `settings = \"project.settings\"`".to_owned(),
         ),
         [(root, settings)] => {
             let place = if *root == "." { "manage.py".to_owned() } else { format!("{root}/manage.py") };
@@ -80,7 +80,7 @@ pub(super) fn django(contents: &Contents, _: &'static str) -> Result<FoundApp> {
         several => {
             let roots: Vec<_> = several.iter().map(|(root, _)| format!("`{root}`")).collect();
             let message = format!("there are several Django projects: {}", roots.join(", "));
-            incomplete(message, "name the directory of one".to_owned())
+            incomplete(message, "choose the directory of one".to_owned())
         }
     }
 }
@@ -120,10 +120,10 @@ fn ini_file(contents: &Contents) -> Result<(&str, String)> {
 pub(super) fn python_framework(contents: &Contents, kind: &'static str) -> Result<FoundApp> {
     let why = match applications(contents, kind).next() {
         Some(PythonApplication { file, name, .. }) if name.is_empty() => {
-            format!("`{file}` adds to the application that the framework keeps")
+            format!("`{file}` adds to the framework's default application")
         }
         Some(PythonApplication { file, name, .. }) => format!("`{file}` has the application `{name}`"),
-        None => "as you said".to_owned(), // the process reports what is missing
+        None => "as requested".to_owned(), // the process reports what is missing
     };
     Ok(found(app(kind, json!({ "publish_dir": contents.path(".") })), why))
 }
@@ -163,7 +163,7 @@ pub(super) fn plugin(contents: &Contents, _: &'static str) -> Result<FoundApp> {
         [folder] => {
             let manifest =
                 if *folder == "." { "Cargo.toml".to_owned() } else { format!("{folder}/Cargo.toml") };
-            let why = format!("`{manifest}` is a plugin's");
+            let why = format!("`{manifest}` belongs to a plugin");
             Ok(found(app("plugin", json!({ "crate": contents.path(folder) })), why))
         }
         [] => incomplete(
@@ -198,12 +198,12 @@ pub(super) fn plugins(contents: &Contents) -> Vec<&str> {
 pub(super) fn php(contents: &Contents, _: &'static str) -> Result<FoundApp> {
     let root = PHP_ROOTS.iter().find(|root| contents.has_file(&format!("{root}/index.php")));
     let Some(root) = root else {
-        return incomplete("there is no `index.php`".to_owned(), "name its directory".to_owned());
+        return incomplete("there is no `index.php`".to_owned(), "choose its directory".to_owned());
     };
     let Some(socket) = php_socket() else {
         return incomplete(
-            "it is a PHP site, and php-fpm does not run: there is no socket in `/run/php`".to_owned(),
-            "start php-fpm, or name its address in a config: `use = \"fastcgi\"`, `upstreams`, `root`"
+            "it is a PHP site, but php-fpm is not running: there is no socket in `/run/php`".to_owned(),
+            "start php-fpm, or set its address in a config: `use = \"fastcgi\"`, `upstreams`, `root`"
                 .to_owned(),
         );
     };

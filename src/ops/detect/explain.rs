@@ -71,7 +71,7 @@ fn words(sign: &Sign) -> String {
             format!("a `Procfile` whose `web` is a Python server of an `{kind}` application")
         }
         Sign::Web => "a `Procfile` with a line `web`".to_owned(),
-        Sign::GoServer => "a program in Go that reads `PORT`".to_owned(),
+        Sign::GoServer => "a Go program that reads `PORT`".to_owned(),
         Sign::NodeServer => "a start script of a server in `package.json`".to_owned(),
         Sign::DenoServer => {
             "a task `start` in `deno.json`, or a file that exports a `fetch` handler".to_owned()
@@ -101,7 +101,7 @@ pub fn explanation(folder: &Path, tried: &[TriedRule]) -> String {
     for rule in tried {
         let result = match (rule.matches, Some(rule.rank) == best) {
             (true, true) => "matches",
-            (true, false) => "matches, but a rule with a lower rank does too",
+            (true, false) => "matches, but so does a rule with a lower rank",
             (false, _) => "does not match",
         };
         text += &format!("\n{} (rank {}): {result}\n", rule.name, rule.rank);

@@ -29,7 +29,7 @@ use crate::registry::nearest;
 pub struct Detected {
     /// The kind of application.
     pub kind: &'static str,
-    /// What tells so: "`manage.py` names the settings module `site.settings`".
+    /// The reason: "`manage.py` names the settings module `site.settings`".
     pub why: String,
     /// The names of the other kinds whose rules match, which have a lower rank.
     pub others: Vec<&'static str>,
@@ -38,7 +38,7 @@ pub struct Detected {
 }
 
 impl Detected {
-    /// What a user is told: the kind, and why.
+    /// The message for the user: the kind, and the reason.
     pub fn note(&self, folder: &Path) -> String {
         let others = match self.others.as_slice() {
             [] => String::new(),

@@ -108,7 +108,7 @@ pub(super) fn script(contents: &Contents, name: &str) -> Option<String> {
     manifest["scripts"][name].as_str().filter(|script| !script.is_empty()).map(str::to_owned)
 }
 
-/// The words that start the server of a `package.json`, and what tells so.
+/// The command that starts the server of a `package.json`, and the reason.
 pub(super) fn node_command(contents: &Contents) -> Option<(Vec<String>, String)> {
     let manifest = contents.json("package.json")?;
     let Some(start) = script(contents, "start") else {
@@ -202,7 +202,7 @@ pub(super) fn go(contents: &Contents, _: &'static str) -> Result<FoundApp> {
             Ok(found(app("program", options), why))
         }
         several => {
-            let message = format!("there are several programs in Go: {}", several.join(", "));
+            let message = format!("there are several Go programs: {}", several.join(", "));
             incomplete(message, format!("choose one: `paster serve --app program:'go run {}'`", several[0]))
         }
     }
@@ -245,7 +245,7 @@ pub(super) fn rails(contents: &Contents, name: &'static str) -> Result<FoundApp>
 /// Files of Deno programs with usual names.
 const DENO_FILES: [&str; 6] = ["main.ts", "server.ts", "mod.ts", "main.tsx", "main.js", "server.js"];
 
-/// The words that start a server of Deno, and what tells so.
+/// The command that starts a Deno server, and the reason.
 pub(super) fn deno_command(contents: &Contents) -> Option<(Vec<String>, String)> {
     let text = contents.text("deno.json").or_else(|| contents.text("deno.jsonc"))?;
     let plain: String =
@@ -287,7 +287,7 @@ pub(super) fn deno(contents: &Contents, _: &'static str) -> Result<FoundApp> {
     Ok(found(app("program", options), why))
 }
 
-/// For the error: why a file of a program tells nothing.
+/// For the error: why a program's file is not enough.
 pub(super) fn hints(contents: &Contents) -> Vec<&'static str> {
     let mut hints = Vec::new();
     if contents.has_file("Procfile") {
@@ -299,7 +299,7 @@ pub(super) fn hints(contents: &Contents) -> Vec<&'static str> {
         hints.push("its `package.json` has no start script of a server");
     }
     if contents.has_file("go.mod") {
-        hints.push("a server in Go must read the variable `PORT`");
+        hints.push("a Go server must read the variable `PORT`");
     }
     hints
 }

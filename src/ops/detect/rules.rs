@@ -177,7 +177,7 @@ pub(super) static RULES: &[DetectRule] = &[
     },
     DetectRule {
         name: "go",
-        about: "a server in Go (`go.mod`)",
+        about: "a Go server (`go.mod`)",
         rank: 5,
         all: &[Sign::File("go.mod"), Sign::GoServer],
         any: &[],
@@ -186,7 +186,7 @@ pub(super) static RULES: &[DetectRule] = &[
     },
     DetectRule {
         name: "deno",
-        about: "a server of Deno (`deno.json`)",
+        about: "a Deno server (`deno.json`)",
         rank: 5,
         all: &[Sign::DenoServer],
         any: &[Sign::File("deno.json"), Sign::File("deno.jsonc")],
@@ -196,7 +196,7 @@ pub(super) static RULES: &[DetectRule] = &[
     // A `package.json` beside another application builds its front end.
     DetectRule {
         name: "node",
-        about: "a server of Node.js (`package.json` with a start script)",
+        about: "a Node.js server (`package.json` with a start script)",
         rank: 6,
         all: &[Sign::NodeServer],
         any: &[],
@@ -214,7 +214,7 @@ pub(super) static RULES: &[DetectRule] = &[
     },
     DetectRule {
         name: "built",
-        about: "pages that a build has written (`dist/index.html`)",
+        about: "pages from a build (`dist/index.html`)",
         rank: 8,
         all: &[],
         any: &[

@@ -24,7 +24,7 @@ const SERVERS: [(&str, &str); 6] = [
     ("daphne", "asgi"),
     ("granian", "asgi"),
 ];
-/// Options with which they are told the application's directory.
+/// Options that set the application's directory.
 const FOLDERS: [&str; 3] = ["--chdir", "--app-dir", "--pythonpath"];
 
 impl WebLine {

@@ -8,7 +8,7 @@ use crate::error::Source;
 
 /// The sections, in the order in which they are written.
 const ORDER: [&str; 6] = ["process", "log", "server", "app", "middleware", "program"];
-/// An inner table longer than this gets a header of its own.
+/// An inner table longer than this gets its own header.
 const INLINE_LIMIT: usize = 80;
 
 /// The tables of a config by section and name, and what was left out.
@@ -65,7 +65,7 @@ impl Draft {
         table.insert((*last).to_owned(), value.into());
     }
 
-    /// Adds a table under a name like `wanted`, and returns its name. An equal table is used again.
+    /// Adds a table with the name `wanted` or a similar one, and returns the name. An equal table is used again.
     pub(super) fn add(&mut self, section: &str, wanted: &str, table: Value) -> String {
         let wanted = name_of(wanted);
         for number in 1.. {
@@ -145,9 +145,9 @@ impl Draft {
             "" => format!("arguments of {source}"),
             name => format!("`{name}`"),
         };
-        let mut text = format!("# Made from {from} by `paster config import --from {source}`.\n");
+        let mut text = format!("# Converted from {from} by `paster config import --from {source}`.\n");
         if !self.lost.is_empty() {
-            text += "#\n# Not carried over:\n";
+            text += "#\n# Not converted:\n";
             for lost in &self.lost {
                 let place = if lost.line > 0 { format!("line {}: ", lost.line) } else { String::new() };
                 for (index, line) in format!("{place}{}", lost.what).lines().enumerate() {
@@ -182,7 +182,7 @@ fn in_order(mut table: Map<String, Value>) -> Map<String, Value> {
     ordered
 }
 
-/// `wanted` as the name of a table.
+/// Converts `wanted` to a valid name of a table.
 pub(super) fn name_of(wanted: &str) -> String {
     let valid = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     let name: String = wanted.chars().map(valid).collect();

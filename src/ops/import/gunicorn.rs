@@ -26,7 +26,7 @@ enum GunicornTo {
     Lost(&'static str),
 }
 
-const HOOK: &str = "paster calls no hooks";
+const HOOK: &str = "paster does not call hooks";
 
 static SETTINGS: &[(&str, GunicornTo)] = &[
     ("bind", GunicornTo::Other(bind)),
@@ -64,7 +64,7 @@ static SETTINGS: &[(&str, GunicornTo)] = &[
     ("ca_certs", GunicornTo::Nothing),
     ("cert_reqs", GunicornTo::Nothing),
     ("preload_app", GunicornTo::Lost("each process loads the application itself")),
-    ("daemon", GunicornTo::Lost("paster runs in the foreground: start it by systemd")),
+    ("daemon", GunicornTo::Lost("paster runs in the foreground: start it with systemd")),
     (
         "worker_connections",
         GunicornTo::Lost("`max_in_flight` of the server limits requests, and `max_connections` connections"),
@@ -183,9 +183,9 @@ fn carry_over(draft: &mut Draft, setting: &PythonSetting) {
         None if setting.name == "proxy_allow_ips" => {}
         // A value that other settings use.
         None if setting.code.is_none() && !setting.name.is_empty() => {}
-        None => lose(draft, setting, "it depends on what happens when the file runs"),
+        None => lose(draft, setting, "it depends on code that runs in the file"),
         Some(_) if setting.code.is_some() => {
-            lose(draft, setting, "its value is known only when the file runs: write it yourself");
+            lose(draft, setting, "its value is computed when the file runs: write it yourself");
         }
         Some(_) if setting.is_off() => {}
         Some(GunicornTo::Number(section, name, keys)) => draft.set(section, name, keys, setting.number()),

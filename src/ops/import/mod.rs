@@ -76,9 +76,9 @@ pub struct Lost {
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.file.is_empty(), self.line) {
-            (true, _) => write!(f, "not carried over: {}", self.what),
-            (false, 0) => write!(f, "{}: not carried over: {}", self.file, self.what),
-            (false, line) => write!(f, "{}:{line}: not carried over: {}", self.file, self.what),
+            (true, _) => write!(f, "not converted: {}", self.what),
+            (false, 0) => write!(f, "{}: not converted: {}", self.file, self.what),
+            (false, line) => write!(f, "{}:{line}: not converted: {}", self.file, self.what),
         }
     }
 }
@@ -137,7 +137,7 @@ impl ImportInput {
     }
 }
 
-/// Reads `input` as what `from` names, or as what its name and content tell.
+/// Reads `input` in the format `from`, or in the format detected from its name and content.
 /// # Errors
 /// If it is not recognized, or not valid.
 pub fn import(input: &ImportInput, from: Option<&str>) -> Result<Imported> {
@@ -147,7 +147,7 @@ pub fn import(input: &ImportInput, from: Option<&str>) -> Result<Imported> {
         let names: Vec<_> = SOURCES.iter().map(|source| format!("`{}`", source.name)).collect();
         let what = if input.arguments.is_empty() { "this file" } else { "these arguments" };
         return Err(Error::usage(format!("cannot tell what {what} belongs to"))
-            .help(format!("name it with `--from`: {}", names.join(", ")))
+            .help(format!("set it with `--from`: {}", names.join(", ")))
             .into());
     };
     let mut draft = (source.read)(input)?;

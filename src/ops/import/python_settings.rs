@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// Reads the settings by Python's own parser. The file is not run.
 const READER: &str = include_str!("settings.py");
 
-/// One setting, as it is written.
+/// A setting, as written in the file.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct PythonSetting {
     pub(super) name: String,
@@ -45,7 +45,7 @@ pub(super) fn read(input: &ImportInput, module: &str) -> Result<Vec<PythonSettin
     let Some(interpreter) = find_interpreter(&[input.folder()]) else {
         let error =
             Error::new(format!("`{}` is Python, and there is no Python interpreter", input.path.display()));
-        return Err(error.help("install python3, or name one with `VIRTUAL_ENV`").into());
+        return Err(error.help("install python3, or set `VIRTUAL_ENV`").into());
     };
     let mut command = Command::new(&interpreter);
     command.args(["-I", "-c", READER, module]).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -143,9 +143,9 @@ fn carry_over(draft: &mut Draft, setting: &PythonSetting) {
     match to {
         None => lose(draft, setting, "paster has no such setting"),
         Some(_) if setting.code.is_some() => {
-            lose(draft, setting, "its value is known only when the file runs: write it yourself");
+            lose(draft, setting, "its value is computed when the file runs: write it yourself");
         }
-        // `access_log = False` says something.
+        // `access_log = False` is significant.
         Some(UvicornTo::Other(set)) if !setting.value.is_null() => set(draft, setting),
         Some(_) if setting.is_off() => {}
         Some(UvicornTo::Number(section, name, key)) => draft.set(section, name, &[key], setting.number()),

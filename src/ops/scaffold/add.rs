@@ -30,7 +30,7 @@ pub fn prepare(request: &AddRequest, ask: Ask<'_>) -> Result<PreparedProject> {
     let target = &request.target;
     if !target.is_dir() {
         return Err(Error::usage(format!("there is no directory `{}`", target.display()))
-            .help("`paster create` makes a new project")
+            .help("`paster create` creates a new project")
             .into());
     }
     let skeleton = Skeleton::open_addition(&request.skeleton)?;

@@ -197,7 +197,7 @@ fn git_init(target: &Path) -> Result<(), String> {
         return Ok(());
     }
     if absolute.ancestors().skip(1).any(|folder| folder.join(".git").exists()) {
-        return Err("the directory is in a repository already".into());
+        return Err("the directory is already in a repository".into());
     }
     let output =
         git().args(["init", "--quiet"]).current_dir(target).output().map_err(|error| match error.kind() {

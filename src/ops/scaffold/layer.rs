@@ -98,7 +98,7 @@ impl SkeletonLayer {
 /// A name that none of them knows, as [`resolve`] reports it for the first one.
 pub(super) fn share(given: &ProvidedAnswers, all: &[&Skeleton], which: usize) -> ProvidedAnswers {
     let knows = |skeleton: &Skeleton, name: &str| skeleton.manifest.var(name).is_some();
-    // The first one gets what nobody knows, and reports it.
+    // The first one gets the unknown answers, and reports them.
     let its = |name: &str| {
         knows(all[which], name) || (which == 0 && !all.iter().any(|skeleton| knows(skeleton, name)))
     };

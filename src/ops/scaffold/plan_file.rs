@@ -1,7 +1,7 @@
-//! A plan of `paster create` in a file: written by `--plan`, and carried out by `--apply` exactly as it is, or not at all.
+//! A plan of `paster create` in a file: `--plan` writes it, and `--apply` carries it out exactly, or not at all.
 //!
 //! The file has no contents, only their digests. They are rendered again from the same skeletons and answers, so a plan from
-//! elsewhere cannot bring files of its own, and secrets are not in it.
+//! elsewhere cannot add files, and does not contain secrets.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -111,7 +111,7 @@ impl PlanFile {
         Ok(())
     }
 
-    /// Prepares what the plan says; `given` has the secrets.
+    /// Prepares the plan; `given` has the secrets.
     /// # Errors
     /// If the skeletons or the directory have changed since: with everything that differs.
     pub fn prepare(&self, given: ProvidedAnswers, trust: bool, ask: Ask<'_>) -> Result<PreparedProject> {
@@ -130,9 +130,9 @@ impl PlanFile {
         if differences.is_empty() {
             return Ok(prepared);
         }
-        let error = Error::new("this is not what was planned any more; nothing was written")
+        let error = Error::new("the result would differ from the plan; nothing was written")
             .because(differences.join("; "));
-        Err(error.help("make a new plan with `--plan`, and look at it").into())
+        Err(error.help("create a new plan with `--plan`, and review it").into())
     }
 
     /// In words, what is not as planned.
@@ -153,12 +153,12 @@ impl PlanFile {
                 Some(now) if now.replaces != file.replaces => {
                     found.push(format!("`{path}` has changed in `{}`", self.target.display()));
                 }
-                Some(now) if now != file => found.push(format!("`{path}` would get another content")),
+                Some(now) if now != file => found.push(format!("`{path}` would get different content")),
                 Some(_) => {}
             }
         }
         let more = current.keys().filter(|path| !planned.contains_key(*path));
-        found.extend(more.map(|path| format!("`{path}` would be written too")));
+        found.extend(more.map(|path| format!("`{path}` would also be written")));
         if self.programs != now.programs {
             found.push("other programs would run".to_owned());
         }

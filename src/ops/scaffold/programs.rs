@@ -15,8 +15,7 @@ pub(super) fn trusted(layer: &SkeletonLayer, trust: bool) -> Result<Vec<Vec<Stri
         return Ok(programs);
     }
     let name = &layer.skeleton.manifest.about.name;
-    let mut error =
-        Error::new(format!("the skeleton `{name}` runs programs, which can do anything that you can"));
+    let mut error = Error::new(format!("the skeleton `{name}` runs programs with your rights"));
     for argv in &programs {
         error = error.help(format!("it runs: {}", shown(argv)));
     }

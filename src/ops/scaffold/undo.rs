@@ -11,7 +11,7 @@ use crate::scaffold::Undo;
 pub fn prepare(target: &Path) -> Result<Undo> {
     Undo::read(target)?.ok_or_else(|| {
         Error::new(format!("there is nothing to undo in `{}`", target.display()))
-            .help("only the last `paster create`, `add` or `update` can be taken back")
+            .help("only the last `paster create`, `add` or `update` can be undone")
             .into()
     })
 }

@@ -44,7 +44,7 @@ pub fn prepare(request: &UpdateRequest, ask: Ask<'_>) -> Result<Update> {
             "`{}` was not created by paster: it has no `.paster/skeleton.lock`",
             target.display()
         ))
-        .help("name the directory of the project")
+        .help("give the directory of the project")
         .into());
     };
     let project = LayerProject { target: target.clone(), name: lock.project.clone() };

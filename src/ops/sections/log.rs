@@ -21,7 +21,7 @@ pub struct Log {
     level: LogDetail,
     /// Levels by target prefix, such as `paster::server`, `paster::supervisor`, `hyper` or `plugin`.
     levels: BTreeMap<String, LogDetail>,
-    /// File to append to instead of standard error; reopened on USR1.
+    /// File to append to, instead of standard error. It is reopened on USR1.
     pub(crate) file: Option<AppendPath>,
 }
 

@@ -15,7 +15,7 @@ use crate::tls_client::OtlpTarget;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Otlp {
-    /// The collector (OTLP over HTTP or HTTPS, as JSON). `/v1/logs` and `/v1/metrics` are appended.
+    /// The collector (OTLP over HTTP or HTTPS, in protobuf). `/v1/logs` and `/v1/metrics` are appended.
     endpoint: String,
     /// PEM file with the certificate authorities to trust for `https`, instead of the public ones (Mozilla's list).
     ca_file: Option<ReadPath>,
@@ -23,14 +23,14 @@ pub struct Otlp {
     headers: BTreeMap<String, String>,
     /// Name of the service (`service.name`).
     pub(crate) service: String,
-    /// Send the log: what workers, the supervisor, plugins, applications and programs write. A record of a line that
-    /// belongs to a request has its `trace_id` and `span_id`.
+    /// Send the log of workers, the supervisor, plugins, applications and programs. The record of a line that belongs to a
+    /// request has the request's `trace_id` and `span_id`.
     pub(crate) logs: bool,
-    /// Send the metrics: the sums over all workers, as the middleware `metrics` shows them.
+    /// Send the metrics: the sums over all workers, as in the middleware `metrics`.
     pub(crate) metrics: bool,
     /// How often metrics are sent.
     pub(crate) interval_secs: NonZeroU32,
-    /// Maximum number of log lines that wait while the collector cannot be reached; then the oldest are dropped, and
+    /// Maximum number of log lines that wait while the collector cannot be reached. Beyond that, the oldest are dropped, and
     /// counted in the log.
     pub(crate) queue_lines: NonZeroUsize,
 }

@@ -19,43 +19,42 @@ use crate::error;
 pub struct Process {
     /// Watch files, reload on changes, and show development pages (`--reload`, `--no-reload`).
     pub reload: bool,
-    /// Worker processes that share the listening sockets: a number, or "auto" for one per processor. Each
-    /// worker has its own copy of what an application keeps in memory.
+    /// Worker processes that share the listening sockets: a number, or "auto" for one per processor. Each worker has its own
+    /// copy of an application's data in memory.
     pub workers: Workers,
-    /// On a reload, replace the workers one by one instead of all at once. Old and new workers serve side by
-    /// side meanwhile. If the first new worker fails, the reload fails; a later one is retried while the old
-    /// one keeps serving.
+    /// On a reload, replace the workers one by one instead of all at once. Meanwhile, old and new workers serve side by side.
+    /// If the first new worker fails, the reload fails. A later worker is retried while the old one keeps serving.
     pub rolling: bool,
-    /// Threads per worker that serve requests; 0: the largest `threads` of the servers, or one per processor.
+    /// Threads per worker that serve requests; 0 means the largest `threads` of the servers, or one per processor.
     pub threads: usize,
-    /// An additional control socket at this path, beside the one in the user's directory. root can use it
-    /// with `paster ps --control PATH` to control servers of other users.
+    /// Path of an additional control socket, besides the one in the user's directory. With `paster ps --control PATH`, root
+    /// can use it to control servers of other users.
     pub control: Option<OutputPath>,
     /// Maximum time for a new generation to become ready, not counting builds.
     pub start_secs: u64,
-    /// How long connections of an old generation (WebSockets, streams) may stay after a reload. Then they are
+    /// How long connections of an old generation (WebSockets, streams) may continue after a reload. After that, they are
     /// closed, and clients are asked to reconnect.
     pub drain_secs: u64,
     /// How long requests may keep running after TERM.
     pub grace_secs: u64,
-    /// How many old generations may stay for their connections; beyond that the oldest is drained. A worker
-    /// that is replaced alone counts as one.
+    /// Maximum number of old generations with open connections. Beyond that, the oldest one is drained. A worker that is
+    /// replaced individually counts as one.
     pub max_lingering: usize,
     /// What happens to WebSockets after a reload.
     pub websockets: WebSockets,
-    /// Replace a worker if it, or one of its serving threads, has not responded for this long; 0: never.
-    /// Raise it for applications that compute or block longer.
+    /// Replace a worker if it, or one of its serving threads, has not responded for this long; 0 means never.
+    /// Increase it for applications that compute or block longer.
     pub heartbeat_secs: u64,
-    /// Replace a worker after about this many requests (up to a tenth more, so that workers are not replaced
-    /// together); 0: never.
+    /// Replace a worker after about this many requests (up to a tenth more, so that workers are not all replaced at once); 0
+    /// means never.
     pub max_requests: u64,
-    /// Replace a worker when its memory has grown by this many MiB since it became ready; 0: never.
+    /// Replace a worker when its memory has grown by this many MiB since it became ready; 0 means never.
     #[schemars(extend("x-renamed-from" = ["max_growth_mb"]))]
     pub max_growth_mib: u64,
-    /// Replace a worker after this many seconds; 0: never.
+    /// Replace a worker after this many seconds; 0 means never.
     pub max_age_secs: u64,
-    /// The user, by name or number, for workers and side processes. The supervisor keeps its user, so that it
-    /// can bind new addresses on a reload; it does not run applications. Only root can set another user.
+    /// The user, by name or number, for workers and side processes. The supervisor keeps its own user, so that it can bind new
+    /// addresses on a reload. It does not run applications. Only root can set another user.
     pub user: Option<String>,
     /// Their group, by name or number. Default: the user's primary group. The user's supplementary groups
     /// apply too.
@@ -64,7 +63,7 @@ pub struct Process {
     pub umask: Option<String>,
     /// Their resource limits.
     pub limits: ResourceLimits,
-    /// File for the supervisor's process id. It is locked while the server runs, and removed at its end.
+    /// File for the supervisor's process id. It is locked while the server runs, and removed when it ends.
     pub pid_file: Option<OutputPath>,
 }
 
@@ -76,7 +75,7 @@ pub enum WebSockets {
     /// They stay with the old generation until they end or `drain_secs` is over.
     #[default]
     Keep,
-    /// Their clients are asked to reconnect as soon as nothing else is left.
+    /// Their clients are asked to reconnect as soon as all other requests have ended.
     Drain,
 }
 

@@ -61,12 +61,12 @@ pub(crate) fn check(config: &Config) -> Result<()> {
 }
 
 fn no_order() -> Errors {
-    Error::config("the programs have no order").into()
+    Error::config("the programs wait for one another").into()
 }
 
 /// Sorts `tables`: each group needs only processes of earlier groups.
 /// # Errors
-/// An `after` that names nothing, or leads in a circle.
+/// If `after` names something unknown, or contains a cycle.
 pub(crate) fn in_order(tables: Vec<ProcessTable>) -> Result<Vec<Vec<ProcessTable>>, Vec<Error>> {
     let names: BTreeSet<String> = tables.iter().map(|one| one.table.name().to_owned()).collect();
     let mut faults = Vec::new();

@@ -19,8 +19,8 @@ pub struct TaskOptions {
     /// Interval: `30s`, `5m`, `1h 30m`, at least `100ms`. The first run starts one interval after the start.
     /// Runs that are due while the machine sleeps are skipped.
     every: Option<String>,
-    /// Schedule: minute, hour, day of month, month, day of week, as in `0 3 * * *`. An optional sixth field
-    /// in front is the second.
+    /// Schedule: minute, hour, day of month, month, day of week, as in `0 3 * * *`. An optional additional field at the
+    /// beginning is the second.
     cron: Option<String>,
     /// The time zone of `cron`.
     #[serde(default)]
@@ -28,7 +28,7 @@ pub struct TaskOptions {
     /// The app for `task` or `request`.
     #[serde(default = "main")]
     app: String,
-    /// Name of a task that the plugin of `app` has registered.
+    /// Name of a task of the plugin of `app`.
     task: Option<String>,
     /// Arguments for the plugin's task.
     #[serde(default)]
@@ -43,8 +43,7 @@ pub struct TaskOptions {
     /// Stop a run after this many seconds, as a failure.
     #[serde(default = "hour")]
     timeout_secs: u64,
-    /// Delay each run by a random time of up to this many seconds, so that many machines do not start
-    /// together.
+    /// Delay each run by a random time of up to this many seconds, so that machines do not all start at the same time.
     #[serde(default)]
     jitter_secs: u64,
 }
@@ -67,7 +66,7 @@ pub(crate) struct ScheduledTask {
     pub(crate) jitter: Duration,
 }
 
-/// What a worker has to run.
+/// The tasks of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) name: String,
@@ -75,7 +74,7 @@ pub(crate) struct Order {
     pub(crate) timeout: Duration,
 }
 
-/// What a task runs.
+/// The action of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Work {
     /// A task of a plugin.
@@ -156,7 +155,7 @@ fn read_one(config: &Config, table: &Table) -> Result<ScheduledTask> {
             .help("write `command = [\"program\", \"argument\"]`")),
         (None, None, Some(words)) => Ok(Work::Command { words, folder: config.folder().to_owned() }),
         (None, None, None) => Err(table
-            .error("", format!("`[{}]` does not say what to run", table.path()))
+            .error("", format!("`[{}]` does not set what to run", table.path()))
             .help("add a plugin's `task`, a `request` such as \"POST /sweep\", or a `command`")),
         (task, request, _) => {
             let key = if request.is_some() && task.is_some() { "request" } else { "command" };

@@ -13,10 +13,10 @@ use crate::error::{Error, Result};
 /// Takes on the credentials, and executes `words` in the place of this process. Returns only if it fails, or if the
 /// supervisor has ended.
 ///
-/// The process leads a session of its own, so that everything it starts can be ended with it. It gets KILL if the
+/// The process leads its own session, so that all its child processes can be ended with it. It gets KILL if the
 /// supervisor dies.
 /// # Errors
-/// When the credentials cannot be taken on, or there is no such program.
+/// If the credentials cannot be set, or if there is no such program.
 pub fn app(words: &[OsString], parent: u32, credentials: &str) -> Result<u8> {
     descriptors::close_inherited();
     let _ = rustix::process::setsid(); // fails if it was started by hand

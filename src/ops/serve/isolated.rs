@@ -1,6 +1,6 @@
 //! `paster __isolated`: a process that runs one app of the config for all workers.
 //!
-//! The supervisor starts it as it starts the processes of Python applications, and both tell each other the same. How
+//! The supervisor starts it like the processes of Python applications, with the same messages. How
 //! requests reach it is in `app::isolation`.
 
 use std::sync::Arc;

@@ -15,7 +15,7 @@ pub struct Options {
     pub servers: Vec<String>,
     /// Serve this app instead of the servers' own.
     pub app: Option<String>,
-    /// Listen here instead of where the config says.
+    /// Listen here instead of at the addresses in the config.
     pub listen: Vec<String>,
     /// `--reload` or `--no-reload`, which override the config.
     pub reload: Option<bool>,
@@ -54,7 +54,7 @@ impl Options {
         servers.into_iter().flat_map(of_server).collect()
     }
 
-    /// Keeps the servers that are wanted.
+    /// Removes all servers except the selected ones.
     /// # Errors
     /// An unknown server; one address for several servers.
     fn select(&self, mut config: Config) -> Result<Config> {

@@ -11,7 +11,7 @@ use super::process::{descriptors, log};
 use crate::error::{Error, Result};
 use crate::plugin::Library;
 
-/// How long it may go on after the end of the supervisor.
+/// How long it may continue after the end of the supervisor.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs the side process `name` of the plugin `library` in this process (`paster __side`); returns its exit

@@ -20,10 +20,10 @@ pub(super) struct TracedHead {
 /// The changes of one part, one per entry: `+ name: value`, `- name: value`, `/shop/a → /a`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Changes {
-    /// What it changed in the request, before it passed it on.
+    /// Its changes to the request, before it passed it on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub request: Vec<String>,
-    /// What it changed in the response.
+    /// Its changes to the response.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub response: Vec<String>,
 }

@@ -38,11 +38,11 @@ pub struct TraceStep {
     pub status: Option<u16>,
     /// The error, if there is no response.
     pub error: Option<String>,
-    /// What a middleware changed.
+    /// The changes made by a middleware.
     pub changes: Changes,
 }
 
-/// What went into a part and what came out.
+/// The input and output of a part.
 #[derive(Debug)]
 struct TracedCall {
     request: TracedHead,

@@ -19,7 +19,8 @@ use crate::store::{Counted, Rate, ResponseStore, Store, StoreError, StoreFuture,
 
 /// Options of a `[resource.NAME]` table with `use = "redis"`.
 ///
-/// Needs Redis 6 or later, or Valkey. If the server is away, operations fail at once, and succeed again as soon as it is back.
+/// Needs Redis 6 or later, or Valkey. While the server is unreachable, operations fail at once. They succeed again as soon as
+/// it is back.
 ///
 /// ```toml
 /// [resource.cache]
@@ -35,7 +36,7 @@ pub(super) struct Options {
     /// File with the certificates (PEM) of the authorities that may sign the server's certificate. Default: the public
     /// ones and those of the system.
     ca_file: Option<ReadPath>,
-    /// The beginning of the names of all keys, so that several servers can share a database.
+    /// The prefix of all keys, so that several servers can share a database.
     #[serde(default = "paster")]
     prefix: String,
     /// Maximum time for a command, including the connection.

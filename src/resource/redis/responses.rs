@@ -1,7 +1,7 @@
 //! The responses of caches in Redis.
 //!
-//! A hash has the heads of the responses to one URL, by variant. The body of each is a value of its own, which begins with
-//! the id that the head has, so that a reader who is overtaken by a writer notices it.
+//! A hash has the heads of the responses to one URL, by variant. Each body is a separate value that begins with the id in the
+//! head, so that a reader detects when a writer has replaced it.
 
 use std::collections::HashMap;
 

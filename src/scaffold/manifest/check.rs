@@ -20,7 +20,7 @@ impl Manifest {
                 (Ok(_), _) => fault(
                     &["skeleton", "paster"],
                     None,
-                    format!("the skeleton needs paster {needed}, this is {ours}"),
+                    format!("the skeleton needs paster {needed}, but this is {ours}"),
                 ),
                 (Err(error), _) => fault(&["skeleton", "paster"], None, format!("not a version: {error}")),
             }
@@ -35,7 +35,7 @@ impl Manifest {
                 fault(&["file", "when"], Some(index), why);
             });
             if !rule.replace.is_empty() && !matches!(rule.merge, MergeKind::Toml | MergeKind::Json) {
-                let why = "`replace` names keys: it needs `merge = \"toml\"` or `merge = \"json\"`";
+                let why = "`replace` contains keys, so it needs `merge = \"toml\"` or `merge = \"json\"`";
                 fault(&["file", "replace"], Some(index), why.into());
             }
         }
@@ -81,7 +81,10 @@ impl Manifest {
             fault(if key.is_empty() { &keys[..2] } else { &keys }, None, message);
         };
         if !is_variable_name(name) {
-            fault("", format!("`{name}` is not a valid variable name: use small letters, digits and `_`"));
+            fault(
+                "",
+                format!("`{name}` is not a valid variable name: use lower-case letters, digits and `_`"),
+            );
         }
         if BUILT_IN.contains(&name) || HELPERS.contains(&name) {
             fault("", format!("`{name}` is taken: it is a built-in name of templates"));
@@ -129,7 +132,7 @@ pub(in crate::scaffold) fn condition(when: Option<&str>) -> Result<Option<Condit
 
 fn check_condition(when: Option<&str>, known: &[&str], fault: &mut dyn FnMut(String)) {
     match condition(when) {
-        Err(why) => fault(format!("the condition does not parse: {why}")),
+        Err(why) => fault(format!("the condition is not valid: {why}")),
         Ok(Some(condition)) => {
             for name in condition.variables() {
                 if !known.contains(&name) {

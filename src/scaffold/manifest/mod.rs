@@ -123,7 +123,7 @@ pub struct FileRule {
     /// Condition on the variables. If it is false, the file is left out.
     #[serde(default)]
     pub when: Option<String>,
-    /// Whether the file is created only: an existing one stays as it is.
+    /// Whether the file is only created, and never replaced.
     #[serde(default)]
     pub once: bool,
     /// How it is merged with an existing file.
@@ -188,7 +188,7 @@ pub struct Case {
     /// Answers; `project` names the folder.
     #[serde(default)]
     pub vars: Map<String, Value>,
-    /// Lists of answers by variable: each combination is a test of its own.
+    /// Lists of answers by variable. Each combination is a separate test.
     #[serde(default)]
     pub matrix: Map<String, Value>,
     /// The skeleton of the project to which this one is added.

@@ -9,8 +9,8 @@ use crate::scaffold::render::Rendered;
 use crate::scaffold::rooted_dir::Dir;
 
 impl Plan {
-    /// Reads the project in `target` and finds out how `files` go into it. A file that exists is merged if the skeleton
-    /// says how; otherwise it is in the way, unless it is replaced by `force`. Writes nothing.
+    /// Reads the project in `target` and finds out how `files` go into it. An existing file is merged if the skeleton has a
+    /// rule for that. Otherwise, it is in the way, unless `force` replaces it. Writes nothing.
     /// # Errors
     /// Files that exist and differ; keys that are set already.
     pub fn addition(target: &Path, files: Vec<Rendered>, force: bool) -> Result<Plan> {
@@ -42,7 +42,7 @@ fn step(root: &Dir, target: &Path, mut file: Rendered, force: bool) -> Result<Pl
         return match force {
             _ if file.once => Ok(PlanStep::new(file, Action::Keep, found)),
             true => Ok(PlanStep::new(file, Action::Overwrite, found)),
-            false => Err(Error::new(format!("`{shown}` exists already"))
+            false => Err(Error::new(format!("`{shown}` already exists"))
                 .help("see what would change there with `--diff`")
                 .help("replace it with `--force`; the old file is kept as `*.bak`")),
         };
@@ -63,7 +63,7 @@ fn step(root: &Dir, target: &Path, mut file: Rendered, force: bool) -> Result<Pl
         }
         Merged::Conflict { keys, .. } => {
             let keys = keys.join("`, `");
-            Err(Error::new(format!("`{shown}` has `{keys}` already, with another value"))
+            Err(Error::new(format!("`{shown}` already has `{keys}` with another value"))
                 .help("choose another name, or change the value first"))
         }
     }

@@ -33,7 +33,7 @@ pub enum Action {
     Same,
     /// It exists with other content: it is replaced, and the old file is kept as `*.bak`.
     Overwrite,
-    /// It exists and stays as it is (`once`).
+    /// It exists and is not changed (`once`).
     Keep,
     /// It is as the skeleton wrote it before: it is replaced.
     Update,

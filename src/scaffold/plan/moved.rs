@@ -10,7 +10,7 @@ use crate::scaffold::rooted_dir::{Dir, DirEntry};
 
 /// Folders that hold no files of the user.
 const SKIPPED: [&str; 6] = [".git", STATE_FOLDER, "target", "node_modules", ".venv", "__pycache__"];
-/// How many files of a project are looked at.
+/// Maximum number of a project's files to compare.
 const FILES: usize = 5_000;
 /// How deep folders are looked into.
 const DEPTH: usize = 20;

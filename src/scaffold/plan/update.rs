@@ -113,7 +113,7 @@ impl UpdatedProject<'_> {
         let before = self.existing(&old.path)?;
         if self.existing(&file.path)?.is_some() {
             let mut step = self.in_place(None, self.existing(&file.path)?, file)?;
-            step.note = Some(format!("`{}` stays too: the skeleton moved it here", old.path));
+            step.note = Some(format!("`{}` also remains: the skeleton moved it here", old.path));
             return Ok(vec![step]);
         }
         let path = file.path.clone();
@@ -165,12 +165,12 @@ impl UpdatedProject<'_> {
         let texts = [base, ours, &file.bytes].map(std::str::from_utf8);
         let [Ok(base), Ok(ours), Ok(theirs)] = texts else {
             let mut step = PlanStep::new(file, Action::Keep, found);
-            step.note = Some("not text: both you and the skeleton changed it, yours stays".into());
+            step.note = Some("not text: both you and the skeleton changed it, so yours is kept".into());
             return Ok(step);
         };
         if has_markers(ours) {
             return Err(Error::new(format!("`{shown}` still has conflict markers"))
-                .help("resolve the conflict, or take the last update back with `paster undo`"));
+                .help("resolve the conflict, or revert the last update with `paster undo`"));
         }
         let versions = Versions { base, ours, theirs };
         let merged = merge(file.merge, versions, &file.replaced, self.label).or_else(|_| {
@@ -205,7 +205,7 @@ impl UpdatedProject<'_> {
         let action = if unchanged { Action::Delete } else { Action::Keep };
         let mut step = PlanStep::new(file, action, Some((ours, mode)));
         if !unchanged {
-            step.note = Some("the skeleton has it no longer; you changed it, so it stays".into());
+            step.note = Some("the skeleton removed it; you changed it, so it is kept".into());
         }
         Ok(Some(step))
     }

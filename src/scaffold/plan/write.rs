@@ -196,7 +196,7 @@ fn state_files(
     memory: &Memory,
     steps: &[PlanStep],
 ) -> Result<Vec<(&'static str, Vec<u8>, u32)>> {
-    let fault = |error: std::io::Error| Error::new("cannot write what the project remembers").because(error);
+    let fault = |error: std::io::Error| Error::new("cannot write the project's record").because(error);
     let (lock, base) = (memory.lock.text()?.into_bytes(), memory.base.packed().map_err(fault)?);
     let undo = record(target, memory.command, steps, &lock, &base).map_err(fault)?;
     Ok(vec![

@@ -19,7 +19,7 @@ pub(super) enum SkeletonAddress {
 impl SkeletonAddress {
     /// Parses what the user wrote.
     /// # Errors
-    /// A folder that leads out of the source; a protocol that paster does not use.
+    /// If the folder leads out of the source, or if paster does not support the protocol.
     pub(super) fn parse(text: &str) -> Result<SkeletonAddress> {
         if text.contains("::") && !text.starts_with("git::") {
             return Err(Error::usage(format!("`{}`: this protocol is not supported", text.escape_debug()))

@@ -77,7 +77,7 @@ fn relative(path: &str) -> &str {
 }
 
 fn not_plain() -> Error {
-    Error::other("not a plain file: skeletons hold plain files and folders only")
+    Error::other("not a plain file: skeletons can contain only plain files and folders")
 }
 
 fn at(path: &str, error: &Error) -> Error {

@@ -7,7 +7,7 @@ use crate::scaffold::manifest::without_hbs;
 use crate::scaffold::merge::MergeKind;
 
 impl Skeleton {
-    /// Adds what `base` has. A file of the same path replaces that of `base`, or is merged into it, as its rule says.
+    /// Adds what `base` has. A file with the same path replaces that of `base`, or is merged into it, according to its rule.
     pub(super) fn extend(&mut self, base: Skeleton) {
         let digests = [&self.source.digest, &base.source.digest];
         self.source.digest = crate::scaffold::hex(&Sha256::digest(digests.map(String::as_str).concat()));

@@ -77,7 +77,7 @@ fn run(folder: &Path, args: &[&str]) -> Result<Vec<u8>, String> {
     {
         git.env_remove(name);
     }
-    // `ext::` and the like run programs.
+    // Protocols such as `ext::` run programs.
     git.env("GIT_ALLOW_PROTOCOL", "https:http:ssh:git:file").env("GIT_TERMINAL_PROMPT", "0");
     if std::env::var_os("GIT_SSH_COMMAND").is_none() {
         git.env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes");

@@ -115,7 +115,7 @@ impl Skeleton {
         let names: Vec<_> = addition_names().map(|name| format!("`{name}`")).collect();
         Err(Error::usage(format!("the skeleton `{name}` creates projects: it cannot be added to one"))
             .help(format!("create one with `paster create NAME --template {source}`"))
-            .help(format!("built-in ones to add are {}", names.join(", ")))
+            .help(format!("built-in skeletons to add are {}", names.join(", ")))
             .into())
     }
 
@@ -216,8 +216,8 @@ impl FoundSkeleton {
             // What comes from elsewhere must not choose which files of this machine are read.
             (SkeletonAddress::Local { .. }, None) => {
                 Err(Error::new(format!("`{}` cannot extend `{name}`", self.folder))
-                    .because("only a skeleton in a directory can extend one that is named by a path")
-                    .help("name a built-in skeleton, or the URL of a repository")
+                    .because("only a skeleton in a directory can extend another one by path")
+                    .help("use a built-in skeleton, or the URL of a repository")
                     .into())
             }
             _ => find(name),
@@ -272,7 +272,7 @@ fn local(source: &str, path: &str, folder: &str) -> Result<FoundSkeleton> {
         Some(near) => error.help(format!("did you mean `{near}`?")),
         None => error,
     }
-    .help("`paster create --list-templates` lists them; a folder is named by its path: `./FOLDER`")
+    .help("`paster create --list-templates` lists them; for a folder, write its path: `./FOLDER`")
     .into())
 }
 

@@ -98,7 +98,7 @@ impl SkeletonTree {
                 self.add(&path, found.mode & 0o100 != 0, found.bytes.into()).map_err(fail)
             }
             DirEntry::Symlink => {
-                Err(fail(Error::other("a symlink: skeletons hold plain files and folders only")))
+                Err(fail(Error::other("a symlink: skeletons can contain only plain files and folders")))
             }
             DirEntry::Other => Err(fail(Error::other("neither a file nor a folder"))),
         }

@@ -40,7 +40,7 @@ impl Engine {
             let place = format!("{place}/{name}.hbs");
             includes.insert(name.as_str(), engine.usage(&place, partial)?.partials);
             engine.0.register_partial(name, partial).map_err(|error| {
-                Error::new(format!("a template is wrong: {}", syntax(error.reason())))
+                Error::new(format!("a template is not valid: {}", syntax(error.reason())))
                     .at(error.pos().map(|(line, column)| location::of_line(&place, partial, line, column, 1)))
             })?;
         }
@@ -75,7 +75,7 @@ impl Engine {
     /// Its syntax; parts of Handlebars that could run for ever, such as partials defined in place.
     pub(super) fn usage(&self, name: &str, template: &str) -> Result<TemplateUsage, Error> {
         let parsed = handlebars::Template::compile(template).map_err(|error| {
-            Error::new(format!("a template is wrong: {}", syntax(error.reason())))
+            Error::new(format!("a template is not valid: {}", syntax(error.reason())))
                 .at(error.pos().map(|(line, column)| location::of_line(name, template, line, column, 1)))
         })?;
         TemplateUsage::of(&parsed).map_err(|why| Error::new(format!("`{name}` {why}")))
@@ -137,7 +137,7 @@ fn fault(error: &RenderError, values: &Value) -> TemplateError {
         }
         RenderErrorReason::TemplateError(error) => {
             position = error.pos().or(position);
-            Error::new(format!("a template is wrong: {}", syntax(error.reason())))
+            Error::new(format!("a template is not valid: {}", syntax(error.reason())))
         }
         RenderErrorReason::ParamNotFoundForIndex(name, index) => {
             Error::new(format!("the helper `{name}` is missing argument {}", index + 1))
@@ -267,8 +267,8 @@ mod tests {
         files/a.hbs:1:1: unknown variable `projet` ["did you mean `project`?"]
         files/a.hbs:1:1: unknown helper `snack` ["did you mean `snake`?"]
         files/a.hbs:1:1: unknown variable `user.nam` []
-        files/a.hbs:1:13: a template is wrong: `if` is closed by `unless` []
-        files/a.hbs:1:13: a template is wrong: invalid syntax []
+        files/a.hbs:1:13: a template is not valid: `if` is closed by `unless` []
+        files/a.hbs:1:13: a template is not valid: invalid syntax []
         files/a.hbs:1:1: a template includes `/etc/passwd`, which is not in `partials` []
         files/a.hbs:1:1: a template includes `passwd`, which is not in `partials` []
         files/a.hbs:1:1: unknown helper `log` []

@@ -71,7 +71,7 @@ impl TemplateUsage {
         Ok(())
     }
 
-    /// A value that is written as it is, or by a helper.
+    /// A value that is written unchanged, or with a helper.
     fn written(&mut self, helper: &HelperTemplate) {
         let name = match &helper.name {
             Parameter::Name(name) => Some(name.clone()),

@@ -182,8 +182,8 @@ fn is_websocket<B>(request: &Request<B>) -> bool {
         && headers.get(CONTENT_LENGTH).is_none_or(|length| length == "0")
 }
 
-/// Drops `Proxy`, which CGI would turn into `HTTP_PROXY` (<https://httpoxy.org/>), and names with `_`, which
-/// CGI cannot tell from those with `-`.
+/// Drops `Proxy`, which CGI would turn into `HTTP_PROXY` (<https://httpoxy.org/>), and names with `_`, which CGI cannot
+/// distinguish from those with `-`.
 pub(super) fn drop_names(headers: &mut HeaderMap) {
     headers.remove("proxy");
     let names: Vec<_> = headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();

@@ -1,4 +1,4 @@
-//! What trusted peers say about the client: `X-Forwarded-*` or `Forwarded`, read from the right.
+//! The information of trusted peers about the client: `X-Forwarded-*` or `Forwarded`, read from the right.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -27,7 +27,7 @@ pub struct TrustedPeers {
     family: Family,
 }
 
-/// What is known about the client after reading the forwarded fields.
+/// The client, after reading the forwarded fields.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ForwardedClient {
     pub(super) address: Option<IpAddr>,
@@ -71,8 +71,7 @@ impl TrustedPeers {
         let mut client = ForwardedClient::default();
         for (hops, element) in chain.iter().rev().enumerate() {
             let Some(address) = node(element) else {
-                // `unknown` and similar values hide the client; what the chain said up to here is still
-                // valid.
+                // `unknown` and similar values hide the client; the chain up to here is still valid.
                 if hops == 0 && !is_hidden(element) {
                     return Err("malformed X-Forwarded-For");
                 }

@@ -49,7 +49,7 @@ pub struct Gate {
     pub(super) empty: Arc<str>,
 }
 
-/// What a server knows about the connection of a request.
+/// The properties of a request's connection.
 #[derive(Debug, Clone, Default)]
 pub struct ConnInfo {
     /// The other end of our socket; `None` on a Unix socket.
@@ -69,7 +69,7 @@ pub struct ConnInfo {
 #[derive(Debug, Default)]
 pub struct HostCache(Option<(HeaderValue, Arc<str>, Option<u16>)>);
 
-/// What the response path needs to know about an admitted request.
+/// The state of an admitted request that the response path needs.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Admitted {
     /// `HEAD`: the response has no body.
@@ -94,7 +94,7 @@ fn agrees(named: &str, host: &str) -> bool {
 }
 
 impl Gate {
-    /// A gate with the default limits that serves any host and trusts nobody.
+    /// A gate with the default limits that serves any host and trusts no peers.
     pub fn new(server: Arc<str>) -> Gate {
         Gate {
             server,

@@ -114,7 +114,7 @@ fn asked_upgrade(response: &Response, version: Version) -> Option<HeaderValue> {
     response.headers().get(UPGRADE).filter(|_| asks).cloned()
 }
 
-/// Returns whether there is a Content-Length, because it looks at all fields anyway.
+/// Returns whether there is a Content-Length, because it checks all fields anyway.
 fn strip_hops(headers: &mut HeaderMap, version: Version) -> bool {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");

@@ -93,7 +93,7 @@ enum GatewayEnd {
     Close,
     /// The peer may still be sending.
     Linger,
-    /// What was sent must not be mistaken for a complete response.
+    /// The response was cut off: it must not be mistaken for a complete one.
     Reset,
 }
 

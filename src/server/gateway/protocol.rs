@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::out::Out;
 use crate::codec::{PairsError, Variables};
 
-/// What happens on a connection.
+/// An event on a connection.
 pub(in crate::server) enum RequestEvent {
     /// A request's head is complete.
     Head(Variables),
@@ -43,6 +43,6 @@ pub(in crate::server) trait ServerProtocol: Send + 'static {
     /// Writes a part of the response.
     fn put(&mut self, data: Bytes, out: &mut Out);
 
-    /// Ends the response, and returns whether the connection goes on.
+    /// Ends the response, and returns whether the connection continues.
     fn end(&mut self, out: &mut Out) -> bool;
 }

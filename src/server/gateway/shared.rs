@@ -1,4 +1,4 @@
-//! What all connections of one server share.
+//! The state shared by all connections of one server.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::server::accept::ServerBase;
 use crate::server::control::Control;
 use crate::server::options::ServerLimits;
 
-/// What all connections of one server share.
+/// The state shared by all connections of one server.
 pub(super) struct GatewayShared<P> {
     pub(super) base: ServerBase,
     pub(super) fronts: Fronts,

@@ -43,7 +43,7 @@ pub(super) struct GatewayStream<P> {
     pub(super) timer: Timer,
 }
 
-/// What comes next on a connection.
+/// The next event on a connection.
 pub(super) enum NextHead {
     Request(Variables),
     Refused(PairsError),

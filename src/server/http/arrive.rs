@@ -1,4 +1,4 @@
-//! What happens before the first request: the PROXY header and the TLS handshake.
+//! The steps before the first request: the PROXY header and the TLS handshake.
 
 use std::future::poll_fn;
 use std::io;
@@ -63,7 +63,7 @@ async fn prepare(
     let mut read = Bytes::new();
     if let Some(balancers) = &shared.preface.balancers {
         if !balancers.trusts(info.peer) {
-            tracing::debug!(peer = ?info.peer, "refused: not a peer that may use the PROXY protocol");
+            tracing::debug!(peer = ?info.peer, "refused: this peer may not use the PROXY protocol");
             return None;
         }
         let header = match timeout(shared.limits.head_time, header(&mut stream)).await {

@@ -1,4 +1,4 @@
-//! What the parts of one connection share.
+//! The state shared by the parts of one connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -49,7 +49,7 @@ pub(super) struct RequestState {
     served: AtomicUsize,
     /// The connection was or is being passed to the application (101).
     pub(super) upgraded: Flag,
-    /// A response body has ended like one of hyper's own responses: from now on the two cannot be told apart.
+    /// A response body has ended like one of hyper's own responses, so that the two can no longer be distinguished.
     pub(super) lookalike: Flag,
 }
 

@@ -21,7 +21,7 @@ use crate::server::gate::ConnInfo;
 use crate::server::stream::SocketStream;
 use crate::server::throughput::Timer;
 
-/// What an HTTP/2 client sends first, RFC 9113 section 3.4.
+/// The first bytes of an HTTP/2 client, RFC 9113 section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves a new connection.

@@ -120,7 +120,7 @@ pub(super) struct Answering {
     guard: Option<CallGuard>,
 }
 
-/// What the response path needs to know about the request.
+/// The state of the request that the response path needs.
 struct RequestHead {
     version: Version,
     admitted: Admitted,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::server::throughput::{Timer, since};
 
-/// What a response body tells the task of its HTTP/2 stream.
+/// The messages of a response body to the task of its HTTP/2 stream.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct SendProgress {
     /// A frame was passed on and the next one has not been asked for: the client takes nothing.

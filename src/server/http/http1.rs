@@ -44,7 +44,7 @@ enum Http1End {
     Evicted(IdleKind),
     /// A head did not arrive in time.
     LateHead,
-    /// The rest of a body that the app left unread does not arrive; the response goes on.
+    /// The rest of a body that the app left unread does not arrive. The response continues.
     Undrained,
     /// The client takes nothing.
     Stalled,
@@ -93,10 +93,10 @@ pub(super) async fn serve(
     stopped.end(end, place, info).await
 }
 
-/// What is left of an HTTP/1 connection that is no longer driven.
+/// The rest of an HTTP/1 connection that is no longer driven.
 struct StoppedConn {
     socket: HttpSocket,
-    /// What hyper has read and not used.
+    /// Bytes that hyper has read and not used.
     read: Bytes,
     idle_since: Instant,
 }
@@ -143,7 +143,7 @@ impl StoppedConn {
     }
 }
 
-/// What is checked each time an HTTP/1 connection has nothing to do: phase, drain and deadlines.
+/// The checks each time an HTTP/1 connection has nothing to do: phase, drain and deadlines.
 struct Http1Watch<'a> {
     shared: &'a HttpShared,
     conn: &'a ConnState,

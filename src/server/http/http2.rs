@@ -74,7 +74,7 @@ pub(super) async fn serve(
     .await;
 }
 
-/// What happens next to a connection that has nothing to do.
+/// The next step for a connection that has nothing to do.
 enum Http2Step {
     Wait,
     /// The client takes nothing: the socket is reset.
@@ -86,7 +86,7 @@ enum Http2Step {
     End,
 }
 
-/// What is checked each time an HTTP/2 connection has nothing to do: phase and deadlines.
+/// The checks each time an HTTP/2 connection has nothing to do: phase and deadlines.
 struct Http2Watch {
     served: usize,
     idle_since: Instant,

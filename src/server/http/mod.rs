@@ -7,7 +7,7 @@
 //!   `http2` drive hyper, with time limits for HTTP/2's `frames` and an `executor` for its streams;
 //! - `stream`: the bytes of a connection, from a socket or from TLS (`tls_io`); `socket`: the same as hyper
 //!   sees it; `prefixed`: bytes that were read before;
-//! - `conn_state`: what the parts of a connection share; `socket_state`: what the socket tells the others;
+//! - `conn_state`: what the parts of a connection share; `socket_state`: the socket's messages to the others;
 //!   `relaxed`: their atomics;
 //! - `exchange`: one request, through the gate to the app and back;
 //! - `refused`: requests that end before there is a request; they are answered and logged all the same;
@@ -64,7 +64,8 @@ use shared::{HttpShared, Preface};
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Options {
-    /// Where to listen: `127.0.0.1:8080`, `[::1]:8080`, `:8080` for every address of this machine, `unix:/run/app.sock` (with access: `unix:/run/app.sock,mode=660,
+    /// Where to listen: `127.0.0.1:8080`, `[::1]:8080`, `:8080` for every address of this machine, `unix:/run/app.sock` (with
+    /// permissions: `unix:/run/app.sock,mode=660,
     /// user=app,group=www-data`), `fd:3`, `systemd` or `systemd:NAME` for the sockets of a systemd unit; port 0 lets the
     /// system choose. `[::]:8080` takes IPv4 connections too, unless any server lists an IPv4 address with the same port.
     /// A link-local address names its interface: `[fe80::1%eth0]:8080`.
@@ -130,7 +131,7 @@ pub(super) fn build(options: Options, table: &Table) -> Result<Box<dyn Server>> 
     let listen = options::listen(table, &options.listen, &mut errors);
     if options.listen.is_empty() {
         let error = table.error("listen", "`listen` is empty");
-        errors.push(error.help("name at least one address, such as `127.0.0.1:8080`"));
+        errors.push(error.help("list at least one address, such as `127.0.0.1:8080`"));
     }
     let gate = options.gate.gate(table, &mut errors);
     let redirects = redirects(table, &options, &listen).unwrap_or_else(|error| {
@@ -185,8 +186,8 @@ fn redirects(table: &Table, options: &Options, listen: &[Listen]) -> Result<Vec<
             .help("add the table `[server.NAME.tls]`"));
     }
     if wanted.is_empty() {
-        return Err(error("`redirect_http = true` cannot tell where to listen")
-            .help("name an address: `redirect_http = \"0.0.0.0:80\"`"));
+        return Err(error("`redirect_http = true` has no address to listen on")
+            .help("set an address: `redirect_http = \"0.0.0.0:80\"`"));
     }
     match wanted.iter().find(|entry| listen.contains(entry) && is_fixed(entry)) {
         Some(twice) => Err(error(&format!("`{twice}` already serves HTTPS"))),

@@ -58,7 +58,7 @@ pub(super) async fn refuse(
     linger(stream, conn).await;
 }
 
-/// What hyper found wrong with the head at the start of `read`.
+/// The error that hyper found in the head at the start of `read`.
 pub(super) fn of_hyper(error: &hyper::Error, read: &[u8], conn: &ConnState) -> Rejection {
     let bad = |reason| Rejection::new(StatusCode::BAD_REQUEST, reason);
     let text = error.to_string();
@@ -91,7 +91,7 @@ const END: &[u8] = b" GMT\r\n\r\n";
 const HYPERS: [StatusCode; 3] =
     [StatusCode::BAD_REQUEST, StatusCode::URI_TOO_LONG, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE];
 
-/// Where hyper's own response begins in `bytes`, which are about to be written, if they end with one.
+/// The position of hyper's own response in `bytes`, which are about to be written, if they end with one.
 pub(super) fn is_hypers_own(bytes: &[u8]) -> Option<usize> {
     /// `Sun, 29 Nov 2026 03:14:31 GMT` and two line ends.
     const DATE: usize = 29 + 4;
@@ -115,8 +115,7 @@ pub(super) fn looks_alike(frame: &[u8]) -> bool {
     }
 }
 
-/// Reorders the fields of an app's empty response with such a status, so that [`is_hypers_own`] can tell it
-/// apart.
+/// Reorders the fields of an app's empty response with such a status, so that [`is_hypers_own`] can distinguish it.
 pub(super) fn mark(response: &mut Response) {
     if !HYPERS.contains(&response.status()) || !response.body().is_end_stream() {
         return;
@@ -129,7 +128,7 @@ pub(super) fn mark(response: &mut Response) {
     }
 }
 
-/// What hyper has read and not used, followed by what the socket has for it.
+/// The bytes that hyper has read and not used, followed by those that the socket has for it.
 pub(super) fn unread(read: &Bytes, before: &Bytes) -> Vec<u8> {
     [&**read, &**before].concat()
 }

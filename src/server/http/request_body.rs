@@ -120,7 +120,7 @@ pub(super) fn leave_body(conn: &ConnState, body: Incoming) {
     conn.task.wake();
 }
 
-/// The rest of a body that the application left unread, read so that the connection can go on.
+/// The rest of a body that the application left unread. It is read so that the connection can continue.
 pub(super) struct Drain {
     body: Incoming,
     bytes: u64,
@@ -139,8 +139,8 @@ impl Drain {
         self.until
     }
 
-    /// Continues to read. Ready when the body has ended, so that the connection may go on, or when it is too
-    /// long or too slow.
+    /// Continues to read. Ready when the body has ended, so that the connection may continue, or when it is too long or too
+    /// slow.
     pub(super) fn poll(&mut self, conn: &ConnState, cx: &mut Context<'_>) -> Poll<()> {
         let ended = match self.read(cx) {
             Poll::Ready(ended) => ended,

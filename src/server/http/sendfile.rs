@@ -6,7 +6,7 @@
 //! that each stands for. hyper counts them like any bytes, so keep-alive, pipelining and limits work as
 //! usual.
 //!
-//! A placeholder must never be sent as it is: a write that does not match the promised parts is an error,
+//! A placeholder itself must never be sent: a write that does not match the promised parts is an error,
 //! which ends the connection. Only the body of a plain HTTP/1 connection may make placeholders.
 
 use std::collections::VecDeque;
@@ -91,7 +91,7 @@ pub(super) fn send(
     let count = slices.iter().position(|slice| is_placeholder(slice));
     let part = parts.front_mut();
     if count.map(|count| slices[count].len()) != part.as_ref().map(|part| part.length) {
-        return Poll::Ready(Err(fault("a part of a file and its place in the response do not match")));
+        return Poll::Ready(Err(fault("a part of a file does not match its place in the response")));
     }
     let (head, mut part) = (&slices[..count.unwrap_or(slices.len())], part);
     let sent = loop {

@@ -1,4 +1,4 @@
-//! What all connections of one server share.
+//! The state shared by all connections of one server.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::server::tls::Terminator;
 /// hyper's own limit, which needs no allocation.
 const HYPER_FIELDS: usize = 100;
 
-/// What all connections of one server share: the base of every server, plus the parts for HTTP.
+/// The state shared by all connections of one server: the base of every server, plus the parts for HTTP.
 pub(super) struct HttpShared {
     pub(super) base: ServerBase,
     pub(super) gate: Gate,
@@ -28,7 +28,7 @@ pub(super) struct HttpShared {
     pub(super) h2: http2::Builder<Streams>,
 }
 
-/// What is needed before a connection's first request.
+/// The parts that are needed before a connection's first request.
 #[derive(Default)]
 pub(super) struct Preface {
     pub(super) tls: Option<Arc<Terminator>>,
@@ -62,7 +62,7 @@ impl HttpShared {
         control: &Control,
     ) -> HttpShared {
         let mut h1 = http1::Builder::new();
-        // Our own clock can tell a slow head from an idle connection, and hyper's cannot. The socket
+        // Our own timer can distinguish a slow head from an idle connection, but hyper's cannot. The socket
         // (`socket`) recognizes a client that has shut its sending side, so hyper watches for the end of
         // the stream.
         h1.header_read_timeout(None).half_close(false).max_header_size(limits.head_bytes);

@@ -1,4 +1,4 @@
-//! What a connection's socket tells the other parts.
+//! The messages of a connection's socket to the other parts.
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use super::relaxed::{Flag, Number};
 use super::sendfile::OutgoingFiles;
 
-/// What the socket of one connection tells the other parts. Only `socket` writes it, but for `written`
+/// The messages of the socket of one connection to the other parts. Only `socket` writes it, but for `written`
 /// (`tls_io` too) and the end of a head.
 #[derive(Default)]
 pub(super) struct SocketState {

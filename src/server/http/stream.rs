@@ -83,7 +83,7 @@ impl HttpStream {
         matches!(read, Ok(1..))
     }
 
-    /// Sends `close_notify`, so that a TLS client can tell the end from a truncation (RFC 8446 section 6.1).
+    /// Sends `close_notify`, so that a TLS client can distinguish the end from a truncation (RFC 8446 section 6.1).
     pub(super) fn say_goodbye(&mut self) {
         if let HttpStream::Tls(stream) = self {
             // If the socket does not take it at once, it is not worth waiting for.

@@ -1,4 +1,4 @@
-//! What TLS runs over: the socket, and the bytes that were read before the handshake.
+//! The transport below TLS: the socket, and the bytes that were read before the handshake.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

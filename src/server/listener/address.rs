@@ -80,7 +80,7 @@ impl Listen {
         if let Some(path) = text.strip_prefix("unix:") {
             let (path, access) = SocketAccess::parse(path)?;
             if path.is_empty() {
-                return Err(Error::config(format!("`{text}` names no path")).help(form));
+                return Err(Error::config(format!("`{text}` does not name a path")).help(form));
             }
             return Ok(Listen::Unix(path.into(), access));
         }
@@ -89,7 +89,7 @@ impl Listen {
         }
         if let Some(name) = text.strip_prefix("systemd:") {
             return match name {
-                "" => Err(Error::config(format!("`{text}` names no socket")).help(form)),
+                "" => Err(Error::config(format!("`{text}` does not name a socket")).help(form)),
                 name => Ok(Listen::Systemd(Some(name.to_owned()))),
             };
         }
@@ -212,17 +212,17 @@ mod tests {
         check("127.0.0.1:0", "127.0.0.1:0");
         check("[::1]:8080", "[::1]:8080");
         check("unix:/tmp/a b", "unix:/tmp/a b");
-        check("unix:", "`unix:` names no path");
+        check("unix:", "`unix:` does not name a path");
         check("unix:/tmp/a,mode=0660,group=www-data", "unix:/tmp/a,mode=660,group=www-data");
         check("unix:/tmp/a,user=0,mode=600", "unix:/tmp/a,mode=600,user=0");
         check("unix:/tmp/a,b=c", "unix:/tmp/a,b=c");
         check("unix:/tmp/a,mode=8", "`mode=8` is not a mode");
         check("unix:/tmp/a,mode=1777", "`mode=1777` is not a mode");
         check("unix:/tmp/a,mode=600,mode=666", "`mode` is given twice");
-        check("unix:,mode=600", "`unix:,mode=600` names no path");
+        check("unix:,mode=600", "`unix:,mode=600` does not name a path");
         check("systemd", "systemd");
         check("systemd:web", "systemd:web");
-        check("systemd:", "`systemd:` names no socket");
+        check("systemd:", "`systemd:` does not name a socket");
         check("fd:3", "fd:3");
         check("fd:-1", "`-1` is not a descriptor");
         check(":99999", "`:99999` has no port from 0 to 65535");

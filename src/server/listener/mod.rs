@@ -121,7 +121,7 @@ fn bind_tcp(address: SocketAddr, only_v6: bool) -> Result<OwnedFd> {
     })
 }
 
-/// Sets owner, group and mode of an already bound Unix socket as its entry says.
+/// Sets the owner, group and mode of an already bound Unix socket according to its entry.
 /// # Errors
 /// Names the path and the fault.
 pub fn grant(listen: &Listen) -> Result<()> {

@@ -1,4 +1,4 @@
-//! What every server does with a request once its head has arrived.
+//! The handling of requests that all servers share, from the arrival of the head on.
 //!
 //! It counts every request, and reports refused ones to the access log. For admitted requests it enforces the
 //! limit, passes one at a time if the app wants that, catches panics, turns an app's failure into a response,
@@ -96,7 +96,7 @@ pub(super) struct RequestGuard {
     /// Its entry in the table of requests in flight, once the app has the request.
     entry: Option<RequestEntry>,
     began: Instant,
-    /// How long the response took, once known.
+    /// The duration of the response, once known.
     took: Option<Duration>,
     outcome: RequestOutcome,
     /// Bytes of the response body so far.
@@ -330,7 +330,7 @@ fn status_of(error: &(dyn std::error::Error + 'static)) -> StatusCode {
     StatusCode::INTERNAL_SERVER_ERROR
 }
 
-/// What a panic says.
+/// The message of a panic.
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();

@@ -174,7 +174,7 @@ fn no_pem(what: &str, file: &Path, error: &PemError) -> Error {
     }
 }
 
-/// What the client's verified certificate says about it.
+/// The data of the client's verified certificate.
 pub(super) fn client(certificate: &CertificateDer<'_>) -> Option<ClientCertificate> {
     let (_, read) = X509Certificate::from_der(certificate).ok()?;
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -199,7 +199,7 @@ impl ResolvesServerCert for Choice {
         let named = named.as_deref().map(|name| name.trim_end_matches('.'));
         let of_name = || self.0.iter().filter(|one| named.is_some_and(|name| one.covers(name)));
         let chosen = of_name().find(fits).or_else(|| of_name().next());
-        // A client that asks for an unknown name gets the first certificate, and can tell its user.
+        // A client that requests an unknown name gets the first certificate, and can warn its user.
         let chosen = chosen.or_else(|| self.0.iter().find(fits)).or(self.0.first());
         chosen.map(|one| one.key.clone())
     }

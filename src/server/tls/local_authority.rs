@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::self_signed::{DAY, LIFE, is_due, keep, user_directory};
 use crate::error::Error;
 
-/// How long the authority is valid.
+/// The validity of the authority.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// The authority, which may not be made yet.
@@ -46,7 +46,7 @@ impl LocalAuthority {
         if self.certificate_file().exists() && self.key_file().exists() {
             return Ok(());
         }
-        let cannot = |cause: rcgen::Error| Error::new("cannot make a certificate authority").because(cause);
+        let cannot = |cause: rcgen::Error| Error::new("cannot create a certificate authority").because(cause);
         // Another process may make one at the same time: the first key stays.
         let key = KeyPair::generate().map_err(cannot)?;
         keep(&self.key_file(), &key.serialize_pem()).map_err(|cause| failed(&self.key_file(), cause))?;
@@ -54,7 +54,7 @@ impl LocalAuthority {
         let certificate = parameters(&key).and_then(|params| params.self_signed(&key)).map_err(cannot)?;
         let file = self.certificate_file();
         keep(&file, &certificate.pem()).map_err(|cause| failed(&file, cause))?;
-        tracing::info!(file = %file.display(), "made a certificate authority for development");
+        tracing::info!(file = %file.display(), "created a certificate authority for development");
         Ok(())
     }
 
@@ -64,7 +64,7 @@ impl LocalAuthority {
         // The parser's message may quote the file, so it is left out.
         KeyPair::from_pem(&text).map_err(|_| {
             let message = format!("`{}` is not the key of the local authority", file.display());
-            Error::new(message).help("remove its directory to make another authority")
+            Error::new(message).help("remove its directory to create a new authority")
         })
     }
 
@@ -85,11 +85,11 @@ impl LocalAuthority {
             return Ok(());
         }
         let key = self.key()?;
-        let cannot = |cause: rcgen::Error| Error::new("cannot make a certificate").because(cause);
+        let cannot = |cause: rcgen::Error| Error::new("cannot create a certificate").because(cause);
         let issuer = Issuer::new(parameters(&key).map_err(cannot)?, key);
         let text = sign(names, &issuer).map_err(cannot)?;
         keep(&file, &text).map_err(|cause| failed(&file, cause))?;
-        tracing::info!(file = %file.display(), "made a certificate; `paster tls trust` tells how to trust it");
+        tracing::info!(file = %file.display(), "created a certificate; `paster tls trust` shows how to trust it");
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The state of a file, to tell whether it has changed.
+//! The state of a file, to detect changes.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 //!
 //! - `options`: the table of the config; `settings`: the same, checked, and the content of its `files`;
 //! - `certificate`: PEM files, and the choice among certificates;
-//! - `terminator`: the handshake; `watch`: reloads changed files (`look` tells whether one has changed);
+//! - `terminator`: the handshake; `watch`: reloads changed files (`look` detects changes);
 //! - `tickets`: session tickets that every worker and generation accepts;
 //! - `self_signed`, `local_authority`: a certificate for development; `acme`: certificates from an authority.
 //!
@@ -123,7 +123,7 @@ impl ServerTls {
             let name = name.to_ascii_lowercase();
             !self.loaded.certificates.iter().any(|certificate| certificate.covers(&name))
         });
-        missing.map(|name| format!("no certificate is for the host `{name}`")).collect()
+        missing.map(|name| format!("there is no certificate for the host `{name}`")).collect()
     }
 
     /// Starts: makes a certificate for development if configured, watches the files, and orders certificates by
@@ -141,7 +141,7 @@ impl ServerTls {
         if settings.self_signed.is_some() || settings.local.is_some() {
             loaded = settings.load().map_err(|mut faults| match faults.pop() {
                 Some(fault) => fault.error,
-                None => Error::new("the certificate for development cannot be read"),
+                None => Error::new("cannot read the development certificate"),
             })?;
         }
         let looks = loaded.looks.clone();
@@ -175,7 +175,7 @@ fn check(table: &Table, options: &Options, errors: &mut Vec<Error>) {
     let made = options.self_signed || options.local_authority;
     if options.certificates.is_empty() && options.acme.is_none() && !made {
         errors.push(table.error("tls", "`tls` has no certificate").help(
-            "list some in `certificates`, have one ordered by `[server.NAME.tls.acme]`, or, for development, \
+            "list some in `certificates`, request one with `[server.NAME.tls.acme]`, or, for development, \
              set `local_authority = true`",
         ));
     }
@@ -183,11 +183,8 @@ fn check(table: &Table, options: &Options, errors: &mut Vec<Error>) {
     if wanted && options.client_ca_file.is_none() {
         errors.push(
             table
-                .error(
-                    "tls.client_certificates",
-                    "there is no authority to verify client certificates against",
-                )
-                .help("name the authority's PEM file: `client_ca_file = \"clients.pem\"`"),
+                .error("tls.client_certificates", "there is no authority to verify client certificates")
+                .help("set the authority's PEM file: `client_ca_file = \"clients.pem\"`"),
         );
     }
     if !wanted && options.client_ca_file.is_some() {

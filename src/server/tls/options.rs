@@ -18,8 +18,8 @@ pub(in crate::server) struct Options {
     /// Generate a self-signed certificate for `localhost` and the server's `hosts`, for development. Clients
     /// do not trust it by default.
     pub self_signed: bool,
-    /// Use a certificate for `localhost` and the server's `hosts` from an authority of this user, for development. It is
-    /// made once and kept in the user's data directory. `paster tls trust` tells how to trust it.
+    /// Use a certificate for `localhost` and the server's `hosts` from a local authority of this user, for development. paster
+    /// creates the authority once, in the user's data directory. `paster tls trust` shows how to trust it.
     pub local_authority: bool,
     /// Minimum TLS version.
     pub min_version: MinVersion,
@@ -30,8 +30,8 @@ pub(in crate::server) struct Options {
     pub client_certificates: ClientCertificates,
     /// PEM file with the certificate authorities for client certificates.
     pub client_ca_file: Option<ReadPath>,
-    /// Whether a request must be for the host that the client has named in the TLS handshake (SNI); others get
-    /// 421, and browsers then open another connection. By default only if clients are asked for a certificate.
+    /// Whether the host of a request must be the one that the client has named in the TLS handshake (SNI). Other requests get
+    /// 421, and browsers then open another connection. By default, only if clients are asked for a certificate.
     pub strict_sni_host: Option<bool>,
     /// Certificates from an authority that speaks ACME (RFC 8555), such as Let's Encrypt.
     pub acme: Option<acme::Options>,

@@ -66,9 +66,9 @@ pub(super) fn ensure(names: &[String]) -> Result<(), Error> {
     let failed = |cause: io::Error| {
         Error::new(format!("cannot store the self-signed certificate {}", shown(&file))).because(cause)
     };
-    let text = make(names).map_err(|cause| Error::new("cannot make a certificate").because(cause))?;
+    let text = make(names).map_err(|cause| Error::new("cannot create a certificate").because(cause))?;
     keep(&file, &text).map_err(failed)?;
-    tracing::info!(file = %file.display(), "made a self-signed certificate");
+    tracing::info!(file = %file.display(), "created a self-signed certificate");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! What a running server needs to read its files again, and what it reads.
+//! The data with which a running server reads its files again, and the result.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::options::{ClientCertificates, MinVersion};
 use crate::config::Files;
 use crate::tls_client::Roots;
 
-/// What a running server needs to read its files again.
+/// The data with which a running server reads its files again.
 #[derive(Debug, Clone)]
 pub(super) struct TlsSettings {
     pub(super) files: Vec<CertificateFiles>,

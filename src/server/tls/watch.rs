@@ -40,7 +40,7 @@ pub(super) async fn watch(terminator: Weak<Terminator>, files: Vec<PathBuf>, mut
                 let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 tracing::error!(
                     error = text.join("; "),
-                    "cannot load changed certificates: the old ones stay in use"
+                    "cannot load changed certificates: the old ones remain in use"
                 );
             }
         }

@@ -19,7 +19,7 @@ fn every_rule_says_what_it_found() {
     assert!(said.starts_with("`.`: `procfile`, the programs of a `Procfile`\n"), "{said}");
     let procfile = "procfile (rank 3): matches\n  needs      found      a `Procfile` with a line `web`\n  must not   not found  ";
     assert!(said.contains(procfile), "{said}");
-    let pages = "static (rank 7): matches, but a rule with a lower rank does too\n  needs one  not found  a file `index.html`\n  \
+    let pages = "static (rank 7): matches, but so does a rule with a lower rank\n  needs one  not found  a file `index.html`\n  \
                  needs one  found      a file `public/index.html`\n";
     assert!(said.contains(pages), "{said}");
     assert!(said.contains("django (rank 1): does not match\n"), "{said}");

@@ -144,7 +144,7 @@ fn what_is_no_server() {
         ("must read the variable `PORT`", &[("go.mod", "module tool\n"), ("main.go", "package main\n")]),
         ("cannot tell", &[("Gemfile", "gem 'puma'\n"), ("Gemfile.lock", "")]),
         (
-            "several programs in Go: ./cmd/a, ./cmd/b",
+            "several Go programs: ./cmd/a, ./cmd/b",
             &[("go.mod", "module site\n"), ("cmd/a/main.go", GO), ("cmd/b/main.go", GO)],
         ),
         ("can be served as `rack` or `go`", &[("config.ru", RACK), ("go.mod", ""), ("main.go", GO)]),

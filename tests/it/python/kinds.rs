@@ -169,7 +169,7 @@ fn options_of_frameworks() {
     assert!(said.contains("several Flask applications") && said.contains("`app:one`, `app:three`"), "{said}");
     // Quixote has one thread, and the error says why.
     let said = site.check_kind("quixote", "threads = 4");
-    assert!(said.contains("a variable of its module") && said.contains("`workers = 4`"), "{said}");
+    assert!(said.contains("a module variable") && said.contains("`workers = 4`"), "{said}");
 }
 
 #[test]

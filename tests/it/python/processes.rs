@@ -76,6 +76,7 @@ fn applications_are_named_in_many_ways() {
         ("checks.py", &*checks()),
         ("site.wsgi", "from checks import create\napplication = create('from a file')\n"),
         ("package/__init__.py", ""),
+        ("package/wsgi.py", "from checks import create\napplication = create('a module')\n"),
         (
             "package/web.py",
             "from checks import create\nclass holder:\n    app = create('an attribute')\napp = holder.app\n",
@@ -85,6 +86,8 @@ fn applications_are_named_in_many_ways() {
     for (name, expected) in [
         ("checks:create('made', size=3)", "made 3"),
         ("site.wsgi", "from a file 1"),
+        ("package.wsgi", "a module 1"),
+        ("package.wsgi:application", "a module 1"),
         ("package.web", "an attribute 1"),
         ("package.web:holder.app", "an attribute 1"),
     ] {
@@ -121,7 +124,7 @@ fn check_loads_the_application_and_tells_what_is_wrong() {
         ("application = \"checks:absent\"", &["`checks` has no `absent`; it has `"]),
         ("application = \"checks:TEXT\"", &["the application is not callable"]),
         ("application = \"checks:create(open('x'))\"", &["must be literals"]),
-        ("application = \"absent.wsgi\"", &["there is no file", "absent.wsgi"]),
+        ("application = \"absent.wsgi\"", &["there is no file", "and no module `absent.wsgi`"]),
         ("application = \"\"", &["`application` is empty"]),
         (&format!("{APP}working_dir = \"nowhere\""), &["is not a directory"]),
         (&format!("{APP}env = {{ \"A=B\" = \"c\" }}"), &["is not a variable name"]),
@@ -395,7 +398,7 @@ fn programs_run_in_the_environment() {
     site.write("server.toml", &site.config("application = \"nowhere:app\"", more));
     let output = site.paster(&["shell", "main"]).output().unwrap();
     assert!(text(&output.stderr).contains("there is no module `nowhere`"), "{}", text(&output.stderr));
-    for (app, words) in [("other", "has no environment of its own"), ("mian", "did you mean `main`?")] {
+    for (app, words) in [("other", "has no separate environment"), ("mian", "did you mean `main`?")] {
         let output = site.paster(&["run", app, "--", "true"]).output().unwrap();
         assert!(
             output.status.code() == Some(78) && text(&output.stderr).contains(words),

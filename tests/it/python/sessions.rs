@@ -82,7 +82,7 @@ fn check(serving: &Serving) {
     assert_eq!(thief.get(serving, "/"), "200 {}");
     assert!(ann.get(serving, "/?bad=1").starts_with("500 "));
     wait_until("the log tells why", || {
-        serving.stderr().contains("the session holds a value that is not JSON")
+        serving.stderr().contains("the session contains a value that is not JSON")
     });
     assert!(ann.get(serving, "/").contains("%C3%BC"));
     assert_eq!(ann.get(serving, "/?end"), "200 {}");

@@ -127,7 +127,7 @@ fn its_environment_is_made() {
     let said = text(&output.stderr);
     assert!(output.status.code() == Some(1) && site.folder().join("third/app.py").exists(), "{said}");
     assert!(
-        said.contains("cannot make the environment `third/.venv`")
+        said.contains("cannot create the environment `third/.venv`")
             && said.contains("-r third/requirements.txt`"),
         "{said}"
     );

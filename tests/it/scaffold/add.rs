@@ -30,7 +30,7 @@ fn a_route_is_added_and_taken_back() {
     assert!(get(&serving, "/docs/").contains("<h1>Docs</h1>"));
     assert_eq!(get(&serving, "/hello"), "Hello!");
     drop(serving);
-    refused(&site, &["add", "route", "path=/docs", "to=respond"], 1, &["has `app.docs.use` already"]);
+    refused(&site, &["add", "route", "path=/docs", "to=respond"], 1, &["already has `app.docs.use`"]);
     assert_eq!(
         succeeds(&site, &["update", "--check"]).lines().next(),
         Some("`.` is up to date: static 1.0.0, route 1.0.0, route 1.0.0, middleware 1.0.0")
@@ -73,7 +73,7 @@ fn faults_are_told() {
         here,
         &["add", "production", "--dir", "used"],
         1,
-        &["`used/Dockerfile` exists already", "--force"],
+        &["`used/Dockerfile` already exists", "--force"],
     );
     let out = succeeds(here, &["add", "production", "--dir", "used", "--force"]);
     assert!(out.contains("the old `Dockerfile` is now `Dockerfile.bak`"), "{out}");

@@ -48,7 +48,7 @@ fn findings_tell_authors_what_users_would_meet() {
     warning: s/files/server.toml.hbs: `heading` can be any text here: write `{{toml_str heading}}`
     warning: s/skeleton.toml: the variable `unused` is not used
     warning: s/skeleton.toml: the partial `lonely` is not used
-    warning: s/skeleton.toml: the project gets no README
+    warning: s/skeleton.toml: the project has no README
     warning: s/skeleton.toml: no `[[test]]` has `db = "sqlite"`
     "#);
     assert_eq!(run(here, &["skeleton", "check", "--strict", "s"]).0, 1);

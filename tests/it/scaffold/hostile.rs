@@ -69,7 +69,7 @@ fn a_giant_expansion_ends_early() {
     let files: Vec<_> = files.iter().map(|path| (path.as_str(), "{{a5}}")).collect();
     let manifest = manifest.split("[vars.a6]").next().unwrap();
     let place = skeleton(manifest, &files);
-    refused(place.path(), &["create", "new", "-t", "./s"], 1, &["become larger than 256 MiB"]);
+    refused(place.path(), &["create", "new", "-t", "./s"], 1, &["are larger than 256 MiB"]);
 }
 
 #[test]
@@ -131,16 +131,16 @@ with zipfile.ZipFile('slip.zip', 'w') as z:
     for (archive, word) in [
         ("up.tar.gz", "leads out of the skeleton"),
         ("absolute.tar.gz", "leads out of the skeleton"),
-        ("symlink.tar.gz", "plain files and folders only"),
-        ("hardlink.tar.gz", "plain files and folders only"),
-        ("device.tar.gz", "plain files and folders only"),
-        ("pipe.tar.gz", "plain files and folders only"),
+        ("symlink.tar.gz", "only plain files and folders"),
+        ("hardlink.tar.gz", "only plain files and folders"),
+        ("device.tar.gz", "only plain files and folders"),
+        ("pipe.tar.gz", "only plain files and folders"),
         ("twice.tar.gz", "occurs twice"),
         ("git.tar.gz", "belongs to git"),
         ("windows.tar.gz", "device on Windows"),
         ("deep.tar.gz", "more than 50 levels"),
         ("bomb.zip", "larger than 256 MiB"),
-        ("link.zip", "plain files and folders only"),
+        ("link.zip", "only plain files and folders"),
         ("slip.zip", "leads out of the skeleton"),
     ] {
         refused(here, &["create", "new", "-t", archive], 1, &[word]);

@@ -31,7 +31,7 @@ fn a_plan_is_carried_out_from_anywhere() {
 
     let elsewhere = folder(&[]);
     let file = here.join("plan.json").display().to_string();
-    refused(here, &["create", "--apply", "plan.json"], 1, &["`title.txt` would get another content"]);
+    refused(here, &["create", "--apply", "plan.json"], 1, &["`title.txt` would get different content"]);
     assert!(!here.join("app").exists(), "the secret was not given again");
     succeeds(elsewhere.path(), &["create", "--apply", &file, "password=hunter2"]);
     assert_eq!(read(here, "app/title.txt"), "Mine hunter2\n");
@@ -40,7 +40,7 @@ fn a_plan_is_carried_out_from_anywhere() {
         here,
         &["create", "--apply", "plan.json", "password=hunter2"],
         1,
-        &["has changed in", "make a new plan"],
+        &["has changed in", "create a new plan"],
     );
 }
 
@@ -56,7 +56,7 @@ fn a_plan_is_refused_if_something_changed() {
         here,
         &["create", "--apply", "plan.json"],
         1,
-        &["not what was planned any more", "`title.txt` has changed in"],
+        &["would differ from the plan", "`title.txt` has changed in"],
     );
     write(here, "app/title.txt", "old\n");
     write_skeleton(
@@ -65,7 +65,7 @@ fn a_plan_is_refused_if_something_changed() {
         VARS,
         &[("files/title.txt.hbs", "{{heading}}{{password}}.\n"), ("files/new.txt", "new\n")],
     );
-    let words = ["the skeleton `", "has changed", "another content", "`new.txt` would be written too"];
+    let words = ["the skeleton `", "has changed", "different content", "`new.txt` would also be written"];
     refused(here, &["create", "--apply", "plan.json"], 1, &words);
     write_skeleton(here, "1.0.0", VARS, &FILES);
     let shown = succeeds(here, &["create", "--apply", "plan.json", "--dry-run"]);

@@ -50,7 +50,7 @@ fn both_changes_are_merged_and_taken_back() {
     would update `app`: made 1.0.0 -> 1.1.0
       create    deep/new.txt
       delete    gone.txt
-      keep      kept.txt  (the skeleton has it no longer; you changed it, so it stays)
+      keep      kept.txt  (the skeleton removed it; you changed it, so it is kept)
       update    same.txt
       merge     text.txt
       update    title.txt
@@ -222,7 +222,7 @@ fn damage_is_told() {
     std::fs::write(app.join(".paster/skeleton.base"), [&base[..], b"x"].concat()).unwrap();
     refused(here, &["undo", "app"], 1, &["`app/.paster/skeleton.base` was changed since `paster create`"]);
     std::fs::remove_file(app.join(".paster/skeleton.base")).unwrap();
-    refused(here, &["update", "app"], 1, &["does not fit", "version control"]);
+    refused(here, &["update", "app"], 1, &["does not match", "version control"]);
 }
 
 #[test]

@@ -509,6 +509,6 @@ fn wrong_options() {
     assert_snapshot!(found, @r"
     cannot create files
     `a b` is not a header name (use letters, digits and `-`)
-    `max_entry_bytes` is larger than `max_bytes` (10) (make it smaller, or `max_bytes` larger)
+    `max_entry_bytes` is larger than `max_bytes` (10) (decrease it, or increase `max_bytes`)
     ");
 }

@@ -75,7 +75,7 @@ fn wrong_keys_are_told() {
     let tables =
         "[middleware.a]\nuse = \"api_key\"\nhashes = { a = \"plain\" }\n[middleware.b]\nuse = \"api_key\"\n";
     assert_snapshot!(faults(&hello("[\"a\", \"b\"]", tables)), @r#"
-    `api_key` has no keys, so nobody could pass (set `file`, or `hashes = { robot = "sha256:…" }`)
+    `api_key` has no keys, so no request could pass (set `file`, or `hashes = { robot = "sha256:…" }`)
     expected the SHA-256 of a key (write `sha256:` and 64 hexadecimal digits, as `printf %s KEY | sha256sum` prints them)
     "#);
 }

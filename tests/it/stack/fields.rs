@@ -58,7 +58,7 @@ fn fields_of_the_app_are_kept_and_options_change_the_others() {
     let wrong = "[middleware.strict]\nuse = \"security_headers\"\nhsts_preload = true\nremove = [\"a b\"]\n\
                  referrer_policy = \"a\\nb\"\n";
     assert_snapshot!(faults(&hello("[\"strict\"]", wrong)), @r"
-    `referrer_policy` has characters that are not allowed in a header (remove line breaks and control characters)
+    `referrer_policy` contains characters that are not allowed in a header (remove line breaks and control characters)
     browsers do not preload this host (set `hsts_subdomains = true` and `hsts_secs = 31536000` or more)
     `a b` is not a header name (use letters, digits and `-`)
     ");
@@ -127,7 +127,7 @@ fn any_origin_gets_no_credentials() {
     `example.org` is not an origin (write `https://example.org` or `https://*.example.org`, without a path or a default port)
     `https://a.example/` is not an origin (write `https://example.org` or `https://*.example.org`, without a path or a default port)
     `https://a.example:443` is not an origin (write `https://example.org` or `https://*.example.org`, without a path or a default port)
-    browsers send no credentials if any origin is allowed (list the origins instead of `*`)
+    browsers do not send credentials if all origins are allowed (list the origins instead of `*`)
     `put` is not a method (write it in upper case: `POST`)
     ");
 }

@@ -26,7 +26,7 @@ fn clients_pass_by_their_address() {
     assert!(text.contains("REMOTE_USER=warehouse\n") && text.contains("AUTH_TYPE=IP\n"), "{text}");
     let text = send(&local, Request::get("/debug"), "", from("10.2.2.3"));
     assert!(!String::from_utf8(text.body().to_vec()).unwrap().contains("REMOTE_USER"));
-    assert_snapshot!(faults(&hello("\"grant_ip\"", "")), @"`grant_ip` without `allow`, `deny` and `users` does nothing (add `allow = [\"10.0.0.0/8\"]`)");
+    assert_snapshot!(faults(&hello("\"grant_ip\"", "")), @"`grant_ip` without `allow`, `deny` and `users` has no effect (add `allow = [\"10.0.0.0/8\"]`)");
     let wrong = "[middleware.g]\nuse = \"grant_ip\"\nusers = { here = \"ann\" }\n";
     assert_snapshot!(faults(&hello("[\"g\"]", wrong)), @"`here` is not an address or a network (write an address, a network such as `10.0.0.0/8`, `loopback` or `unix`)");
 }
@@ -252,5 +252,5 @@ fn a_limit_needs_a_store_that_counts() {
     let limit = format!(
         "{app}middleware = [\"l\"]\n[middleware.l]\nuse = \"rate_limit\"\nstore = \"db\"\n[resource.db]\nuse = \"memory\"\n"
     );
-    assert_snapshot!(faults(&limit), @r#"the resource `db` cannot count requests (name one with `use = "redis"`)"#);
+    assert_snapshot!(faults(&limit), @r#"the resource `db` cannot count requests (set one with `use = "redis"`)"#);
 }

@@ -43,8 +43,8 @@ fn what_cannot_match_is_an_error() {
     );
     assert_snapshot!(faults(&hello("[\"mark\", \"other\", \"third\"]", &tables)), @r#"
     unknown key `paht` in `[middleware.third.only]` (did you mean `path`?)
-    `except` names no requests (write `except = { path = "/api/*" }`, or remove it)
-    `api` is not a pattern for paths (begin it with `/` or `*`, and leave out the query)
+    `except` matches no requests (write `except = { path = "/api/*" }`, or remove it)
+    `api` is not a pattern for paths (begin it with `/` or `*`, and omit the query)
     `post` is not a method (write it in upper case: `POST`)
     `example.org:80` is not a host (write `example.org` or `*.example.org`, without a port)
     "#);

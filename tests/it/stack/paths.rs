@@ -80,7 +80,7 @@ fn clients_are_redirected_to_the_one_address() {
     `200` is not a redirect status (use 301, 302, 303, 307 or 308)
     `(` is not a regular expression: unclosed group (see <https://docs.rs/regex/#syntax>)
     cannot redirect to `$1` (write a URL with its scheme, or a path that begins with `/`)
-    `/$1` refers to a group that there is not (write `$1` or `$name` for a group of the regular expression, and `$$` for a dollar)
+    `/$1` refers to a group that does not exist (write `$1` or `$name` for a group of the regular expression, and `$$` for a dollar)
     `a b` is not a host (write `example.org`, without a scheme and a port)
     ");
 }

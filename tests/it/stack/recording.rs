@@ -191,6 +191,6 @@ fn a_log_has_the_fields_of_ones_choice() {
     `stauts` is not a field of the log (write `request:NAME` or `response:NAME`, or a name such as `time`, `client`, `user`, `host`, `method`, `target`, `version`, `status`, `bytes`, `micros`, `referer`, `user_agent`, `request_id`, `trace_id`, `span_id` and `reason`)
     the field `cookie` is a secret (a log must not contain secrets: remove it)
     `a b` is not a header name (use letters, digits and `-`)
-    only the format `json` has fields of one's choice (set `format = "json"`)
+    only the format `json` can have custom `fields` (set `format = "json"`)
     "#);
 }

@@ -111,7 +111,7 @@ fn keys_come_from_an_app_and_new_ones_are_found() {
         "the secret is too short",
         "needs one source of keys",
         "`none` is not an algorithm",
-        "the algorithms do not fit",
+        "the algorithms do not match",
         "cannot read the key set",
     ] {
         assert!(told.contains(part), "{part}\n{told}");

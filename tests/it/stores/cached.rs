@@ -143,8 +143,8 @@ fn wrong_stores_are_named() {
     };
     for (options, expected) in [
         ("store = \"none\"", "unknown resource `none`"),
-        ("store = \"some\"", "the resource `some` cannot keep responses"),
-        ("store = \"some\"\ndir = \"/tmp\"", "either in a directory or in a resource"),
+        ("store = \"some\"", "the resource `some` cannot store responses"),
+        ("store = \"some\"\ndir = \"/tmp\"", "cannot be combined"),
     ] {
         let folder = crate::support::folder(&[("server.toml", &config(options))]);
         let output = paster().arg("check").current_dir(folder.path()).output().unwrap();

@@ -180,7 +180,7 @@ fn the_page_and_the_paths_are_options() {
                  htpasswd = \"/dev/null\"\nlogin_path = \"in\"\npage = \"/nowhere.html\"\n";
     assert_snapshot!(faults(wrong), @r"
     `in` is not a path (begin it with `/`)
-    cannot read the template `/nowhere.html` (name a Handlebars template)
+    cannot read the template `/nowhere.html` (set a Handlebars template)
     ");
     // Without a session, the reason is told.
     let local = Local::new(&wrong.replace("login_path = \"in\"\npage = \"/nowhere.html\"\n", ""), &[]);

@@ -17,6 +17,8 @@ use paster::context::Context;
 use paster::resource::RESOURCES;
 use paster::store::Store;
 
+pub(crate) use self::servers::Database;
+
 use crate::local::load;
 
 /// The store of a resource of this kind with these options, whose files are in `folder`.

@@ -1,5 +1,6 @@
 //! `[resource.NAME]`: what every store must do, and what commands tell about resources.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +10,7 @@ use paster::store::{Counted, Rate, Store, StoreError};
 use super::servers::Database;
 use super::store;
 use crate::local::faults;
+use crate::pki::Authority;
 use crate::support::{folder, paster, patience, text};
 
 fn soon() -> SystemTime {
@@ -130,13 +132,47 @@ async fn a_store_in_postgres() {
     assert_eq!(stores[1].load("c").await.unwrap().unwrap().value, b"1");
 }
 
+/// The certificate and the host name are verified, and nothing is sent without TLS by mistake.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_in_postgres_over_tls() {
+    let (place, authority) = (folder(&[]), Authority::new("databases"));
+    let pair = authority.pair(place.path(), "server", &["localhost"]);
+    let Some(postgres) = Database::postgres_with_tls(&pair) else { return };
+    let right = authority.file(place.path());
+    let wrong = place.path().join("wrong.pem");
+    std::fs::write(&wrong, Authority::new("other").pem).unwrap();
+    let table = |mode: &str, ca_file: &Path| {
+        let url = postgres.table.replace("/postgres\"", &format!("/postgres{mode}\""));
+        format!("{url}timeout_secs = 30\nca_file = {ca_file:?}\n")
+    };
+    for mode in ["", "?sslmode=verify-full"] {
+        let store = store(place.path(), postgres.kind, &table(mode, &right));
+        assert!(store.probe().await.unwrap().starts_with("PostgreSQL "));
+        store.save("a", b"1".to_vec(), soon(), None).await.unwrap();
+        store.remove("a").await.unwrap();
+    }
+    for (options, why) in [
+        (table("", &wrong), "invalid peer certificate: UnknownIssuer"),
+        (table("", &right).replace("localhost", "127.0.0.1"), "not valid for name \"127.0.0.1\""),
+    ] {
+        let error = store(place.path(), postgres.kind, &options).probe().await.unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
 #[test]
 fn faults_in_tables_of_resources() {
     let app = "[app.main]\nuse = \"respond\"\nbody = \"\"\n";
     let with = |tables: &str| faults(&format!("{app}{tables}"));
     assert_snapshot!(with("[resource.db]\nuse = \"redis\"\nurl = \"http://h\"\n"), @"the address of the Redis server is not valid (write `redis://HOST:PORT/DATABASE`, `rediss://…` or `redis+unix:///PATH`)");
     assert_snapshot!(with("[resource.db]\nuse = \"postgres\"\nurl = \"postgres://ann:secret@[/x\"\n"), @"the address of the database is not valid (write `postgres://USER:PASSWORD@HOST:PORT/DATABASE`)");
-    assert_snapshot!(with("[resource.db]\nuse = \"postgres\"\nurl = \"postgres://h\"\nca_file = \"/none.pem\"\n"), @"cannot read the certificates `/none.pem` (name a PEM file that contains `-----BEGIN CERTIFICATE-----`)");
+    assert_snapshot!(with("[resource.db]\nuse = \"postgres\"\nurl = \"postgres://h\"\nca_file = \"/none.pem\"\n"), @"cannot read the certificates `/none.pem` (set a PEM file that contains `-----BEGIN CERTIFICATE-----`)");
+    let postgres =
+        |options: &str| with(&format!("[resource.db]\nuse = \"postgres\"\nurl = \"postgres://h/d?{options}"));
+    assert_snapshot!(postgres("sslmode=prefer\"\n"), @"`sslmode=prefer` could connect without TLS (write `sslmode=verify-full`, or `sslmode=disable` in a network that you trust)");
+    let place = folder(&[]);
+    let file = Authority::new("databases").file(place.path());
+    assert_snapshot!(postgres(&format!("sslmode=disable\"\nca_file = {file:?}\n")), @"`sslmode=disable` contradicts `ca_file` (write `sslmode=verify-full`, or `sslmode=disable` in a network that you trust)");
     assert_snapshot!(with("[resource.db]\nuse = \"mysql\"\n"), @"unknown kind of resource `mysql` (known: `files`, `memory`, `postgres`, `redis`, `sqlite`)");
 }
 

@@ -7,6 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::bridge::free_port;
+use crate::pki::Pair;
 use crate::support::wait_until;
 
 /// A program on the path, or in Debian's directories of PostgreSQL; `None`, with a message, if it is not installed.
@@ -35,22 +37,22 @@ fn redis_is_ready(folder: &Path) -> bool {
 
 /// PostgreSQL refuses clients while it recovers. The last line of the file with its process id tells.
 fn postgres_is_ready(folder: &Path) -> bool {
+    let file = std::fs::read_to_string(folder.join("data/postmaster.pid")).unwrap_or_default();
+    let lines: Vec<&str> = file.lines().map(str::trim_end).collect();
     // The process that listens has replaced its predecessor's file.
-    UnixStream::connect(folder.join(".s.PGSQL.5432")).is_ok_and(|_| {
-        let file = std::fs::read_to_string(folder.join("data/postmaster.pid")).unwrap_or_default();
-        file.lines().nth(7).is_some_and(|status| status.trim_end() == "ready")
-    })
+    lines.get(3).is_some_and(|port| UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).is_ok())
+        && lines.get(7) == Some(&"ready")
 }
 
 /// A running server, which ends with the value.
-pub(super) struct Database {
+pub(crate) struct Database {
     folder: tempfile::TempDir,
     command: Box<dyn Fn(&Path) -> Command>,
     /// Whether the server in this folder answers requests. It accepts connections earlier.
     ready: fn(&Path) -> bool,
     child: Option<Child>,
     /// The lines of its `[resource.NAME]` table.
-    pub(super) table: String,
+    pub(crate) table: String,
     pub(super) kind: &'static str,
 }
 
@@ -79,7 +81,16 @@ impl Database {
     }
 
     /// PostgreSQL, which does not run as root.
-    pub(super) fn postgres() -> Option<Database> {
+    pub(crate) fn postgres() -> Option<Database> {
+        Database::postgres_with(None)
+    }
+
+    /// The same over TLS with this certificate, at `localhost`.
+    pub(super) fn postgres_with_tls(certificate: &Pair) -> Option<Database> {
+        Database::postgres_with(Some((certificate, free_port())))
+    }
+
+    fn postgres_with(tls: Option<(&Pair, u16)>) -> Option<Database> {
         let (initdb, program) = (program("initdb")?, program("postgres")?);
         let folder = tempfile::tempdir().unwrap();
         let as_user = |mut command: Command| {
@@ -96,14 +107,41 @@ impl Database {
         command.args(["-D", "data", "-U", "paster", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"]);
         let output = command.current_dir(folder.path()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        if let Some((pair, _)) = tls {
+            for (from, to) in [(&pair.certificate, "data/server.crt"), (&pair.key, "data/server.key")] {
+                let file = folder.path().join(to);
+                std::fs::copy(from, &file).unwrap();
+                std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+                if nix::unistd::geteuid().is_root() {
+                    std::os::unix::fs::chown(&file, Some(65534), Some(65534)).unwrap();
+                }
+            }
+        }
+        let port = tls.map(|(_, port)| port);
         let start = move |folder: &Path| {
             let mut command = as_user(Command::new(&program));
-            command.args(["-D", "data", "-c", "listen_addresses=", "-c", "fsync=off", "-k"]).arg(folder);
+            command.args(["-D", "data", "-c", "fsync=off", "-k"]).arg(folder);
+            match port {
+                Some(port) => command.args([
+                    "-c",
+                    "listen_addresses=127.0.0.1",
+                    "-c",
+                    &format!("port={port}"),
+                    "-c",
+                    "ssl=on",
+                ]),
+                None => command.args(["-c", "listen_addresses="]),
+            };
             command.current_dir(folder);
             command
         };
-        let path = folder.path().display();
-        let table = format!("url = \"postgres:///postgres?host={path}&user=paster\"\n");
+        let table = match port {
+            Some(port) => format!("url = \"postgres://paster:secret@localhost:{port}/postgres\"\n"),
+            None => {
+                let path = folder.path().display();
+                format!("url = \"postgres:///postgres?host={path}&user=paster\"\n")
+            }
+        };
         let ready = postgres_is_ready;
         let mut database =
             Database { folder, command: Box::new(start), ready, child: None, table, kind: "postgres" };

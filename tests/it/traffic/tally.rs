@@ -20,10 +20,20 @@ impl Tally {
     /// For all requests: how many, and the time within which 99 of 100 got a response, from when each was
     /// due.
     pub(crate) fn requests(&self) -> (usize, Duration) {
+        let all = self.sorted();
+        (all.len(), share(&all, 99.0))
+    }
+
+    /// How long the slowest request took.
+    pub(crate) fn slowest(&self) -> Duration {
+        share(&self.sorted(), 100.0)
+    }
+
+    fn sorted(&self) -> Vec<Duration> {
         let requests = self.0.iter().filter(|(kind, _)| ![WAKING, WEB_SOCKET].contains(*kind));
         let mut all: Vec<_> = requests.flat_map(|(_, times)| times).copied().collect();
         all.sort_unstable();
-        (all.len(), share(&all, 99.0))
+        all
     }
 
     /// One line per kind: its times, then those of `other`, in milliseconds.

@@ -71,7 +71,7 @@ impl Load {
         let cpu = service.cpu_secs() - before;
         let failed =
             text.contains("Non-2xx") || text.contains("Socket errors") && !text.contains("connect 0, read 0");
-        ensure!(!failed, "{url} answered with errors:\n{text}");
+        ensure!(!failed, "{url} returned errors:\n{text}");
         let requests: f64 = requests.with_context(|| format!("the load generator printed:\n{text}"))?;
         ensure!(requests > 0.0, "no request was answered:\n{text}");
         Ok(Figures {

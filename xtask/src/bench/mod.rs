@@ -158,24 +158,22 @@ pub(crate) fn run(names: &[&str]) -> Result<bool> {
         (&["caddy"], &["caddy"], "a peer"),
         (&["uwsgi"], &["uwsgi", "uwsgi-plugin-python3"], "a peer"),
         (&["python3"], &["python3", "python3-venv", "python3-pip"], "runs a peer"),
-        (&["openssl"], &["openssl"], "makes a certificate"),
+        (&["openssl"], &["openssl"], "creates a certificate"),
         (&["taskset"], &["util-linux"], "pins processes"),
     ])?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    // With the features of the packages.
     cargo.current_dir(root()).args([
         "build",
+        "--quiet",
+        "--features",
+        "paster/full",
         "--profile",
         &profile(),
-        "--quiet",
-        "-p",
-        "paster",
-        "-p",
-        "bench-peer",
-        "-p",
-        "hello",
-        "-p",
-        "paster-python",
     ]);
+    for package in ["paster", "bench-peer", "hello", "notebook", "paster-python"] {
+        cargo.args(["--package", package]);
+    }
     checked(&mut cargo)?;
     let folder = target().join("bench");
     let bench = peers::prepare(&folder)?;
@@ -183,8 +181,8 @@ pub(crate) fn run(names: &[&str]) -> Result<bool> {
         return python::conformance(&bench);
     }
     println!(
-        "Each ratio compares paster with the peer in the same round; above 1, paster is better: median of {}, \
-         least to greatest.\n",
+        "Each ratio compares paster with the peer in the same round. Above 1, paster is better. Median of {}, \
+         minimum to maximum.\n",
         rounds()
     );
     println!("| what | server | requests/s | ratio | CPU µs per request | ratio | memory MiB |");

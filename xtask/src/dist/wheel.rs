@@ -65,7 +65,7 @@ pub(super) fn pack(tree: &Path, release: &Release, out: &Path, level: u8) -> Res
     let record = (format!("{info}/RECORD"), record.into_bytes());
     for (name, bytes) in first.into_iter().chain(last).chain([(&record.0, &record.1)]) {
         let mode = if name.contains(".data/scripts/") { 0o755 } else { 0o644 };
-        // Without a time of its own, so that the same files give the same bytes.
+        // Without a separate time, so that the same files produce the same bytes.
         let options = SimpleFileOptions::default()
             .compression_method(method)
             .compression_level(compression)

@@ -13,8 +13,9 @@ use crate::state::Notebook;
 /// The names in a backup.
 pub(super) const FILES: &str = "files";
 pub(super) const DATABASE: &str = "notebook.db";
+pub(super) const OBJECTS: &str = "objects";
 
-/// Copies all files, and then, while nobody can change anything, the database and the files of the open notebooks. So each
+/// Copies all files first. Then it copies the database and the files of the open notebooks, while nothing can change. So each
 /// notebook is as it would be if the server had been killed at that moment: when it is opened, it gets what its file lacks.
 pub(super) async fn run(notebook: &Notebook, words: &mut Words) -> Result<Printed> {
     let target = PathBuf::from(words.need("DIRECTORY")?);
@@ -32,6 +33,7 @@ pub(super) async fn run(notebook: &Notebook, words: &mut Words) -> Result<Printe
         |error: io::Error| CommandError(format!("cannot make the backup in `{}`: {error}", target.display()));
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().mode(0o700).create(&target).map_err(failed)?;
+    notebook.files.catch_up().await.map_err(|error| failed(io::Error::other(error)))?;
     let (from, to) = (notebook.files.path().to_owned(), target.join(FILES));
     let copied = tokio::task::spawn_blocking(move || copy_dir(&from, &to)).await;
     let count = copied.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)?;
@@ -44,12 +46,14 @@ pub(super) async fn run(notebook: &Notebook, words: &mut Words) -> Result<Printe
         Ok(())
     };
     notebook.store.backup(target.join(DATABASE), copy_open).await?;
+    let objects = notebook.store.backup_objects(&target.join(DATABASE), &target.join(OBJECTS)).await?;
     notebook.audit_command("backup", &target.display().to_string()).await?;
-    let text = format!("{count} files and the database are in {}", target.display());
-    Ok(Printed::new(text, json!({"directory": target, "files": count})))
+    let with_objects = if objects > 0 { format!(", {objects} objects") } else { String::new() };
+    let text = format!("{count} files{with_objects} and the database are in {}", target.display());
+    Ok(Printed::new(text, json!({"directory": target, "files": count, "objects": objects})))
 }
 
-/// Copies a folder with all that it contains. Links are copied as links.
+/// Copies a folder and its contents. Links are copied as links.
 fn copy_dir(from: &Path, to: &Path) -> io::Result<usize> {
     std::fs::create_dir(to)?;
     copy_content(from, to)
@@ -72,7 +76,7 @@ pub(super) fn copy_content(from: &Path, to: &Path) -> io::Result<usize> {
     Ok(count)
 }
 
-/// Copies a file; false if it is gone.
+/// Copies a file. Returns false if it no longer exists.
 fn copy_file(from: &Path, to: &Path) -> io::Result<bool> {
     match std::fs::copy(from, to) {
         Ok(_) => Ok(true),

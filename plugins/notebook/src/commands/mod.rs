@@ -1,4 +1,4 @@
-//! The command line: `paster run APP -- WORD …`. It does what the page *Administration* does, and makes backups.
+//! The command line: `paster run APP -- WORD …`. It has the functions of the page *Administration*, and backups.
 
 mod backup;
 mod people;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use self::words::Words;
 use crate::accounts::Accounts;
 use crate::clock;
-use crate::state::Notebook;
+use crate::state::{Notebook, Shared};
 use crate::store::{Account, StoreError};
 
 const HELP: &str = "\
@@ -87,14 +87,14 @@ impl Printed {
 /// Runs a command. Returns what it prints.
 /// # Errors
 /// [`CommandError`], also for an unknown command.
-pub async fn run(notebook: &Notebook, words: Vec<String>) -> Result<String> {
+pub async fn run(notebook: &Shared, words: Vec<String>) -> Result<String> {
     let mut words = Words::new(words);
     let json = words.flag("json");
     let printed = perform(notebook, &mut words).await?;
     Ok(if json { format!("{:#}", printed.json) } else { printed.text })
 }
 
-async fn perform(notebook: &Notebook, words: &mut Words) -> Result<Printed> {
+async fn perform(notebook: &Shared, words: &mut Words) -> Result<Printed> {
     let group = words.next().unwrap_or_else(|| "help".to_owned());
     match group.as_str() {
         "help" | "--help" | "-h" => Ok(Printed::new(HELP, json!({"help": HELP}))),
@@ -129,7 +129,7 @@ impl Notebook {
         }
     }
 
-    /// Writes down what was done on the command line.
+    /// Adds an action on the command line to the audit log.
     async fn audit_command(&self, action: &str, target: &str) -> Result<()> {
         Ok(self.store.audit("", "command line", action, target).await?)
     }

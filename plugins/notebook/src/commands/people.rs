@@ -12,13 +12,13 @@ use crate::account_removal::Notebooks;
 use crate::accounts::{Accounts, new_secret};
 use crate::files::{FileError, RelativePath};
 use crate::identity::Role;
-use crate::state::Notebook;
+use crate::state::{Notebook, Shared};
 use crate::store::Account;
 
 fn role(word: &str) -> Result<Role> {
     match Role::parse(word) {
         Some(role) => Ok(role),
-        None => fail(format!("there is no role `{word}`: there are guest, user and admin")),
+        None => fail(format!("there is no role `{word}`: use guest, user or admin")),
     }
 }
 
@@ -26,7 +26,7 @@ fn unknown<T>(group: &str, command: &str) -> Result<T> {
     fail(format!("there is no command `{group} {command}`: `help` lists them"))
 }
 
-pub(super) async fn users(notebook: &Notebook, accounts: &Accounts, words: &mut Words) -> Result<Printed> {
+pub(super) async fn users(notebook: &Shared, accounts: &Accounts, words: &mut Words) -> Result<Printed> {
     match words.need("the command")?.as_str() {
         "list" => list_users(notebook, words).await,
         "add" => add_user(notebook, accounts, words).await,
@@ -59,7 +59,7 @@ pub(super) async fn users(notebook: &Notebook, accounts: &Accounts, words: &mut 
             notebook.store.remove_second_factor(account.id).await?;
             notebook.audit_command("remove second factor", &account.name).await?;
             Ok(Printed::new(
-                format!("{} logs in with the password alone", account.name),
+                format!("{} can log in with the password alone", account.name),
                 json!({"name": account.name}),
             ))
         }
@@ -70,7 +70,7 @@ pub(super) async fn users(notebook: &Notebook, accounts: &Accounts, words: &mut 
 
 fn password_address(name: &str, address: &str) -> Printed {
     let text =
-        format!("{name} sets a password at this address of the notebook, once, within a week:\n{address}");
+        format!("{name} can set a password at this address of the notebook, once, within a week:\n{address}");
     Printed::new(text, json!({"name": name, "address": address}))
 }
 
@@ -109,7 +109,7 @@ async fn add_user(notebook: &Notebook, accounts: &Accounts, words: &mut Words) -
     let role = role(&words.value("role")?.unwrap_or_else(|| "user".to_owned()))?;
     let name = words.need("NAME")?;
     words.end()?;
-    // Nobody knows this password: the address sets another.
+    // A random password that nobody knows. The address sets another one.
     let hash =
         accounts.prepare(&name, new_secret()).await.map_err(|error| CommandError(error.to_string()))?;
     let home = RelativePath::parse(&name).map_err(|error| CommandError(error.to_string()))?;
@@ -118,7 +118,7 @@ async fn add_user(notebook: &Notebook, accounts: &Accounts, words: &mut Words) -
     }
     if role == Role::User && notebook.files.facts(&home).is_ok() {
         return fail(format!(
-            "the folder `{name}` exists already, and its files would be those of the account: rename it first"
+            "the folder `{name}` already exists, and its files would belong to the account: rename it first"
         ));
     }
     let Some(user) = notebook.store.add_account(&name, role, hash).await? else {
@@ -127,7 +127,9 @@ async fn add_user(notebook: &Notebook, accounts: &Accounts, words: &mut Words) -
     if role != Role::Guest {
         match notebook.files.make_dir(&home) {
             Ok(()) | Err(FileError::Exists(_)) => {}
-            Err(error) => return fail(format!("the account was made, but not its folder: {error}")),
+            Err(error) => {
+                return fail(format!("the account was created, but its folder could not be: {error}"));
+            }
         }
     }
     let address = code_address(accounts, role, Some(user)).await?;
@@ -143,7 +145,10 @@ async fn set(
     what: &str,
 ) -> Result<Printed> {
     if !notebook.store.set_account(account.id, role, active).await? {
-        return fail(format!("`{}` is the last administrator: make another one first", account.name));
+        return fail(format!(
+            "`{}` is the last administrator: make another account an administrator first",
+            account.name
+        ));
     }
     notebook.audit_command(what, &format!("{} {}", account.name, role.name())).await?;
     let state = if active { "active" } else { "suspended" };
@@ -151,7 +156,7 @@ async fn set(
     Ok(Printed::new(text, json!({"name": account.name, "role": role.name(), "active": active})))
 }
 
-async fn delete_user(notebook: &Notebook, words: &mut Words) -> Result<Printed> {
+async fn delete_user(notebook: &Shared, words: &mut Words) -> Result<Printed> {
     let (to, trash) = (words.value("to")?, words.flag("trash"));
     let account = notebook.account_named(&words.need("NAME")?)?;
     words.end()?;
@@ -160,7 +165,7 @@ async fn delete_user(notebook: &Notebook, words: &mut Words) -> Result<Printed> 
         (None, true) => Notebooks::Trash,
         _ => {
             return fail(
-                "say what happens to the notebooks: `--to NAME` gives them to an account, `--trash` deletes them",
+                "choose what happens to the notebooks: `--to NAME` gives them to an account, `--trash` deletes them",
             );
         }
     };
@@ -192,7 +197,7 @@ pub(super) async fn groups(notebook: &Notebook, words: &mut Words) -> Result<Pri
     let account = notebook.account_named(&words.need("NAME")?)?;
     words.end()?;
     if group.trim().is_empty() || group.len() > 200 || group.contains(char::is_control) {
-        return fail("the name of the group is empty, too long, or has control characters");
+        return fail("the name of the group is empty, is too long, or contains control characters");
     }
     notebook.store.set_member(group.trim(), account.id, is_member).await?;
     let what = if is_member { "add to group" } else { "remove from group" };
@@ -232,7 +237,7 @@ pub(super) async fn invitations(
             let address = code_address(accounts, role, None).await?;
             notebook.audit_command("invite", role.name()).await?;
             let text = format!(
-                "one account with the role {} is made at this address of the notebook, within a week:\n{address}",
+                "one account with the role {} can be created at this address of the notebook, within a week:\n{address}",
                 role.name()
             );
             Ok(Printed::new(text, json!({"role": role.name(), "address": address})))
@@ -241,7 +246,7 @@ pub(super) async fn invitations(
             let number = number(&words.need("NUMBER")?)?;
             words.end()?;
             if !notebook.store.remove_invitation(number).await? {
-                return fail(format!("there is no invitation {number}: it was used, or is too old"));
+                return fail(format!("there is no invitation {number}: it was used, or has expired"));
             }
             notebook.audit_command("remove invitation", &number.to_string()).await?;
             Ok(Printed::new(format!("invitation {number} was removed"), json!({"number": number})))

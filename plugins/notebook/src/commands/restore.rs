@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::backup::{DATABASE, FILES, copy_content};
+use super::backup::{DATABASE, FILES, OBJECTS, copy_content};
 use super::words::Words;
 use super::{CommandError, Printed, Result, fail};
 use crate::state::Notebook;
 
-/// Nothing is replaced: the notebook must be new. The files come first, so that a failure leaves the database as it was.
+/// The notebook must be new, because nothing is replaced. The files come first, so that a failure leaves the database
+/// unchanged.
 pub(super) async fn run(notebook: &Notebook, words: &mut Words) -> Result<Printed> {
     let only_database = words.flag("database");
     let source = PathBuf::from(words.need("DIRECTORY")?);
@@ -44,8 +45,8 @@ pub(super) async fn run(notebook: &Notebook, words: &mut Words) -> Result<Printe
         let copied = tokio::task::spawn_blocking(move || copy_content(&files, &data)).await;
         count = copied.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)?;
     }
-    if !notebook.store.restore(&source.join(DATABASE)).await? {
-        return fail("this notebook was used in the meantime: its database stays as it is");
+    if !notebook.store.restore(&source.join(DATABASE), &source.join(OBJECTS)).await? {
+        return fail("this notebook was used in the meantime: its database was not changed");
     }
     notebook.audit_command("restore", &source.display().to_string()).await?;
     let text = match only_database {

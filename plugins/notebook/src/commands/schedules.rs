@@ -46,9 +46,7 @@ fn one(notebook: &Notebook, words: &mut Words) -> Result<Schedule> {
     found.retain(|schedule| schedule.id.starts_with(&id));
     match found.pop().filter(|_| found.is_empty()) {
         Some(schedule) => Ok(schedule),
-        None => {
-            fail(format!("there is no schedule `{id}`, or there are several: `schedules list` shows them"))
-        }
+        None => fail(format!("`{id}` matches no schedule, or several: `schedules list` shows them")),
     }
 }
 
@@ -79,9 +77,9 @@ async fn add(notebook: &Notebook, words: &mut Words) -> Result<Printed> {
     let (zone, missed, alert) = (words.value("zone")?, words.value("missed")?, words.value("alert")?);
     let (parameters, owner) = (words.value("parameters")?, words.value("as")?);
     let plan = SchedulePlan {
-        zone: choice(zone, "zone", Zone::parse, "local and utc")?,
-        missed: choice(missed, "missed", Missed::parse, "run and skip")?,
-        alert: choice(alert, "alert", Alert::parse, "failure, always and never")?,
+        zone: choice(zone, "zone", Zone::parse, "local or utc")?,
+        missed: choice(missed, "missed", Missed::parse, "run or skip")?,
+        alert: choice(alert, "alert", Alert::parse, "failure, always or never")?,
         parameters: match parameters.as_deref().map(serde_json::from_str) {
             None => Map::new(),
             Some(Ok(Value::Object(parameters))) => parameters,
@@ -116,7 +114,7 @@ fn choice<T: Default>(
     let Some(value) = value else { return Ok(T::default()) };
     match parse(&value) {
         Some(value) => Ok(value),
-        None => fail(format!("`--{option}` is one of {known}, not `{value}`")),
+        None => fail(format!("`--{option}` must be {known}, not `{value}`")),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Tables for a terminal.
 
-/// Rows in columns, each as wide as its widest cell. Control characters, which could change what a terminal shows, are
-/// replaced.
+/// Formats rows in columns, each as wide as its widest cell. Replaces control characters, which could affect the terminal.
 pub(super) fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut all = vec![heads.iter().map(|head| (*head).to_owned()).collect::<Vec<String>>()];
     all.extend(rows);

@@ -28,7 +28,7 @@ impl Words {
         }
     }
 
-    /// Whether the option `--name` is there.
+    /// Whether the option `--name` is given.
     pub(super) fn flag(&mut self, name: &str) -> bool {
         let at = self.words.iter().position(|word| word.strip_prefix("--") == Some(name));
         at.map(|at| self.words.remove(at)).is_some()

@@ -1,4 +1,4 @@
-//! What the rest of the program can tell a document.
+//! Commands from the rest of the program to a document.
 
 use axum::extract::ws::Utf8Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,22 +23,22 @@ pub(super) struct Joined {
     /// Its number.
     pub(super) id: u64,
     pub(super) frames: mpsc::Receiver<Utf8Bytes>,
-    /// Where the document is.
+    /// The document's path.
     pub(super) path: watch::Receiver<RelativePath>,
 }
 
-/// What the cells of a document do.
+/// The state of the runs in a document.
 #[derive(Debug, Clone)]
 pub(crate) struct RunState {
     /// Whether cells are queued or running.
     pub(crate) running: bool,
-    /// Whether the kernel waits for an answer of a person.
+    /// Whether the kernel waits for a person's input.
     pub(crate) asks: bool,
     /// Why the kernel is dead, if it is.
     pub(crate) dead: Option<String>,
 }
 
-/// What the rest of the program can tell a document.
+/// A command from the rest of the program to a document.
 pub(super) enum Command {
     /// A page connects.
     Connect { page: Joining, reply: oneshot::Sender<Joined> },
@@ -47,18 +47,22 @@ pub(super) enum Command {
     /// A page has disconnected.
     Disconnect { client: u64 },
     /// Write now, and check the file.
-    Flush { reply: oneshot::Sender<()> },
-    /// The file has been moved.
-    Moved { to: RelativePath, reply: oneshot::Sender<()> },
-    /// Become what it was, by operations of `author`.
+    Flush { reply: oneshot::Sender<Result<(), String>> },
+    /// Write now, and stop until `released` has the new path (`None`: the same). If it fails, the database has the path.
+    Hold {
+        reply: oneshot::Sender<()>,
+        released: oneshot::Receiver<Option<RelativePath>>,
+        end: oneshot::Sender<()>,
+    },
+    /// Restore a past state by operations of `author`.
     Restore { target: Box<NotebookFile>, author: String, reply: oneshot::Sender<Result<(), String>> },
     /// Run all cells, without a page.
     RunAll { reply: oneshot::Sender<Result<(), String>> },
-    /// Tell what its cells do.
+    /// Report the state of its runs.
     RunState { reply: oneshot::Sender<RunState> },
-    /// Tell the pages something that is not part of the document.
+    /// Send the pages something that is not part of the document.
     Tell { frame: Box<ServerFrame> },
-    /// Write, tell the pages, end.
+    /// Write the file, inform the pages, and close.
     Close { again: bool, reason: String },
     /// Output beyond a cell's limit could not be written.
     OverflowFailed { cell_id: String, message: String },

@@ -1,4 +1,4 @@
-//! What every document uses.
+//! What all documents share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::store::Store;
 /// The prefix of the keys of locks and records in the kernel host.
 pub(super) const PREFIX: &str = "document/";
 
-/// What every document uses.
+/// What all documents share.
 pub(crate) struct DocumentContext {
     pub(crate) link: Link,
     pub(crate) files: Files,
@@ -25,6 +25,6 @@ pub(crate) struct DocumentContext {
     pub(crate) limits: Limits,
     pub(crate) store: Store,
     pub(crate) access: Access,
-    /// Where people reach this server.
+    /// The address at which people reach this server.
     pub(crate) address: String,
 }

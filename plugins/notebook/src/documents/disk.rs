@@ -1,4 +1,4 @@
-//! A document's file: reads, writes and checks it. What others wrote is never overwritten.
+//! A document's file: reads, writes and checks it. Never overwrites the changes of other programs.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::format;
 use super::error::OpenError;
 use super::model::Model;
 
-/// The time from a change to its write, and the least time between two writes.
+/// The time from a change to its write, and the minimum time between two writes.
 const AUTOSAVE: Duration = Duration::from_secs(1);
 /// The pause after a failed write.
 const RETRY: Duration = Duration::from_secs(5);
@@ -30,17 +30,17 @@ pub(super) struct Disk {
     pub(super) due: Option<Instant>,
     /// A write in progress, with the last event that it contains.
     pub(super) saving: Option<(u64, JoinHandle<Written>)>,
-    /// Another program wrote while we had changes.
+    /// Another program wrote the file while we had unsaved changes.
     pub(super) conflict: bool,
 }
 
 /// The result of checking the file.
 pub(super) enum FileCheck {
-    /// As we wrote it.
+    /// It is as we wrote it.
     Same,
-    /// Another program wrote other content.
+    /// Another program changed its content.
     Changed,
-    /// It does not exist any more.
+    /// It no longer exists.
     Gone,
 }
 
@@ -62,7 +62,7 @@ impl Disk {
         &self.facts
     }
 
-    /// Something changed: write within a second.
+    /// Records that something changed, which is written within a second.
     pub(super) fn touch(&mut self) {
         self.due.get_or_insert_with(|| Instant::now() + AUTOSAVE);
     }
@@ -82,12 +82,32 @@ impl Disk {
         encoded.await.map_err(|error| FileError::Unfit(format!("writing failed: {error}")))
     }
 
-    /// Starts to write a file that contains all events up to `event`.
-    pub(super) fn save(&mut self, path: &RelativePath, (bytes, hash): (Vec<u8>, [u8; 32]), event: u64) {
+    /// Starts to write a file that contains all events up to `event`, when `outputs` are durable that it leaves out.
+    pub(super) fn save(
+        &mut self,
+        path: &RelativePath,
+        (bytes, hash): (Vec<u8>, [u8; 32]),
+        event: u64,
+        outputs: impl Future<Output = Result<(), String>> + Send + 'static,
+    ) {
         self.due = None;
         let (files, path, facts) = (self.files.clone(), path.clone(), self.facts);
-        let write = move || Ok((files.write_expecting(&path, &bytes, Expect::Same(&facts))?, hash));
-        self.saving = Some((event, tokio::task::spawn_blocking(write)));
+        let failed = |path: &RelativePath, why: String| FileError::Io {
+            what: "write",
+            path: path.to_string(),
+            error: std::io::Error::other(why),
+        };
+        self.saving = Some((
+            event,
+            tokio::spawn(async move {
+                outputs.await.map_err(|why| failed(&path, why))?;
+                let (written, at) = (path.clone(), path);
+                let write =
+                    move || Ok((files.write_expecting(&written, &bytes, Expect::Same(&facts))?, hash));
+                let task = tokio::task::spawn_blocking(write).await;
+                task.unwrap_or_else(|error| Err(failed(&at, error.to_string())))
+            }),
+        ));
     }
 
     /// The hash of the file, as far as we know.

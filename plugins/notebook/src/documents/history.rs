@@ -1,4 +1,4 @@
-//! Past states of a document, computed from snapshots and operations, and the way back to them.
+//! Past states of a document, computed from snapshots and operations, and their restoration.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use crate::format::{self, FileCell, NotebookFile};
 use crate::protocol::Operation;
 use crate::store::{Cause, LoggedOperation, Snapshot, Store, StoreError};
 
-/// After how many operations a snapshot is made.
+/// The number of operations between two snapshots.
 pub(super) const PERIOD: i64 = 200;
 
 /// A place in the history of a document.
@@ -42,14 +42,18 @@ impl std::fmt::Display for Point {
 /// The state of a document at a point, without outputs; `None` if it is no longer kept.
 /// # Errors
 /// [`StoreError`].
-pub fn state_at(store: &Store, document: &str, point: Point) -> Result<Option<NotebookFile>, StoreError> {
+pub async fn state_at(
+    store: &Store,
+    document: &str,
+    point: Point,
+) -> Result<Option<NotebookFile>, StoreError> {
     let Point::Operation(number) = point else {
         let Point::Snapshot(id) = point else { return Ok(None) };
-        return Ok(store.snapshot(document, id)?.and_then(|(_, content)| parse(&content)));
+        return Ok(store.snapshot(document, id).await?.and_then(|(_, content)| parse(&content)));
     };
-    let Some((base, content)) = store.snapshot_before(document, number)? else { return Ok(None) };
+    let Some((base, content)) = store.snapshot_before(document, number).await? else { return Ok(None) };
     let operations = store.operations_between(document, base.number, number)?;
-    // A gap: operations that are no longer kept.
+    // A gap: the operations are no longer stored.
     if i64::try_from(operations.len()).unwrap_or(i64::MAX) != number - base.number {
         return Ok(None);
     }
@@ -70,13 +74,13 @@ fn replayed(file: NotebookFile, operations: impl Iterator<Item = LoggedOperation
         {
             *base_revision = cell.shown.revision;
         }
-        // What did not apply then does not apply now.
+        // An operation that could not be applied then cannot be applied now.
         let _ = apply(&mut model, operation);
     }
     without_outputs(model.to_file())
 }
 
-/// A notebook as snapshots keep it.
+/// A notebook in the form of snapshots.
 pub(super) fn without_outputs(mut file: NotebookFile) -> NotebookFile {
     for cell in &mut file.cells {
         cell.outputs.clear();
@@ -96,10 +100,10 @@ fn is_same(a: &NotebookFile, b: &NotebookFile) -> bool {
     a.cells.len() == b.cells.len() && a.cells.iter().zip(&b.cells).all(same)
 }
 
-/// Makes a snapshot of the present state after operation `last`, if the history lacks it.
+/// Makes a snapshot of the present state after operation `last`, if the history does not have it.
 pub(super) async fn keep(store: &Store, document: &str, last: i64, model: &Model) -> Result<(), StoreError> {
     let present = without_outputs(model.to_file());
-    let known = state_at(store, document, newest(store, document, last)?)?;
+    let known = state_at(store, document, newest(store, document, last)?).await?;
     let cause = match known {
         Some(known) if is_same(&known, &present) => return Ok(()),
         Some(_) => Cause::Disk,
@@ -131,7 +135,7 @@ pub(super) async fn add(
     store.add_snapshot(document, new, file.to_joined_json().to_string()).await.map(drop)
 }
 
-/// The operations that make the cells of `present` those of `target`. Outputs of cells that stay are kept.
+/// The operations that turn the cells of `present` into those of `target`. Cells that remain keep their outputs.
 pub(super) fn operations_to(present: &Model, target: &NotebookFile) -> Vec<Operation> {
     let mut operations = Vec::new();
     let wanted: HashSet<&str> = target.cells.iter().filter_map(|cell| cell.id.as_deref()).collect();
@@ -183,7 +187,7 @@ fn insertion(index: usize, cell: &FileCell) -> Operation {
     }
 }
 
-/// What turns a cell into what it was.
+/// The operations that restore a cell.
 fn changes(present: &crate::protocol::Cell, target: &FileCell) -> Vec<Operation> {
     let mut operations = Vec::new();
     let cell_id = present.id.clone();
@@ -264,16 +268,17 @@ mod tests {
             };
             store.append(&document, "ann", &LoggedOperation { operation, base: None }).await.unwrap();
         }
-        let source =
-            |point| state_at(&store, &document, point).unwrap().map(|file| file.cells[0].source.clone());
-        assert_eq!(source(Point::Operation(2)).as_deref(), Some("2"));
-        assert_eq!(source(Point::Operation(4)), None, "there is no such operation");
+        let source = async |point| {
+            state_at(&store, &document, point).await.unwrap().map(|file| file.cells[0].source.clone())
+        };
+        assert_eq!(source(Point::Operation(2)).await.as_deref(), Some("2"));
+        assert_eq!(source(Point::Operation(4)).await, None, "there is no such operation");
         // Another program wrote the file after the third.
         model = Model::new(file(&[("a", "outside")]));
         keep(&store, &document, 3, &model).await.unwrap();
         let point = newest(&store, &document, 3).unwrap();
-        assert_eq!(source(point).as_deref(), Some("outside"));
-        assert_eq!(source(Point::Operation(3)).as_deref(), Some("3"));
+        assert_eq!(source(point).await.as_deref(), Some("outside"));
+        assert_eq!(source(Point::Operation(3)).await.as_deref(), Some("3"));
         let operation = Operation::InsertCell {
             index: 0,
             cell_type: crate::protocol::CellType::Code,
@@ -285,7 +290,7 @@ mod tests {
             execution_count: None,
         };
         store.append(&document, "ann", &LoggedOperation { operation, base: None }).await.unwrap();
-        let later = state_at(&store, &document, Point::Operation(4)).unwrap().unwrap();
+        let later = state_at(&store, &document, Point::Operation(4)).await.unwrap().unwrap();
         assert_eq!(later.cells.iter().map(|cell| cell.source.as_str()).collect::<Vec<_>>(), ["b", "outside"]);
         assert_eq!(Point::parse(&point.to_string()), Some(point));
     }

@@ -9,7 +9,7 @@ use crate::kernel::specs::{Spec, Specs};
 use crate::kernel::wire::KernelModel;
 use crate::protocol::{Kernel, KernelState, Object};
 
-/// The connection to a kernel, if there is one.
+/// The connection to a kernel, if the document has one.
 #[derive(Default)]
 pub(super) struct KernelConnection {
     reader: Option<AttachmentReader>,
@@ -17,7 +17,7 @@ pub(super) struct KernelConnection {
 }
 
 impl KernelConnection {
-    /// Uses this attachment from now on. Must be called within a tokio runtime.
+    /// Switches to this attachment. Must be called within a tokio runtime.
     pub(super) fn open(&mut self, attachment: Attachment) {
         let (sender, mut queue) = mpsc::unbounded_channel::<Message>();
         let mut writer = attachment.writer;
@@ -37,7 +37,7 @@ impl KernelConnection {
         *self = KernelConnection::default();
     }
 
-    /// The kernel sends nothing more.
+    /// Records that the kernel sends no more messages.
     pub(super) fn close_reader(&mut self) {
         self.reader = None;
     }
@@ -67,7 +67,7 @@ impl KernelConnection {
     }
 }
 
-/// The kernel `model` for pages, or without one the kernel that a notebook with this metadata would start.
+/// The kernel `model` in the form for pages. Without one, the kernel that a notebook with this metadata would start.
 pub(super) fn describe(specs: &Specs, metadata: &Object, model: Option<&KernelModel>) -> Kernel {
     let spec = match model {
         Some(model) => specs.specs.get(&model.name),
@@ -88,9 +88,10 @@ pub(super) fn describe(specs: &Specs, metadata: &Object, model: Option<&KernelMo
     }
 }
 
-/// The kernel `name`, or without a name the one that a notebook with this metadata wants.
+/// The kernel `name`. Without a name, the kernel that a notebook with this metadata requests.
 /// # Errors
-/// There is none; for users.
+/// If there is no such
+/// kernel. The message is for users.
 pub(super) fn choose<'a>(
     specs: &'a Specs,
     metadata: &Object,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use axum::extract::ws::Utf8Bytes;
 
-/// How many bytes of frames are kept.
+/// The maximum size of the log, in bytes of frames.
 const LIMIT_BYTES: usize = 8 << 20;
 
 /// The newest changes, as frames.
@@ -38,7 +38,7 @@ impl Log {
         }
     }
 
-    /// The events after number `after`; `None` if they are no longer kept or do not exist yet.
+    /// The events after number `after`; `None` if they are no longer in the log or do not exist yet.
     pub(super) fn after(&self, after: u64) -> Option<impl Iterator<Item = Utf8Bytes> + '_> {
         let missed = self.last.checked_sub(after)?;
         let skipped = (self.frames.len() as u64).checked_sub(missed)?;

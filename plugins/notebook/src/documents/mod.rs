@@ -1,9 +1,9 @@
-//! Open notebooks. One task (`actor`) owns each. It applies the pages' operations, records what the kernel
-//! sends even if no page is open, and writes the file.
+//! Open notebooks. Each is owned by one task (`actor`), which applies the pages' operations, records the kernel's messages
+//! even if no page is open, and writes the file.
 //!
 //! If there are several processes (such as two generations of the plugin), the kernel host's locks decide
-//! which one owns a document. Its small record there states which of the kernel's messages are in the file,
-//! so that the next owner can continue.
+//! which one owns a document. A small record in the kernel host states which of the kernel's messages are in the file, so that
+//! the next owner can continue.
 
 mod actor;
 mod batch;
@@ -16,6 +16,7 @@ pub mod history;
 mod kernel;
 mod log;
 mod model;
+mod moves;
 mod operations;
 mod overflow;
 mod pages;
@@ -33,7 +34,9 @@ use self::actor::Actor;
 use self::command::{Command, Joined, Joining};
 pub(crate) use self::context::DocumentContext;
 use self::context::PREFIX;
+pub(crate) use self::error::MoveError;
 pub use self::error::{OpenError, Unreadable};
+pub(crate) use self::moves::HeldDocuments;
 use crate::access::{Denied, Level};
 use crate::files::{FileError, RelativePath};
 use crate::format::NotebookFile;
@@ -42,7 +45,7 @@ use crate::kernel::link::HostMessage;
 use crate::kernel::wire::Event;
 use crate::protocol::{Operation, Request, ServerFrame};
 
-/// How long another owner may take to release a document.
+/// Maximum time for another owner to release a document.
 const HAND_OVER: Duration = Duration::from_secs(15);
 
 /// All open documents. Cheap to clone.
@@ -53,7 +56,9 @@ struct DocumentsInner {
     context: Arc<DocumentContext>,
     open: Mutex<HashMap<RelativePath, Slot>>,
     /// Only one document is opened at a time.
-    opening: tokio::sync::Mutex<()>,
+    opening: Arc<tokio::sync::Mutex<()>>,
+    /// The documents that are stopped for other servers, by the ids of their requests.
+    held: Mutex<HashMap<String, HeldDocuments>>,
     retired: AtomicBool,
     connections: AtomicUsize,
 }
@@ -85,7 +90,7 @@ impl Connection {
         let _ = self.commands.send(Command::Request { client: self.id, request: Box::new(request) });
     }
 
-    /// Rights are checked at each operation, because they can be taken back while a page is open.
+    /// Rights are checked at each operation, because they can be revoked while a page is open.
     fn may(&self, operation: &Operation) -> Result<(), &'static str> {
         let (access, path) = (&self.documents.0.context.access, self.path.borrow());
         access.may(&self.principal, needed(operation), &path).map_err(|denied| match denied {
@@ -104,7 +109,7 @@ impl Connection {
 /// The level that an operation needs.
 fn needed(operation: &Operation) -> Level {
     match operation {
-        Operation::SetCursor { .. } | Operation::OpenComms => Level::View,
+        Operation::Ping | Operation::SetCursor { .. } | Operation::OpenComms => Level::View,
         Operation::SetSource { .. }
         | Operation::InsertCell { .. }
         | Operation::DeleteCell { .. }
@@ -145,7 +150,8 @@ impl Documents {
         let inner = Arc::new(DocumentsInner {
             context: Arc::new(context),
             open: Mutex::default(),
-            opening: tokio::sync::Mutex::default(),
+            opening: Arc::default(),
+            held: Mutex::default(),
             retired: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
         });
@@ -171,7 +177,7 @@ impl Documents {
         self.slots().get(path).map(|slot| slot.commands.clone()).filter(|commands| !commands.is_closed())
     }
 
-    /// Connects a page of `principal`. `resume` is the instance and the last event that the page knows.
+    /// Connects a page of `principal`. `resume` names the instance and the last event that the page knows.
     /// # Errors
     /// [`OpenError`].
     pub async fn connect(
@@ -223,25 +229,30 @@ impl Documents {
         let (running, end) = watch::channel(());
         self.slots().insert(path.clone(), Slot { commands: commands.clone(), end });
         let (documents, own) = (self.clone(), commands.clone());
+        let mut location = actor.location();
         tokio::spawn(async move {
-            let path = actor.run().await;
-            documents.slots().retain(|open, slot| *open != path || !slot.commands.same_channel(&own));
+            let run = actor.run();
+            tokio::pin!(run);
+            loop {
+                tokio::select! {
+                    _ = &mut run => break,
+                    // Another server has moved it.
+                    Ok(()) = location.changed() => {
+                        let to = location.borrow_and_update().clone();
+                        documents.moved(&own, &to);
+                    }
+                }
+            }
+            documents.slots().retain(|_, slot| !slot.commands.same_channel(&own));
             drop(running);
         });
         Ok(commands)
     }
 
-    /// If the document at `path` is open, writes pending changes and reads what others wrote.
-    pub async fn flush(&self, path: &RelativePath) {
-        let Some(commands) = self.commands(path) else { return };
-        let (reply, answer) = oneshot::channel();
-        let _ = commands.send(Command::Flush { reply });
-        let _ = answer.await;
-    }
-
-    /// Makes the document at `path` what it was at a point of its history, by operations of `author`.
+    /// Restores the document at `path` to a point of its history, by operations of `author`.
     /// # Errors
-    /// [`OpenError`], or why it was not restored.
+    /// [`OpenError`], or the
+    /// reason why it was not restored.
     pub async fn restore(
         &self,
         path: &RelativePath,
@@ -259,15 +270,27 @@ impl Documents {
         }
     }
 
-    /// Closes the document at `path` and runs `change` before anybody can open it again. Its pages connect again.
+    /// Closes the document at `path` and runs `change` before it can be opened again. Its pages reconnect.
     pub(crate) async fn rewrite<T>(&self, path: &RelativePath, change: impl Future<Output = T>) -> T {
         let _opening = self.0.opening.lock().await;
         self.close_those(|open| open == path, true, "the notebook is being changed").await;
         change.await
     }
 
+    /// The file with the rest of a long output, if there is no object store.
+    pub(crate) fn overflow_file(&self, path: &RelativePath, cell_id: &str) -> std::path::PathBuf {
+        overflow::overflow_path(&self.0.context.outputs, path.as_str(), cell_id)
+    }
+
     /// Deletes the rest of long outputs, which is in files beside the notebook's.
     pub(crate) async fn remove_overflow(&self, path: &RelativePath) {
+        let store = &self.0.context.store;
+        if store.objects().is_some()
+            && let Ok(Some((document, _))) = store.document_at(path)
+            && let Err(error) = store.remove_outputs(&document, None).await
+        {
+            tracing::error!(%error, document = %path, "cannot delete long outputs");
+        }
         let folder = overflow::overflow_folder(&self.0.context.outputs, path.as_str());
         if let Err(error) = tokio::fs::remove_dir_all(&folder).await
             && error.kind() != std::io::ErrorKind::NotFound
@@ -276,14 +299,14 @@ impl Documents {
         }
     }
 
-    /// Tells the pages of a document something that is not part of it.
+    /// Sends the pages of a document something that is not part of it.
     pub(crate) fn tell(&self, path: &RelativePath, frame: ServerFrame) {
         if let Some(commands) = self.commands(path) {
             let _ = commands.send(Command::Tell { frame: Box::new(frame) });
         }
     }
 
-    /// Closes the documents at and below `path` and waits until they are written. Their pages get `reason`.
+    /// Closes the documents at and below `path` and waits until they are written. Their pages show `reason`.
     pub async fn close(&self, path: &RelativePath, reason: &str) {
         self.close_those(|open| open == path || open.is_below(path), false, reason).await;
     }
@@ -310,35 +333,9 @@ impl Documents {
         let _opening = self.0.opening.lock().await;
         self.close_those(|_| true, true, "the notebook is being replaced by a newer version").await;
     }
-
-    /// Renames a file or folder, and the open documents in it.
-    /// # Errors
-    /// Same as `Files::rename`.
-    pub async fn rename(&self, from: &RelativePath, to: &RelativePath) -> Result<(), FileError> {
-        let _opening = self.0.opening.lock().await;
-        let moved: Vec<(RelativePath, RelativePath)> =
-            self.slots().keys().filter_map(|path| Some((path.clone(), path.moved(from, to)?))).collect();
-        for (path, _) in &moved {
-            self.flush(path).await;
-        }
-        let (files, old, new) = (self.0.context.files.clone(), from.clone(), to.clone());
-        let renamed = tokio::task::spawn_blocking(move || files.rename(&old, &new)).await;
-        renamed.map_err(|error| FileError::Unfit(format!("the rename failed: {error}")))??;
-        let stored = self.0.context.store.renamed(from, to).await;
-        stored.map_err(|error| FileError::Unfit(format!("it was renamed, but not in {error}")))?;
-        for (old, new) in moved {
-            let Some(slot) = self.slots().remove(&old) else { continue };
-            let (reply, answer) = oneshot::channel();
-            let _ = slot.commands.send(Command::Moved { to: new.clone(), reply });
-            self.slots().insert(new, slot);
-            let _ = answer.await;
-        }
-        Ok(())
-    }
 }
 
-/// Takes over documents with running cells that nobody owns, so that their outputs are recorded even if no
-/// page is open.
+/// Takes over documents with running cells that no process owns, so that their outputs are recorded even if no page is open.
 async fn adopt(documents: Weak<DocumentsInner>, mut host_messages: broadcast::Receiver<HostMessage>) {
     // The first check does not wait for a message: the link may already be connected.
     let mut prefix = Some(PREFIX.to_owned());

@@ -17,13 +17,13 @@ pub(super) struct OperationLog {
     document: String,
     last: i64,
     saved: i64,
-    /// What the write in progress will contain.
+    /// The newest operation in the write in progress.
     writing: i64,
 }
 
 impl OperationLog {
-    /// Opens the log of the document at `path`, and applies to `model`, which was read from a file with this
-    /// hash, what the file lacks. Returns whether that changed the model.
+    /// Opens the log of the document at `path`. `model` was read from a file with this hash; applies the operations that the
+    /// file lacks to it. Returns whether that changed the model.
     pub(super) async fn open(
         store: Store,
         path: &RelativePath,
@@ -44,7 +44,7 @@ impl OperationLog {
         Ok((log, changed))
     }
 
-    /// Appends an operation, which `model` contains. When this returns, it is on the disk.
+    /// Appends an operation that `model` already contains. When this returns, the operation is on the disk.
     pub(super) async fn append(
         &mut self,
         author: &str,
@@ -53,9 +53,24 @@ impl OperationLog {
     ) -> Result<(), StoreError> {
         self.last = self.store.append(&self.document, author, operation).await?;
         if self.last % history::PERIOD == 0 {
-            let file = history::without_outputs(model.to_file());
-            history::add(&self.store, &self.document, self.last, Cause::Periodic, &file).await?;
+            self.add_snapshot(model).await?;
         }
+        Ok(())
+    }
+
+    /// Adds a snapshot of `model`. The operations are kept already, so that nobody waits for an object store.
+    async fn add_snapshot(&self, model: &Model) -> Result<(), StoreError> {
+        let file = history::without_outputs(model.to_file());
+        let (store, document, last) = (self.store.clone(), self.document.clone(), self.last);
+        let add = async move { history::add(&store, &document, last, Cause::Periodic, &file).await };
+        if self.store.objects().is_none() {
+            return add.await;
+        }
+        tokio::spawn(async move {
+            if let Err(error) = add.await {
+                tracing::warn!(%error, "a snapshot was not kept: the next one follows");
+            }
+        });
         Ok(())
     }
 
@@ -74,7 +89,7 @@ impl OperationLog {
         history::keep(&self.store, &self.document, self.last, model).await
     }
 
-    /// A write of the current model starts; the file will have this hash.
+    /// Records the start of a write of the current model. The file will have this hash.
     pub(super) async fn begin_write(&mut self, hash: [u8; 32]) -> Result<(), StoreError> {
         self.writing = self.last;
         if self.writing == self.saved {
@@ -86,7 +101,7 @@ impl OperationLog {
         self.store.writing(&self.document, self.writing, hash).await
     }
 
-    /// The write has finished.
+    /// Records the end of the write.
     pub(super) async fn end_write(&mut self, hash: [u8; 32]) -> Result<(), StoreError> {
         if self.writing == self.saved {
             return Ok(());
@@ -96,7 +111,7 @@ impl OperationLog {
         Ok(())
     }
 
-    /// The file with this hash replaces the model: nothing that was done before belongs into it.
+    /// Records that the file with this hash replaces the model, so that earlier operations no longer apply.
     pub(super) async fn discard(&mut self, hash: [u8; 32]) -> Result<(), StoreError> {
         self.writing = self.last;
         self.end_write(hash).await
@@ -118,13 +133,13 @@ pub(super) fn logged(model: &mut Model, operation: &Operation) -> LoggedOperatio
     };
     let mut operation = operation.clone();
     if let Operation::SetSource { changes, .. } = &mut operation {
-        // The text is enough.
+        // The text alone suffices.
         *changes = None;
     }
     LoggedOperation { operation, base }
 }
 
-/// Performs an operation that only changes the content; gives any other back.
+/// Performs an operation if it only changes the content; otherwise returns it.
 pub(super) fn apply(model: &mut Model, operation: Operation) -> Result<Done, Box<Operation>> {
     Ok(match operation {
         Operation::SetSource { cell_id, source, base_revision, changes } => {
@@ -163,8 +178,8 @@ pub(super) fn apply(model: &mut Model, operation: Operation) -> Result<Done, Box
     })
 }
 
-/// Applies operations to a model that was read from a file. Another program may have changed the file in the
-/// meantime: a text that would replace one that its author did not see goes into a new cell below.
+/// Applies operations to a model that was read from a file. Another program may have changed the file in the meantime. A text
+/// that would replace a text that its author did not see goes into a new cell below.
 /// Returns whether anything changed.
 fn replay(model: &mut Model, operations: impl Iterator<Item = LoggedOperation>) -> bool {
     let mut changed = false;
@@ -184,7 +199,7 @@ fn replay(model: &mut Model, operations: impl Iterator<Item = LoggedOperation>) 
                 Err(_) => continue,
             },
         };
-        // A cell that is gone from the file needs nothing.
+        // Nothing to do for a cell that is no longer in the file.
         changed |= done.is_ok_and(|(_, changes)| !changes.is_empty());
     }
     changed

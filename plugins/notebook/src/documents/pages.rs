@@ -13,13 +13,13 @@ use crate::protocol::{Change, Cursor, Document, Reply, ServerFrame};
 /// How many frames may wait for one page. A slower page is disconnected and resumes.
 const WAITING_FRAMES: usize = 8192;
 
-/// The connected pages, and what was sent to them.
+/// The connected pages, and the changes that were sent to them.
 pub(super) struct Pages {
     instance: String,
     log: Log,
     clients: HashMap<u64, Page>,
     newest_client: u64,
-    /// The request that makes the changes being sent now.
+    /// The request that caused the changes being sent now.
     pub(super) author: Option<(u64, u32)>,
 }
 
@@ -56,8 +56,8 @@ impl Pages {
         self.log.last()
     }
 
-    /// Connects a page: sends what it missed since the event in `resume`, or the whole document. Returns its
-    /// number and its frames.
+    /// Connects a page. Sends the events since that of `resume`, or the whole document. Returns the page's number and its
+    /// frames.
     pub(super) fn connect(
         &mut self,
         principal: Principal,
@@ -79,7 +79,7 @@ impl Pages {
         (self.newest_client, frames)
     }
 
-    /// The first frames of a resumed connection; `None` if what the page missed is no longer kept.
+    /// The first frames of a resumed connection; `None` if the missed events are no longer in the log.
     fn resume(&self, resume: Option<(String, u64)>) -> Option<Vec<Utf8Bytes>> {
         let (instance, event) = resume.filter(|(instance, _)| *instance == self.instance)?;
         let missed = self.log.after(event)?;
@@ -98,7 +98,7 @@ impl Pages {
         self.show_others(client, &ServerFrame::Absent { client });
     }
 
-    /// Shows a new page and the others to each other.
+    /// Introduces a new page to the others, and the others to it.
     fn introduce(&mut self, client: u64) {
         let others: Vec<ServerFrame> = self
             .clients
@@ -112,7 +112,7 @@ impl Pages {
         self.set_cursor(client, None);
     }
 
-    /// A page's cursor moved.
+    /// Handles a cursor movement on a page.
     pub(super) fn set_cursor(&mut self, client: u64, cursor: Option<Cursor>) {
         let Some(page) = self.clients.get_mut(&client) else { return };
         page.cursor = cursor;

@@ -1,4 +1,4 @@
-//! Colors of terminals in text: as HTML, or left out.
+//! Converts the terminal colors in text to HTML, or removes them.
 //!
 //! # Source
 //! ECMA-48, section 8.3.117 (SGR).

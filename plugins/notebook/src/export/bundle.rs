@@ -1,4 +1,4 @@
-//! A text with the files that it shows. With files it becomes a ZIP file.
+//! A text and the files that it shows, which together become a ZIP file.
 
 use std::io::{Cursor, Write};
 

@@ -148,7 +148,7 @@ fn is_script(address: &str) -> bool {
         .any(|scheme| address.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
 }
 
-/// A formula as MathML; one that is not understood as its source.
+/// A formula as MathML, or as its source if it cannot be converted.
 fn math(formula: &str, display_mode: DisplayMode) -> String {
     let storage = Storage::new();
     let events: Vec<_> = pulldown_latex::Parser::new(formula, &storage).collect();

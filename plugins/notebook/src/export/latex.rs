@@ -1,4 +1,4 @@
-//! A notebook as LaTeX. It needs no more packages than what nbconvert writes.
+//! A notebook as LaTeX. It needs only packages that nbconvert's output also needs.
 
 use std::fmt::Write;
 
@@ -40,7 +40,7 @@ pub(super) fn document(notebook: &NotebookFile, title: &str) -> Bundle {
     bundle
 }
 
-/// Escapes what means something to LaTeX.
+/// Escapes characters with a meaning in LaTeX.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -135,7 +135,7 @@ fn markdown(bundle: &mut Bundle, source: &str, attachments: Option<&Object>) {
                 bundle.text.push_str(if has_picture { "" } else { "}" });
                 has_picture = false;
             }
-            // The words that stand for a picture.
+            // The placeholder for an image.
             Event::Text(_) | Event::Code(_) if has_picture => {}
             Event::Start(Tag::TableHead | Tag::TableRow) => cells = 0,
             Event::Start(Tag::TableCell) => {
@@ -169,7 +169,7 @@ fn markdown(bundle: &mut Bundle, source: &str, attachments: Option<&Object>) {
     }
 }
 
-/// A formula in a line of its own. One that is an environment brings its own line.
+/// A formula on a separate line. One that is an environment brings its own line.
 fn display(formula: &str) -> String {
     let own = ["align", "equation", "gather", "multline", "eqnarray"];
     let is_own = own.iter().any(|name| formula.trim_start().starts_with(&format!("\\begin{{{name}")));

@@ -1,5 +1,4 @@
-//! A notebook in other formats: HTML, Markdown, a script, LaTeX, slides, PDF. Only values in memory, except that PDF needs a
-//! browser.
+//! A notebook in other formats: HTML, Markdown, a script, LaTeX, slides, PDF. All in memory, except that PDF needs a browser.
 
 mod ansi;
 mod bundle;

@@ -1,5 +1,5 @@
-//! Prints a page with the browser of the machine. The page gets no scripts and no network, and the browser a profile of
-//! its own.
+//! Prints a page with the browser of the machine. The page has no scripts and no network access, and the browser uses a
+//! temporary profile.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ const POLICY: &str = "<meta http-equiv=\"Content-Security-Policy\" content=\"def
 pub enum PdfError {
     /// No browser.
     #[error(
-        "PDF files need a browser on the server: install Chromium (on Debian: `sudo apt install chromium`)"
+        "exporting to PDF needs a browser on the server: install Chromium (on Debian: `sudo apt install chromium`)"
     )]
     NoBrowser,
     /// The browser failed.

@@ -1,4 +1,4 @@
-//! A notebook as a script: code as it is, text in comments.
+//! A notebook as a script: code unchanged, text in comments.
 
 use serde_json::Value;
 

@@ -28,7 +28,7 @@ enum SlideType {
 }
 
 impl SlideType {
-    /// What the metadata of a cell says.
+    /// The slide type in the metadata of a cell.
     fn of(cell: &FileCell) -> SlideType {
         match cell.metadata.get("slideshow").and_then(|slideshow| slideshow.get("slide_type")?.as_str()) {
             Some("slide" | "subslide") => SlideType::Slide,

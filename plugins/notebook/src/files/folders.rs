@@ -1,25 +1,70 @@
-//! Copies of files and of whole folders.
+//! Copies of files and of whole folders, and a walk through all of them.
 
+use std::fs::File;
 use std::io;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-use super::{FileError, Files, RelativePath};
+use super::{Facts, FileError, Files, RelativePath};
 
 /// The deepest folder that is copied.
 const MAX_DEPTH: usize = 64;
+/// The deepest folder that a walk visits.
+const WALK_DEPTH: usize = 32;
+/// Maximum number of entries of a walk.
+const WALK_ENTRIES: usize = 100_000;
+
+/// The entries of a folder.
+type Entries = Result<Vec<(RelativePath, Facts)>, FileError>;
 
 impl Files {
+    /// Visits everything below the served folder. `list` returns the entries of one folder. A walk that reaches the limit logs a
+    /// warning, which ends with `consequence`.
+    /// # Errors
+    /// The first error of `visit`. Folders that cannot be listed are skipped.
+    pub(crate) fn walk<E>(
+        &self,
+        list: impl Fn(&Files, &RelativePath) -> Entries,
+        consequence: &str,
+        mut visit: impl FnMut(RelativePath, Facts) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut folders = vec![(RelativePath::default(), 0)];
+        let mut entries = 0;
+        while let Some((folder, depth)) = folders.pop() {
+            // A folder may vanish in the meantime.
+            for (path, facts) in list(self, &folder).unwrap_or_default() {
+                entries += 1;
+                if entries > WALK_ENTRIES {
+                    tracing::warn!("the served folder has more than {WALK_ENTRIES} entries: {consequence}");
+                    return Ok(());
+                }
+                if facts.is_dir && depth < WALK_DEPTH {
+                    folders.push((path.clone(), depth + 1));
+                }
+                visit(path, facts)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Copies a file to a path that does not exist.
     /// # Errors
     /// [`FileError::NotFound`], [`FileError::Exists`]; errors of the system.
     pub fn copy_file(&self, from: &RelativePath, to: &RelativePath) -> Result<u64, FileError> {
-        let (mut source, _) = self.open_file(from)?;
+        let (source, _) = self.open_file(from)?;
+        match &self.replica {
+            Some(replica) => self.copy_replicated(replica, source, to),
+            None => self.copy_here(source, to),
+        }
+    }
+
+    /// The same in this folder alone.
+    pub(super) fn copy_here(&self, mut source: File, to: &RelativePath) -> Result<u64, FileError> {
         let folder = self.open_parent(to)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let target = rustix::fs::openat(&folder, to.name(), flags, Mode::from_raw_mode(0o666))
             .map_err(|errno| FileError::from_errno("copy to", to, errno))?;
-        let copied = io::copy(&mut source, &mut std::fs::File::from(target));
+        let copied = io::copy(&mut source, &mut File::from(target));
         copied.map_err(|error| {
             let _ = rustix::fs::unlinkat(&folder, to.name(), AtFlags::empty());
             FileError::Io { what: "copy to", path: to.to_string(), error }

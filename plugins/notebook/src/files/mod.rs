@@ -1,10 +1,11 @@
-//! Files below the served folder. They are opened relative to it (`..` and symbolic links cannot lead out of
-//! it), hidden names are never shown, and files are written completely or not at all.
+//! Files below the served folder. They are opened relative to it (`..` and symbolic links cannot lead out of it), hidden names
+//! are never shown, and files are written atomically.
 //!
 //! All functions block; callers run them on tokio's blocking threads.
 
 mod folders;
 mod path;
+mod replicated;
 mod trash;
 mod write;
 
@@ -21,6 +22,7 @@ use rustix::io::Errno;
 
 pub use self::path::RelativePath;
 pub(crate) use self::write::Expect;
+use crate::objects::replica::Replica;
 
 /// Why a file operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +31,7 @@ pub enum FileError {
     #[error("`{0}` does not exist")]
     NotFound(String),
     /// Something already exists there.
-    #[error("`{0}` exists already")]
+    #[error("`{0}` already exists")]
     Exists(String),
     /// A file where a folder is needed, or the other way round; or a name that is not allowed.
     #[error("{0}")]
@@ -52,7 +54,7 @@ pub enum FileError {
 impl FileError {
     fn from_errno(what: &'static str, path: &RelativePath, errno: Errno) -> FileError {
         match errno {
-            // A link that leads out of the folder counts as absent.
+            // A symbolic link to a place outside of the folder counts as absent.
             Errno::NOENT | Errno::XDEV | Errno::LOOP => FileError::NotFound(path.to_string()),
             Errno::EXIST => FileError::Exists(path.to_string()),
             Errno::NOTDIR => FileError::NotFound(path.to_string()),
@@ -95,6 +97,8 @@ impl Facts {
 pub struct Files {
     root: Arc<OwnedFd>,
     path: Arc<PathBuf>,
+    /// What is written to the folder goes to the other servers too.
+    replica: Option<Replica>,
 }
 
 impl Files {
@@ -109,7 +113,7 @@ impl Files {
         let path = path.canonicalize().map_err(context)?;
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
         let root = rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| context(errno.into()))?;
-        Ok(Files { root: Arc::new(root), path: Arc::new(path) })
+        Ok(Files { root: Arc::new(root), path: Arc::new(path), replica: None })
     }
 
     /// The folder's absolute path.
@@ -226,6 +230,14 @@ impl Files {
     /// # Errors
     /// [`FileError::Exists`]; [`FileError::NotFound`] if its parent folder does not exist.
     pub fn make_dir(&self, path: &RelativePath) -> Result<(), FileError> {
+        self.make_local_dir(path)?;
+        match &self.replica {
+            Some(replica) => replica.made_folder(path, &self.facts(path)?),
+            None => Ok(()),
+        }
+    }
+
+    fn make_local_dir(&self, path: &RelativePath) -> Result<(), FileError> {
         let folder = self.open_parent(path)?;
         rustix::fs::mkdirat(&folder, path.name(), Mode::from_raw_mode(0o777))
             .map_err(|errno| FileError::from_errno("make the folder", path, errno))
@@ -243,6 +255,21 @@ impl Files {
     /// # Errors
     /// [`FileError::NotFound`], [`FileError::Exists`].
     pub fn rename(&self, from: &RelativePath, to: &RelativePath) -> Result<(), FileError> {
+        self.rename_local(from, to)?;
+        let Some(replica) = self.replica.as_ref().filter(|_| from != to) else { return Ok(()) };
+        let facts = |path: &str| RelativePath::parse_hidden(path).and_then(|path| self.facts(&path)).ok();
+        let mut renamed = replica.renamed(from, to, facts);
+        if renamed.is_ok()
+            && let (Some(old), Some(new)) = (from.checkpoint(), to.checkpoint())
+        {
+            renamed = replica.renamed(&old, &new, facts);
+        }
+        renamed.inspect_err(|_| {
+            let _ = self.rename_local(to, from);
+        })
+    }
+
+    fn rename_local(&self, from: &RelativePath, to: &RelativePath) -> Result<(), FileError> {
         self.facts(from)?;
         if from == to {
             return Ok(());
@@ -282,6 +309,21 @@ impl Files {
     /// # Errors
     /// [`FileError::NotFound`]; [`FileError::Unfit`] if a folder is not empty.
     pub fn remove(&self, path: &RelativePath) -> Result<(), FileError> {
+        let Some(replica) = &self.replica else { return self.remove_local(path) };
+        if self.facts(path)?.is_dir {
+            // It may have something in it.
+            self.remove_local(path)?;
+            return replica.removed(path);
+        }
+        replica.removed(path)?;
+        if let Some(checkpoint) = path.checkpoint() {
+            replica.removed(&checkpoint)?;
+        }
+        self.remove_local(path)
+    }
+
+    /// The same in this folder alone.
+    pub(crate) fn remove_local(&self, path: &RelativePath) -> Result<(), FileError> {
         let folder = self.open_parent(path)?;
         let is_dir = self.facts(path)?.is_dir;
         if is_dir && let Ok(checkpoints) = path.join_hidden(".ipynb_checkpoints") {

@@ -20,9 +20,22 @@ impl RelativePath {
     pub fn parse(text: &str) -> Result<RelativePath, FileError> {
         let text = text.trim_matches('/');
         if text.chars().any(|c| c.is_control()) || text.len() > 4096 {
-            return Err(FileError::Unfit("the path is too long or has control characters".to_owned()));
+            return Err(FileError::Unfit("the path is too long or contains control characters".to_owned()));
         }
         if !text.is_empty() && text.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
+            return Err(FileError::NotFound(text.to_owned()));
+        }
+        Ok(RelativePath(text.to_owned()))
+    }
+
+    /// Parses a path that may have hidden parts. Clients cannot name it.
+    /// # Errors
+    /// [`FileError::NotFound`] for parts that lead elsewhere; [`FileError::Unfit`] for control characters.
+    pub(crate) fn parse_hidden(text: &str) -> Result<RelativePath, FileError> {
+        if text.chars().any(char::is_control) || text.len() > 4096 {
+            return Err(FileError::Unfit("the path is too long or has control characters".to_owned()));
+        }
+        if text.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return Err(FileError::NotFound(text.to_owned()));
         }
         Ok(RelativePath(text.to_owned()))
@@ -33,7 +46,7 @@ impl RelativePath {
     /// Same as [`RelativePath::parse`]; also a `name` with a slash.
     pub fn join(&self, name: &str) -> Result<RelativePath, FileError> {
         if name.is_empty() || name.contains('/') {
-            return Err(FileError::Unfit(format!("`{name}` is not a file name")));
+            return Err(FileError::Unfit(format!("`{name}` is not a valid file name")));
         }
         RelativePath::parse(&if self.0.is_empty() { name.to_owned() } else { format!("{}/{name}", self.0) })
     }

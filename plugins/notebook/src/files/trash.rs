@@ -55,6 +55,9 @@ impl Files {
     /// [`FileError::Io`].
     pub fn delete_trash(&self, id: &str) -> Result<(), FileError> {
         let folder = RelativePath::default().join_hidden(TRASH)?.join_hidden(id)?;
+        if let Some(replica) = &self.replica {
+            replica.removed(&folder)?;
+        }
         match std::fs::remove_dir_all(self.absolute(&folder)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(FileError::Io { what: "delete", path: folder.to_string(), error })

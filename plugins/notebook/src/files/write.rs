@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::{Facts, FileError, Files, RelativePath};
 
-/// What must be true of the target before it is written.
+/// The condition on the target before it is written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Expect<'a> {
     /// Nothing.
@@ -21,14 +21,19 @@ pub(crate) enum Expect<'a> {
 }
 
 /// A written file that is not in its place yet.
-struct Fresh {
+pub(crate) struct Fresh {
     folder: OwnedFd,
     name: String,
     target: RelativePath,
 }
 
 impl Fresh {
-    fn remove(&self) {
+    /// Creates it, with the mode of the file that it will replace.
+    pub(super) fn create(&self) -> io::Result<File> {
+        open_new(&self.folder, &self.name, &self.target)
+    }
+
+    pub(crate) fn remove(&self) {
         let _ = rustix::fs::unlinkat(&self.folder, self.name.as_str(), AtFlags::empty());
     }
 }
@@ -51,11 +56,14 @@ impl Files {
         expect: Expect<'_>,
     ) -> Result<Facts, FileError> {
         self.check(path, expect)?;
+        if let Some(replica) = &self.replica {
+            return self.write_replicated(replica, path, content, expect);
+        }
         let fresh = self.write_beside(path, content)?;
         self.put_in_place(path, &fresh, expect)
     }
 
-    fn check(&self, path: &RelativePath, expect: Expect<'_>) -> Result<(), FileError> {
+    pub(super) fn check(&self, path: &RelativePath, expect: Expect<'_>) -> Result<(), FileError> {
         let present = self.facts(path).ok();
         match (expect, &present) {
             (Expect::Absent, Some(_)) => return Err(FileError::Exists(path.to_string())),
@@ -75,11 +83,16 @@ impl Files {
         Ok(())
     }
 
-    fn write_beside(&self, path: &RelativePath, content: &[u8]) -> Result<Fresh, FileError> {
+    /// A name for a new file beside `path`, or beside what a link leads to.
+    pub(super) fn fresh(&self, path: &RelativePath) -> Result<Fresh, FileError> {
         let target = self.behind_link(path);
         let folder = self.open_parent(&target)?;
         let name = format!(".{}.paster-{}", truncated(target.name()), uuid::Uuid::new_v4().simple());
-        let fresh = Fresh { folder, name, target };
+        Ok(Fresh { folder, name, target })
+    }
+
+    pub(super) fn write_beside(&self, path: &RelativePath, content: &[u8]) -> Result<Fresh, FileError> {
+        let fresh = self.fresh(path)?;
         self.write_temporary(&fresh.folder, &fresh.name, &fresh.target, content).map_err(|error| {
             fresh.remove();
             FileError::Io { what: "write", path: path.to_string(), error }
@@ -87,14 +100,14 @@ impl Files {
         Ok(fresh)
     }
 
-    fn put_in_place(
+    pub(super) fn put_in_place(
         &self,
         path: &RelativePath,
         fresh: &Fresh,
         expect: Expect<'_>,
     ) -> Result<Facts, FileError> {
         let Fresh { folder, name, target } = fresh;
-        // Others may have written in the meantime.
+        // Another program may have written the file in the meantime.
         let placed = self.check(path, expect).and_then(|()| {
             let placed = match expect {
                 // A hard link never replaces a file that was created in between.
@@ -122,17 +135,13 @@ impl Files {
         target: &RelativePath,
         content: &[u8],
     ) -> io::Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o666))?);
-        if let Ok(present) = rustix::fs::statat(folder, target.name(), AtFlags::empty()) {
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(present.st_mode & 0o7777))?;
-        }
+        let mut file = open_new(folder, name, target)?;
         file.write_all(content)?;
         file.sync_all()
     }
 
     /// If `path` is a link within the folder, the path that it leads to, so that the link stays a link.
-    fn behind_link(&self, path: &RelativePath) -> RelativePath {
+    pub(super) fn behind_link(&self, path: &RelativePath) -> RelativePath {
         let found = || -> Option<RelativePath> {
             let file = self.open_beneath(path, OFlags::PATH, Mode::empty()).ok()?;
             let real =
@@ -184,10 +193,26 @@ impl Files {
                 .map_err(failed)?;
         let _ = rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644));
         rustix::fs::fsync(&file).map_err(failed)?;
-        rustix::fs::renameat(&folder, upload_name(path), &folder, path.name()).map_err(failed)?;
-        let _ = rustix::fs::fsync(&folder);
-        Ok(())
+        let place = || {
+            rustix::fs::renameat(&folder, upload_name(path), &folder, path.name()).map_err(failed)?;
+            let _ = rustix::fs::fsync(&folder);
+            self.facts(path)
+        };
+        match &self.replica {
+            Some(replica) => self.place_replicated(replica, path, File::from(file), place),
+            None => place().map(drop),
+        }
     }
+}
+
+/// Creates a new file with the mode of the one that it will replace.
+fn open_new(folder: &OwnedFd, name: &str, target: &RelativePath) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o666))?);
+    if let Ok(present) = rustix::fs::statat(folder, target.name(), AtFlags::empty()) {
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(present.st_mode & 0o7777))?;
+    }
+    Ok(file)
 }
 
 fn upload_name(path: &RelativePath) -> String {

@@ -1,6 +1,6 @@
 //! Reads text that is almost JSON, as Python's `json` writes it: bare `NaN` and `Infinity`, integers of any size, lone
-//! surrogates, deep nesting, byte order marks. What JSON values cannot hold is held by marked strings, which
-//! [`super::write`] writes back as they were.
+//! surrogates, deep nesting, byte order marks. Marked strings represent what JSON values cannot, and [`super::write`] writes
+//! them back unchanged.
 //!
 //! # Source
 //! RFC 8259; Python, module `json`, section "Standard Compliance and Interoperability".
@@ -27,7 +27,7 @@ const STACK: usize = 64 << 20;
 /// Where the parts of a notebook are in its text.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
-    /// The values of the outermost object, by their keys as they are written.
+    /// The values of the outermost object, by their keys as written in the file.
     pub(super) members: Vec<(String, Range<usize>)>,
     /// The items of the list `cells`.
     pub(super) cells: Vec<Range<usize>>,
@@ -57,7 +57,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, FormatError> {
     }
 }
 
-/// Parses a text, and tells where its parts are.
+/// Parses a text, and returns the positions of its parts.
 /// # Errors
 /// [`FormatError`] with the line and the column.
 pub(super) fn parse(text: &str) -> Result<(Value, Layout), FormatError> {
@@ -76,15 +76,15 @@ pub(super) fn parse(text: &str) -> Result<(Value, Layout), FormatError> {
     } else {
         std::thread::scope(|scope| {
             let reading = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, read);
-            let reading =
-                reading.map_err(|error| FormatError(format!("there is no memory to read it: {error}")))?;
-            reading.join().map_err(|_| FormatError("reading it failed".to_owned()))
+            let reading = reading
+                .map_err(|error| FormatError(format!("there is not enough memory to read it: {error}")))?;
+            reading.join().map_err(|_| FormatError("it cannot be read".to_owned()))
         })?
     };
     Ok((value.map_err(|error| FormatError(format!("it is not JSON: {error}")))?, layout))
 }
 
-/// Turns a text into JSON. Does not check it: what is wrong stays wrong.
+/// Turns a text into JSON without checking it. Errors remain.
 fn scan(text: &str) -> (Cow<'_, str>, Layout) {
     let mut layout = Layout::default();
     let mut scan = Scan { text, out: String::new(), copied: 0, stack: Vec::new(), key: None, is_key: true };

@@ -1,7 +1,7 @@
 //! Notebook files: reads nbformat 4 leniently, upgrades older formats, and writes as Jupyter does.
 //!
 //! Everything unknown is kept: metadata, further keys of cells and of the notebook, further kinds of cells and outputs.
-//! What did not change is written as it was. The rest is canonical (keys sorted, indented as the file is, strings split
+//! Unchanged parts are written back unchanged. The rest is canonical (keys sorted, indented as the file is, strings split
 //! into lines), so that a saved notebook differs from the previous version only where it changed.
 //!
 //! # Source
@@ -95,7 +95,7 @@ pub struct FileCell {
 
 /// Parses a notebook of any format.
 /// # Errors
-/// [`FormatError`] tells what is wrong, with the line.
+/// [`FormatError`], with the line.
 pub fn parse(bytes: &[u8]) -> Result<NotebookFile, FormatError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return from_json(json!({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}));
@@ -193,7 +193,7 @@ pub(crate) fn is_cell_id(id: &str) -> bool {
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
-/// A cell that is not understood: its JSON is shown.
+/// An unknown cell, whose JSON is shown.
 fn raw_cell(value: Value) -> FileCell {
     FileCell {
         id: value.get("id").and_then(Value::as_str).map(str::to_owned),
@@ -289,7 +289,7 @@ fn join_bundle(bundle: &mut Object) {
     }
 }
 
-/// Reads an output from a file, or the content of a message. One that is not understood is kept as it is.
+/// Reads an output from a file, or the content of a message. An unknown one is kept unchanged.
 pub(crate) fn read_output(value: Value) -> Output {
     fn known(value: &Value) -> Option<Output> {
         let mut data = value.get("data").and_then(Value::as_object).cloned().unwrap_or_default();

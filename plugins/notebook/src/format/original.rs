@@ -1,4 +1,4 @@
-//! The text that a notebook was read from. What did not change is written as it was, byte by byte.
+//! The text from which a notebook was read. Unchanged parts are written back byte for byte.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -63,8 +63,8 @@ fn object_hash(object: &Object) -> [u8; 32] {
 }
 
 impl Original {
-    /// Remembers the text of `notebook`. `ids` tells where the ids come from. `None` if the text has another structure, so
-    /// that it must be written anew.
+    /// Remembers the text of `notebook`. `ids` tells where the ids come from. `None` if the text has a different structure and
+    /// must be rewritten.
     pub(super) fn new(
         text: &str,
         layout: Layout,
@@ -95,7 +95,7 @@ impl Original {
         })
     }
 
-    /// The text of `notebook`, with what did not change as it was.
+    /// The text of `notebook`, with its unchanged parts preserved.
     pub(super) fn write(&self, notebook: &NotebookFile) -> String {
         let mut parts = vec![(self.list.clone(), self.write_cells(&notebook.cells))];
         if object_hash(&notebook.metadata) != self.metadata_hash {

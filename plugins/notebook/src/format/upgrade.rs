@@ -1,4 +1,4 @@
-//! Notebooks of the formats 2 and 3, as format 4.
+//! Upgrades notebooks of the formats 2 and 3 to format 4.
 //!
 //! # Source
 //! nbformat, `v3/convert.py`, `v4/convert.py`, `v2/nbbase.py`.
@@ -20,7 +20,7 @@ const MIMES: [(&str, &str); 8] = [
     ("javascript", "application/javascript"),
 ];
 
-/// A notebook of format 2 or 3 as one of format 4. What is not understood is kept.
+/// A notebook of format 2 or 3 as one of format 4. Unknown parts are kept.
 pub(super) fn to_format_4(value: Value) -> Value {
     let Value::Object(mut notebook) = value else { return value };
     let old = notebook.shift_remove("nbformat").unwrap_or_default();

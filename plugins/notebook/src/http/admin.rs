@@ -13,7 +13,7 @@ use crate::quota::megabytes;
 use crate::sessions::Session;
 use crate::store::{Account, AuditEntry};
 
-/// How many entries of the audit log are shown.
+/// How many entries of the audit log the page shows.
 const AUDIT: u32 = 200;
 const ROLES: [Role; 3] = [Role::Guest, Role::User, Role::Admin];
 
@@ -41,7 +41,7 @@ async fn page(visitor: &Visitor, notice: &str) -> Result<Response> {
     let body = format!(
         "{notice}<h2>Accounts</h2>\
          <table><tr><th>Name</th><th>Role</th><th>Since</th><th>Uses</th><th></th></tr>{accounts}</table>\
-         <h2>Invite</h2><p>Makes a link for one new account, which can be used for a week.</p>\
+         <h2>Invite</h2><p>Creates a link for one new account. It is valid for a week.</p>\
          {invite}<label>Role <select name=\"role\">{roles}</select></label><button>Make a link</button></form>\
          <h2>Groups</h2>{groups}\
          {member}<label>Group <input name=\"group\" maxlength=\"60\" required></label><label>Login name <input name=\"name\" required></label>\
@@ -64,7 +64,7 @@ fn role_options(chosen: Role) -> String {
     ROLES.iter().map(option).collect()
 }
 
-/// What each account uses: disk and kernels, with their limits.
+/// The disk space and kernels that each account uses, with their limits.
 async fn uses(
     visitor: &Visitor,
     accounts: &[Account],
@@ -155,7 +155,7 @@ pub(super) struct InviteForm {
     user: Option<i64>,
 }
 
-/// Makes a link for a new account, or for a new password of an account.
+/// Creates a link for a new account, or for a new password of an account.
 pub(super) async fn invite(visitor: Visitor, Form(form): Form<InviteForm>) -> Result<Response> {
     visitor.administrator()?;
     let role = Role::parse(&form.role).ok_or_else(|| ApiError::bad("there is no such role"))?;
@@ -188,7 +188,11 @@ pub(super) async fn account(visitor: Visitor, Form(form): Form<AccountForm>) -> 
     let known = accounts.into_iter().find(|account| account.id == form.id);
     let known = known.ok_or_else(|| ApiError::missing("there is no such account"))?;
     if !store.set_account(form.id, role, form.active == 1).await? {
-        return page(&visitor, &problem("this is the last administrator: make another one first")).await;
+        return page(
+            &visitor,
+            &problem("this is the last administrator: make another account an administrator first"),
+        )
+        .await;
     }
     let what = match (known.active, form.active == 1) {
         (true, false) => "suspend account",
@@ -206,12 +210,14 @@ pub(super) struct MemberForm {
     member: u8,
 }
 
-/// Puts an account into a group, or takes it out.
+/// Adds an account to a group, or removes it.
 pub(super) async fn groups(visitor: Visitor, Form(form): Form<MemberForm>) -> Result<Response> {
     visitor.administrator()?;
     let group = form.group.trim();
     if group.is_empty() || group.len() > 200 || group.contains(char::is_control) {
-        return Err(ApiError::bad("the name of the group is empty, too long, or has control characters"));
+        return Err(ApiError::bad(
+            "the name of the group is empty, is too long, or contains control characters",
+        ));
     }
     let Some(account) = visitor.notebook.store.account(form.name.trim())? else {
         return page(&visitor, &problem(&format!("there is no account `{}`", form.name.trim()))).await;

@@ -48,7 +48,7 @@ fn page(visitor: &Visitor, account: &Account, notice: &str) -> Response {
 #[derive(Deserialize)]
 pub(super) struct DeleteForm {
     id: i64,
-    /// Who gets the notebooks; empty: the trash.
+    /// The account that gets the notebooks; if empty, they go to the trash.
     #[serde(default)]
     to: String,
 }

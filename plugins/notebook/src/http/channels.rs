@@ -20,9 +20,9 @@ use crate::protocol::KernelState;
 use crate::state::Shared;
 
 const V1: &str = "v1.kernel.websocket.jupyter.org";
-/// How often a kernel that starts is looked at, at the latest.
+/// Maximum interval between checks of a starting kernel.
 const LOOK: Duration = Duration::from_secs(1);
-/// How many sessions of one client are remembered.
+/// Maximum number of remembered sessions per client.
 const MAX_SESSIONS: usize = 64;
 
 #[derive(Deserialize)]
@@ -30,7 +30,7 @@ pub(super) struct ChannelsQuery {
     session_id: Option<String>,
 }
 
-/// Where a client stopped reading, kept until it returns with the same session id.
+/// How far a client has read, until it returns with the same session id.
 #[derive(Serialize, Deserialize)]
 struct ReadPosition {
     next: u64,
@@ -81,8 +81,8 @@ pub(super) async fn open(
     }))
 }
 
-/// Waits while the kernel starts. Clients expect that one that they are connected to answers within a second: Jupyter
-/// Server asks it for its info first.
+/// Waits while the kernel starts. Clients expect a kernel to respond within a second after they connect, because Jupyter
+/// Server requests the kernel's info first.
 async fn until_started(notebook: &Shared, id: &str) -> Result<()> {
     let mut messages = notebook.link.host_messages();
     while notebook.link.kernel(id).await?.state == KernelState::Starting {
@@ -91,8 +91,8 @@ async fn until_started(notebook: &Shared, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether the kernel host tells that somebody restarts a kernel. Jupyter's clients take that for a kernel that died: they
-/// learn of a restart from the kernel's `shutdown_reply`.
+/// Whether this is the kernel host's report that a kernel is being restarted. Jupyter's clients would take it for the death of
+/// the kernel; the kernel's `shutdown_reply` informs them of a restart.
 fn is_restart(message: &Message) -> bool {
     if message.channel != Channel::Iopub {
         return false;
@@ -105,7 +105,7 @@ fn is_restart(message: &Message) -> bool {
 
 struct ChannelsClient {
     is_v1: bool,
-    /// The sessions that its messages used: it receives the replies to them.
+    /// The sessions that its messages used. The client receives the replies to them.
     sessions: HashSet<String>,
     /// The message ids that it sent, the newest last.
     requests: VecDeque<String>,
@@ -113,8 +113,8 @@ struct ChannelsClient {
     next: u64,
 }
 
-/// Confirms by ping and pong: a pong shows that everything before its ping has arrived; a written socket does
-/// not.
+/// Confirms delivery with ping and pong. A pong shows that everything before its ping has arrived, which a successful write
+/// does not.
 #[derive(Default)]
 struct Confirm {
     /// The number of the newest message sent.
@@ -124,7 +124,7 @@ struct Confirm {
 }
 
 impl Confirm {
-    /// The ping to send now; only one at a time.
+    /// The ping to send now. Only one ping is outstanding at a time.
     fn ping(&mut self, confirmed: u64) -> Option<ws::Message> {
         if self.asked.is_some() || self.sent < confirmed {
             return None;
@@ -182,7 +182,7 @@ impl ChannelsClient {
                     };
                     match parsed.and_then(|message| self.check(message)) {
                         Ok(message) => if attachment.writer.send(&message).await.is_err() { return self },
-                        // Broken frames and unknown channels do no harm.
+                        // Ignore broken frames and unknown channels.
                         Err(error) => tracing::warn!(%error, "dropped a frame of a kernel client"),
                     }
                 }
@@ -210,7 +210,7 @@ impl ChannelsClient {
         Ok(message)
     }
 
-    /// The frame for a message; `None` if it is for another client.
+    /// The frame for a message; `None` if the message is for another client.
     fn frame(&self, bytes: Bytes) -> Option<ws::Message> {
         let message = Message::parse_v1(&bytes).ok()?;
         if is_restart(&message) {

@@ -1,4 +1,4 @@
-//! `/api/comments/PATH`: threads of comments at the cells of a notebook. `/api/inbox`: what a user was told.
+//! `/api/comments/PATH`: threads of comments at the cells of a notebook. `/api/inbox`: a user's notices.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ use crate::store::{Account, Comment, NewNotice, Thread};
 /// The longest comment and the longest quote of a cell, in bytes.
 const TEXT_BYTES: usize = 20_000;
 const QUOTE_CHARS: usize = 200;
-/// How many threads a notebook has at most.
+/// Maximum number of threads per notebook.
 const THREADS: usize = 2000;
 
 pub(super) async fn list(
@@ -53,13 +53,13 @@ fn thread_json(thread: &Thread) -> Value {
 #[derive(Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 enum CommentChange {
-    /// Resolve a thread, or open it again.
+    /// Resolve or reopen a thread.
     Resolve { thread: i64, resolved: bool },
     /// Reply.
     Reply { thread: i64, text: String },
     /// Edit one's own comment.
     Edit { comment: i64, text: String },
-    /// Begin a thread; without a cell, at the whole notebook.
+    /// Begin a thread at a cell, or at the whole notebook without one.
     Begin {
         text: String,
         #[serde(default)]
@@ -84,7 +84,7 @@ pub(super) async fn change(
         )
     })?;
     let (store, name) = (&notebook.store, &principal.name);
-    let missing = || ApiError::missing("this comment is gone");
+    let missing = || ApiError::missing("this comment no longer exists");
     let mut status = StatusCode::OK;
     match change {
         CommentChange::Begin { text, cell, quote } => {
@@ -115,7 +115,7 @@ pub(super) async fn change(
         }
         CommentChange::Edit { comment, text } => {
             if !store.change_comment(&path, comment, Some(name), Some(check(&text)?)).await? {
-                return Err(ApiError::missing("this comment is gone, or somebody else wrote it"));
+                return Err(ApiError::missing("this comment no longer exists, or someone else wrote it"));
             }
         }
     }
@@ -127,7 +127,7 @@ pub(super) async fn change(
 fn check(text: &str) -> Result<&str> {
     let text = text.trim();
     if text.is_empty() || text.len() > TEXT_BYTES {
-        return Err(ApiError::bad(format!("a comment has 1 to {TEXT_BYTES} bytes")));
+        return Err(ApiError::bad(format!("a comment must have 1 to {TEXT_BYTES} bytes")));
     }
     Ok(text)
 }
@@ -137,7 +137,7 @@ pub(super) struct CommentDeleteQuery {
     comment: i64,
 }
 
-/// Deletes one's own comment. Who manages the notebook deletes any.
+/// Deletes the user's own comment. Users who manage the notebook can delete any comment.
 pub(super) async fn delete(
     State(notebook): State<Shared>,
     principal: Principal,
@@ -149,13 +149,13 @@ pub(super) async fn delete(
     let manages = notebook.access.may(&principal, Level::Manage, &path).is_ok();
     let author = (!manages).then_some(principal.name.as_str());
     if !notebook.store.change_comment(&path, query.comment, author, None).await? {
-        return Err(ApiError::missing("this comment is gone, or somebody else wrote it"));
+        return Err(ApiError::missing("this comment no longer exists, or someone else wrote it"));
     }
     notebook.documents.tell(&path, ServerFrame::Commented);
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Tells those who are mentioned, who wrote in the thread, and who owns the notebook. Nobody who may not see it.
+/// Notifies the mentioned people, the authors in the thread, and the owner of the notebook, except those who may not see it.
 async fn tell(
     notebook: &Notebook,
     principal: &Principal,
@@ -201,7 +201,7 @@ fn mentions(text: &str) -> BTreeSet<String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let mut names = BTreeSet::new();
     for (at, _) in text.match_indices('@') {
-        // An address of e-mail mentions nobody.
+        // An email address is not a mention.
         if text[..at].ends_with(|c: char| c.is_alphanumeric()) {
             continue;
         }
@@ -212,7 +212,7 @@ fn mentions(text: &str) -> BTreeSet<String> {
     names
 }
 
-/// The people whom a comment at a notebook can mention.
+/// The people whom a comment on a notebook can mention.
 pub(super) async fn people(
     State(notebook): State<Shared>,
     principal: Principal,
@@ -230,18 +230,18 @@ pub(super) async fn people(
     Ok(Json(json!({"people": names})))
 }
 
-/// The account of who asks. A token has no inbox.
+/// The account of the user. A token has no inbox.
 fn account(principal: &Principal) -> Result<i64> {
     match (principal.user, &principal.authentication) {
         (Some(user), Authentication::Session(_) | Authentication::Server) => Ok(user),
-        _ => Err(ApiError::missing("only accounts have an inbox, in a browser")),
+        _ => Err(ApiError::missing("only accounts that use a browser have an inbox")),
     }
 }
 
 pub(super) async fn inbox(State(notebook): State<Shared>, principal: Principal) -> Result<Json<Value>> {
     let account = account(&principal)?;
     let mut notices = notebook.store.notices(account)?;
-    // A right may have been taken back since. Who offers a notebook shows it without sharing it.
+    // A right may have been revoked since. An offer shows the name of a notebook that is not shared.
     notices.retain(|notice| {
         notice.kind == "offer"
             || RelativePath::parse(&notice.path)
@@ -263,7 +263,7 @@ pub(super) async fn inbox(State(notebook): State<Shared>, principal: Principal) 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReadQuery {
-    /// One notice; all if it is missing.
+    /// The notice; all notices if missing.
     read: Option<i64>,
 }
 

@@ -1,4 +1,4 @@
-//! `/api/config/SECTION`: objects that front ends keep for a user.
+//! `/api/config/SECTION`: objects that front ends store for a user.
 //!
 //! # Source
 //! Jupyter Server, `services/config`.

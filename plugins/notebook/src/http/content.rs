@@ -1,4 +1,4 @@
-//! Requests to the second origin (`content_origin`): it has the frame for outputs and nothing else. Cookies mean nothing there.
+//! Requests to the second origin (`content_origin`). It serves only the frame for outputs, and ignores cookies.
 
 use axum::response::{IntoResponse, Response};
 use http::Method;
@@ -11,7 +11,7 @@ use super::location::RequestLocation;
 use super::pages;
 use crate::state::Shared;
 
-/// Whether a request is one to the second origin.
+/// Whether a request is for the second origin.
 pub(super) fn is_content(notebook: &Shared, parts: &Parts, place: &RequestLocation) -> bool {
     let Some(origin) = &notebook.content_origin else { return false };
     authority(parts, place).is_some_and(|authority| origin.is_at(authority, place.secure))
@@ -23,7 +23,7 @@ pub(super) async fn respond(notebook: &Shared, parts: &Parts) -> Response {
         parts.uri.path() == "/static/frame.html" && matches!(parts.method, Method::GET | Method::HEAD);
     let found = match wanted {
         true => pages::frame(&ancestors(&notebook.settings.allowed_hosts)),
-        false => Err(ApiError::missing("this origin has outputs of notebooks only")),
+        false => Err(ApiError::missing("this origin serves only outputs of notebooks")),
     };
     let mut response = found.unwrap_or_else(IntoResponse::into_response);
     let headers = response.headers_mut();
@@ -38,7 +38,7 @@ pub(super) async fn respond(notebook: &Shared, parts: &Parts) -> Response {
     response
 }
 
-/// The origins whose pages may show the frame: those at which the notebook can be used.
+/// The origins whose pages may show the frame: those that serve the notebook.
 fn ancestors(hosts: &[String]) -> String {
     let plain = |host: &&str| host.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c));
     let named = hosts.iter().map(String::as_str).chain(["localhost", "*.localhost", "127.0.0.1"]);

@@ -21,11 +21,11 @@ use crate::format::{self, NotebookFile};
 use crate::identity::Principal;
 use crate::state::{Notebook, Shared};
 
-/// The policy of exported pages. Scripts in outputs run in an opaque origin: they have no cookie of ours.
+/// The policy of exported pages. Scripts in outputs run in an opaque origin, without our cookies.
 const POLICY: &str = "sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox; default-src 'none'; \
     script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src https: data:; font-src data:; \
     media-src https: data:; frame-src https:; form-action 'none'; base-uri 'none'; frame-ancestors 'self'";
-/// How many notebooks are printed at the same time.
+/// Maximum number of notebooks that are printed at the same time.
 static PRINTING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
 
 #[derive(Deserialize)]
@@ -34,7 +34,7 @@ pub(super) struct ConvertQuery {
     sanitize_html: Option<String>,
 }
 
-/// Whether an argument is given and not false, as Python writes it too.
+/// Whether an argument is given and not false. Accepts Python's spelling, too.
 fn is_true(value: Option<&str>) -> bool {
     value.is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "" | "0" | "false" | "no"))
 }
@@ -124,7 +124,7 @@ async fn convert(
         response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
     }
     let policy = match notebook.content_origin {
-        // Then no script of an output runs here, not even in an opaque origin.
+        // With this policy, no script of an output runs, not even in an opaque origin.
         Some(_) => POLICY.replace(" allow-scripts", "").replace("'unsafe-inline' 'unsafe-eval'", "'none'"),
         None => POLICY.to_owned(),
     };

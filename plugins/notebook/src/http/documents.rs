@@ -3,7 +3,7 @@
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use paster_sdk::ws::{Message, WebSocket, WebSocketRejection, WebSocketUpgrade, close_code};
+use paster_sdk::ws::{Message, Utf8Bytes, WebSocket, WebSocketRejection, WebSocketUpgrade, close_code};
 use serde::Deserialize;
 
 use super::error::{ApiError, Result};
@@ -12,7 +12,7 @@ use crate::access::Level;
 use crate::documents::{Connection, OpenError, Unreadable};
 use crate::files::RelativePath;
 use crate::identity::Principal;
-use crate::protocol::{Request as PageRequest, ServerFrame};
+use crate::protocol::{Operation, Reply, Request as PageRequest, ServerFrame};
 use crate::state::Shared;
 
 #[derive(Deserialize)]
@@ -50,7 +50,7 @@ pub(super) async fn open(
     let upgrade = upgrade.any_origin();
     Ok(match connection {
         Ok(connection) => upgrade.on_upgrade(move |socket| converse(socket, connection)),
-        // A browser hides the response to a refused upgrade from the page, so the reason is sent as a frame.
+        // A browser hides the response to a refused upgrade from the page. So the reason is sent as a frame.
         Err(error) => upgrade.on_upgrade(move |socket| refuse(socket, error)),
     })
 }
@@ -70,8 +70,7 @@ async fn connect(
 async fn refuse(mut socket: WebSocket, error: ApiError) {
     let code = error.status().as_u16();
     let frame = ServerFrame::Error { code, message: error.message().to_owned() };
-    let text = serde_json::to_string(&frame).unwrap_or_default();
-    if socket.send(Message::Text(text.into())).await.is_err() {
+    if socket.send(Message::Text(encode(&frame))).await.is_err() {
         return;
     }
     // 4000 to 4999 are for private use (RFC 6455, section 7.4.2).
@@ -87,14 +86,18 @@ async fn converse(mut socket: WebSocket, mut connection: Connection) {
             },
             frame = connection.frames.recv() => match frame {
                 Some(frame) => if socket.send(Message::Text(frame)).await.is_err() { return },
-                // The document was closed, or this page was too slow. It reconnects.
+                // The document was closed, or this page was too slow. The page reconnects.
                 None => return socket.close(close_code::RESTART, "please reconnect").await,
             },
             message = socket.recv() => match message {
-                Some(Ok(Message::Text(text))) => {
-                    let request = read_request(&text);
-                    connection.request(request);
-                }
+                Some(Ok(Message::Text(text))) => match read_request(&text) {
+                    // The document may be busy for a while. The connection is still good.
+                    Ok(PageRequest { id, op: Operation::Ping }) => {
+                        let reply = ServerFrame::Reply { id, reply: Reply::Done };
+                        if socket.send(Message::Text(encode(&reply))).await.is_err() { return }
+                    }
+                    request => connection.request(request),
+                },
                 Some(Ok(_)) => {
                     connection.request(Err(Unreadable { id: None, message: "requests must be text frames".to_owned() }));
                 },
@@ -102,6 +105,11 @@ async fn converse(mut socket: WebSocket, mut connection: Connection) {
             },
         }
     }
+}
+
+fn encode(frame: &ServerFrame) -> Utf8Bytes {
+    // These values can always be serialized as JSON.
+    serde_json::to_string(frame).unwrap_or_default().into()
 }
 
 fn read_request(text: &str) -> std::result::Result<PageRequest, Unreadable> {

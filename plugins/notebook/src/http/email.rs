@@ -1,4 +1,4 @@
-//! `/account/email` and `/confirm`: the address of mail of an account. `/forgot`: a link for a new password by mail.
+//! `/account/email` and `/confirm`: the email address of an account. `/forgot`: sends a link for a new password by email.
 
 use std::time::Duration;
 
@@ -17,21 +17,21 @@ use crate::mail::{Mailer, is_address};
 use crate::state::{Notebook, Shared};
 use crate::store::{NewNotice, StoreError};
 
-/// How long a confirmation can be used.
+/// How long a confirmation is valid.
 const CONFIRMATION: Duration = Duration::from_secs(2 * 24 * 3600);
 
 fn mailer(notebook: &Notebook) -> Result<&Mailer> {
     notebook.mailer.as_ref().ok_or_else(|| ApiError::missing("there is nothing at this address"))
 }
 
-/// The part of the page `/account` about it.
+/// The part of the page `/account` about the email address.
 pub(super) fn section(visitor: &Visitor) -> Result<String> {
     if visitor.notebook.mailer.is_none() {
         return Ok(String::new());
     }
     let present = match visitor.notebook.store.email_of(visitor.user)? {
-        Some(address) => format!("<p>Mail goes to <b>{}</b>.</p>", escape(&address)),
-        None => "<p>With an address, you can set a new password by yourself, and you are told when somebody mentions you.</p>".to_owned(),
+        Some(address) => format!("<p>Email goes to <b>{}</b>.</p>", escape(&address)),
+        None => "<p>With an address, you can reset your password yourself, and you get an email when someone mentions you.</p>".to_owned(),
     };
     Ok(format!(
         "<h2>E-mail</h2>{present}{}<label>Address <input name=\"email\" type=\"email\" maxlength=\"254\" required></label>\
@@ -50,24 +50,24 @@ pub(super) async fn change(visitor: Visitor, Form(form): Form<EmailForm>) -> Res
     let mailer = mailer(&visitor.notebook)?;
     let address = form.email.trim();
     if !is_address(address) {
-        return Ok(visitor.page("E-mail", &problem("this is not an address of e-mail")));
+        return Ok(visitor.page("E-mail", &problem("this is not an email address")));
     }
     let store = &visitor.notebook.store;
     if !store.take_mail(visitor.user).await? {
         return Ok(
-            visitor.page("E-mail", &problem("a mail was sent a moment ago: try again in five minutes"))
+            visitor.page("E-mail", &problem("an email was sent a moment ago: try again in five minutes"))
         );
     }
     let code = new_secret();
     store.add_email_code(visitor.user, address, hash_of(&code), in_future(CONFIRMATION)).await?;
     let text = format!(
-        "Hello {},\n\nthis address was entered for your account of the notebook. To confirm it, open\n\n{}\n\nIf you did not enter it, ignore this mail.\n",
+        "Hello {},\n\nthis address was entered for your notebook account. To confirm it, open\n\n{}\n\nIf you did not enter it, ignore this email.\n",
         visitor.principal.name,
         mailer.link(&format!("confirm?code={code}"))
     );
     mailer.send_later(address.to_owned(), "Confirm your address", text);
     visitor.audit("change e-mail", address).await?;
-    let body = format!("<p>A mail was sent to <b>{}</b>. Open the link in it.</p>", escape(address));
+    let body = format!("<p>An email was sent to <b>{}</b>. Open the link in it.</p>", escape(address));
     Ok(visitor.page("E-mail", &body))
 }
 
@@ -76,7 +76,7 @@ pub(super) struct ConfirmQuery {
     code: String,
 }
 
-/// Asks whether to confirm: programs that check mails open the links in them.
+/// Asks for a confirmation, because mail scanners open the links in emails.
 pub(super) async fn ask_confirm(visitor: Visitor, Query(query): Query<ConfirmQuery>) -> Result<Response> {
     let action = format!("confirm?code={}", encode(&query.code));
     Ok(visitor.page("E-mail", &visitor.button(&action, &[], "Confirm the address", "")))
@@ -88,7 +88,9 @@ pub(super) async fn confirm(visitor: Visitor, Query(query): Query<ConfirmQuery>)
             visitor.audit("confirm e-mail", &address).await?;
             Ok(visitor.back("account"))
         }
-        None => Err(ApiError::missing("this link is too old, was used, or belongs to another account")),
+        None => {
+            Err(ApiError::missing("this link has expired, was already used, or belongs to another account"))
+        }
     }
 }
 
@@ -115,7 +117,7 @@ pub(super) async fn send_link(
     Form(form): Form<ForgotForm>,
 ) -> Result<Response> {
     mailer(&notebook)?;
-    let body = "<p>If there is such an account with an address, a mail is on its way.</p>";
+    let body = "<p>If there is such an account with an address, an email is on its way.</p>";
     let page = plain::page(&place, "New password", body).into_response();
     // Later, so that the response takes the same time for every name.
     let (notebook, name) = (notebook.clone(), form.name.trim().to_owned());
@@ -136,7 +138,7 @@ async fn mail_link(notebook: &Notebook, client: &str, name: &str) -> Result<(), 
     }
     let code = accounts.invite(account.role, Some(account.id)).await?;
     let text = format!(
-        "Hello {},\n\nsomebody asked for a new password for your account of the notebook. To set one, open\n\n{}\n\nIf it was not you, ignore this mail.\n",
+        "Hello {},\n\nsomeone requested a new password for your notebook account. To set one, open\n\n{}\n\nIf it was not you, ignore this email.\n",
         account.name,
         mailer.link(&format!("signup?code={code}"))
     );
@@ -144,13 +146,13 @@ async fn mail_link(notebook: &Notebook, client: &str, name: &str) -> Result<(), 
     notebook.store.audit("", client, "send password link", &account.name).await
 }
 
-/// Tells people by mail what is in their inbox, if they have an address.
+/// Emails people the notices in their inbox, if they have an address.
 pub(super) fn mail_notice(notebook: &Notebook, path: &str, accounts: &[i64], notice: &NewNotice) {
     let Some(mailer) = &notebook.mailer else { return };
     let (subject, what) = match notice.kind {
         "mention" => ("You were mentioned", "mentioned you in"),
         "offer" => ("A notebook is offered to you", "offers you"),
-        "request" => ("Somebody asks for access", "asks for access to"),
+        "request" => ("Someone asks for access", "asks for access to"),
         _ => return,
     };
     for account in accounts {

@@ -20,10 +20,10 @@ use crate::kernel::specs::Environment;
 use crate::settings::KernelSandbox;
 use crate::state::Shared;
 
-/// How long an installation may take.
+/// Maximum time for an installation.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Whether the server may run the program of an environment: it does so outside of the kernels' sandbox.
+/// Whether the server may run the program of an environment, which it does outside of the kernels' sandbox.
 fn may_install(notebook: &Shared) -> bool {
     notebook.accounts.is_none() && notebook.settings.sandbox() == KernelSandbox::None
 }
@@ -33,7 +33,7 @@ pub(super) async fn list(State(notebook): State<Shared>) -> Json<Value> {
     Json(json!({"environments": environments, "can_install": may_install(&notebook)}))
 }
 
-/// Installs ipykernel into the environment `name`. Answers when it is done.
+/// Installs ipykernel into the environment `name`. Responds when this is done.
 pub(super) async fn install(
     State(notebook): State<Shared>,
     principal: Principal,
@@ -41,8 +41,7 @@ pub(super) async fn install(
 ) -> Result<Json<Value>> {
     notebook.may(&principal, Level::Manage, &RelativePath::default())?;
     if !may_install(&notebook) {
-        let message =
-            "the server installs nothing where kernels are kept apart: install ipykernel from a cell";
+        let message = "the server does not install packages when kernels run in a sandbox: install ipykernel from a cell";
         return Err(ApiError::new(StatusCode::FORBIDDEN, message));
     }
     let body = object(body)?;

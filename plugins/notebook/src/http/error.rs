@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::json;
 
+use crate::documents::MoveError;
 use crate::files::FileError;
 use crate::format;
 use crate::kernel::wire::{Problem, ProblemKind};
@@ -38,12 +39,16 @@ impl ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, message)
     }
 
+    pub(super) fn unavailable(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+
     pub(super) fn missing(message: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::NOT_FOUND, message)
     }
 }
 
-/// In the extensions of an error response, for code that shows it in another form than JSON.
+/// In the extensions of an error response, for code that shows the error in a form other than JSON.
 #[derive(Debug, Clone)]
 pub(super) struct ErrorMessage(pub(super) String);
 
@@ -73,6 +78,15 @@ impl From<FileError> for ApiError {
             },
         };
         ApiError::new(status, error.to_string())
+    }
+}
+
+impl From<MoveError> for ApiError {
+    fn from(error: MoveError) -> ApiError {
+        match error {
+            MoveError::File(error) => error.into(),
+            MoveError::Busy(message) => ApiError::unavailable(message),
+        }
     }
 }
 
@@ -119,7 +133,7 @@ impl From<BytesRejection> for ApiError {
     }
 }
 
-/// Reads a body as JSON, whatever its type says. An empty body is an empty object; anything but an object is
+/// Reads a body as JSON, whatever its `Content-Type`. An empty body counts as an empty object. Anything but an object is
 /// refused.
 pub(super) fn object(
     body: Result<bytes::Bytes, BytesRejection>,
@@ -128,7 +142,7 @@ pub(super) fn object(
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(serde_json::Map::new());
     }
-    // Programs in Python write a bare NaN.
+    // Python programs write a bare NaN.
     match format::parse_value(&body) {
         Ok(serde_json::Value::Object(object)) => Ok(object),
         Ok(_) => Err(ApiError::bad("the body must be a JSON object")),

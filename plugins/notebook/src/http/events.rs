@@ -1,4 +1,4 @@
-//! `/api/events`: what happens to files and kernels, for programs that follow it.
+//! `/api/events`: a stream of events about files and kernels.
 //!
 //! # Source
 //! Jupyter Server, `services/events` and `event_schemas`; jupyter_events, `logger.py`, for the keys that begin with `__`.
@@ -21,13 +21,15 @@ use crate::clock;
 use crate::files::RelativePath;
 use crate::identity::Principal;
 use crate::kernel::link::HostMessage;
-use crate::kernel::wire::{Event, KernelModel};
+use crate::kernel::wire::{Event, KernelModel, Problem};
 use crate::state::{Notebook, Shared};
 
-/// The events that exist, with what their data must have.
+/// The known events, with the required keys of their data.
 const CONTENTS: &str = "https://events.jupyter.org/jupyter_server/contents_service/v1";
 const KERNELS: &str = "https://events.jupyter.org/jupyter_server/kernel_actions/v1";
 const VERSION: &str = "1";
+/// The key of an event for the servers alone: the path of the kernel's notebook, and who started the kernel.
+const PLACE: &str = "__place__";
 
 fn event(schema: &str, data: Map<String, Value>, time: Option<&str>) -> Value {
     let time = time.map_or_else(|| clock::rfc3339(SystemTime::now()), str::to_owned);
@@ -41,7 +43,7 @@ fn event(schema: &str, data: Map<String, Value>, time: Option<&str>) -> Value {
 }
 
 impl Notebook {
-    /// Tells the followers what happened to an entry. `source` is its path before.
+    /// Publishes an event about an entry. `source` is its previous path.
     pub(super) async fn happened(&self, action: &str, entry: &Map<String, Value>, source: Option<&str>) {
         let mut data = Map::from_iter([
             ("action".to_owned(), action.into()),
@@ -50,11 +52,41 @@ impl Notebook {
         if let Some(source) = source {
             data.insert("source_path".to_owned(), source.into());
         }
-        // Without a kernel host nobody follows.
-        let _ = self.link.publish(event(CONTENTS, data, None)).await;
+        // Without a kernel host, there are no subscribers.
+        let _ = self.announce(event(CONTENTS, data, None)).await;
     }
 
-    /// Tells the followers what was done with a kernel.
+    /// Publishes an event to the subscribers of all servers.
+    async fn announce(&self, mut event: Value) -> std::result::Result<(), Problem> {
+        if event["__schema__"] == KERNELS
+            && let Some(id) = event["kernel_id"].as_str()
+            && let Some(place) = self.kernel_place(id).await
+        {
+            event[PLACE] = place;
+        }
+        if let Some(relay) = &self.relay {
+            relay.announce(event.clone());
+        }
+        self.link.publish(event).await
+    }
+
+    /// Whose kernel it is, as [`PLACE`] has it.
+    async fn kernel_place(&self, id: &str) -> Option<Value> {
+        let sessions = self.sessions.list().await.ok()?;
+        let session = sessions.into_iter().find(|(session, _)| session.kernel_id == id);
+        let starter = self.sessions.starter(id).await.ok().flatten();
+        Some(json!({"path": session.map(|(session, _)| session.path), "starter": starter}))
+    }
+
+    /// The same for a kernel of another server.
+    fn may_use_elsewhere(&self, principal: &Principal, place: &Value) -> bool {
+        let path = place["path"].as_str().and_then(|path| RelativePath::parse(path).ok());
+        path.is_some_and(|path| self.access.may(principal, Level::Run, &path).is_ok())
+            || (principal.is_known() && place["starter"] == principal.name)
+            || self.may_everything(principal)
+    }
+
+    /// Publishes an event about a kernel.
     pub(super) async fn kernel_did(&self, action: &str, kernel: &KernelModel) {
         let data = Map::from_iter([
             ("action".to_owned(), action.into()),
@@ -63,10 +95,10 @@ impl Notebook {
             ("kernel_name".to_owned(), kernel.name.clone().into()),
             ("status".to_owned(), "success".into()),
         ]);
-        let _ = self.link.publish(event(KERNELS, data, None)).await;
+        let _ = self.announce(event(KERNELS, data, None)).await;
     }
 
-    /// Whether `principal` may learn of an event.
+    /// Whether `principal` may see an event.
     async fn may_follow(&self, principal: &Principal, event: &Value) -> bool {
         let visible = |path: &Value| {
             let path = path.as_str().and_then(|path| RelativePath::parse(path).ok());
@@ -77,6 +109,7 @@ impl Notebook {
                 visible(&event["path"]) && (event["source_path"].is_null() || visible(&event["source_path"]))
             }
             _ => match event["kernel_id"].as_str() {
+                Some(_) if event[PLACE].is_object() => self.may_use_elsewhere(principal, &event[PLACE]),
                 Some(id) => self.may_use_kernel(principal, id).await.is_ok(),
                 None => false,
             },
@@ -84,7 +117,7 @@ impl Notebook {
     }
 }
 
-/// Publishes an event of a client. Only the kinds above exist.
+/// Publishes an event of a client, of one of the kinds above.
 pub(super) async fn publish(
     State(notebook): State<Shared>,
     principal: Principal,
@@ -104,7 +137,7 @@ pub(super) async fn publish(
     }
     let has = |key: &str| data.get(key).is_some_and(Value::is_string);
     if !has("action") || !has(if schema == CONTENTS { "path" } else { "kernel_id" }) {
-        return Err(ApiError::bad(format!("`data` does not have what `{schema}` requires")));
+        return Err(ApiError::bad(format!("`data` lacks a key that `{schema}` requires")));
     }
     if data.keys().any(|key| key.starts_with("__")) {
         return Err(ApiError::bad("the keys of `data` must not begin with `__`"));
@@ -113,7 +146,7 @@ pub(super) async fn publish(
     if !notebook.may_follow(&principal, &event).await {
         return Err(ApiError::bad("the event is about something that does not exist"));
     }
-    notebook.link.publish(event).await?;
+    notebook.announce(event).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -132,14 +165,18 @@ pub(super) async fn subscribe(
         loop {
             tokio::select! {
                 message = messages.recv() => match message {
-                    Ok(HostMessage::Event(Event::Published { event })) => {
-                        if notebook.may_follow(&principal, &event).await
+                    Ok(HostMessage::Event(Event::Published { mut event })) => {
+                        let is_seen = notebook.may_follow(&principal, &event).await;
+                        if let Some(event) = event.as_object_mut() {
+                            event.remove(PLACE);
+                        }
+                        if is_seen
                             && socket.send(ws::Message::Text(event.to_string().into())).await.is_err()
                         {
                             return;
                         }
                     }
-                    // A follower that is too slow misses events.
+                    // A subscriber that is too slow misses events.
                     Ok(_) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => break,
                 },

@@ -1,12 +1,12 @@
-//! What the pages with forms share: who asks, the value against forged requests, and the words for times and levels.
+//! What the pages with forms share: the user, the token against forged requests, and the wording of times and levels.
 
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 
+use super::cookies::valid_xsrf;
 use super::error::{ApiError, Result};
-use super::guard::valid_xsrf;
 use super::location::RequestLocation;
 use super::pages::escape;
 use super::percent::encode;
@@ -53,7 +53,7 @@ impl Visitor {
         format!("<form method=\"post\" action=\"{}\">", self.action(path))
     }
 
-    /// The same on one line, with one button.
+    /// A form on one line with one button.
     pub(super) fn button(&self, path: &str, fields: &[(&str, &str)], label: &str, class: &str) -> String {
         let fields: String = fields
             .iter()
@@ -73,12 +73,12 @@ impl Visitor {
         format!("{}{}{mark}_xsrf={}", escape(&self.place.base()), escape(path), self.xsrf)
     }
 
-    /// Back to a page, after a form was sent.
+    /// Redirects to a page after a form was sent.
     pub(super) fn back(&self, path: &str) -> Response {
         Redirect::to(&format!("{}{path}", self.place.base())).into_response()
     }
 
-    /// A page with the links that every page of an account has.
+    /// A page with the links that all pages of an account have.
     pub(super) fn page(&self, title: &str, body: &str) -> Response {
         let base = escape(&self.place.base());
         let admin = match self.principal.role {
@@ -92,7 +92,7 @@ impl Visitor {
         plain::wide_page(&self.place, title, &links, body).into_response()
     }
 
-    /// Writes down what this user did.
+    /// Adds an action of this user to the audit log.
     pub(super) async fn audit(&self, action: &str, target: &str) -> Result<()> {
         Ok(self.notebook.store.audit(&self.principal.name, &self.place.client_text(), action, target).await?)
     }
@@ -107,7 +107,7 @@ impl Visitor {
     }
 }
 
-/// A problem with what was entered, above a form.
+/// An error message above a form.
 pub(super) fn problem(message: &str) -> String {
     format!("<p class=\"bad\" role=\"alert\">{}</p>", escape(&plain::sentence(message)))
 }

@@ -1,9 +1,9 @@
 //! Runs before every route: checks host, token or cookie, origin and request forgery, and sets the headers of
 //! every response.
 //!
-//! A request is allowed with a token (header or query), which no other page can know, or with the login
-//! cookie. A browser sends the cookie by itself. So with the cookie, every upgrade and every unsafe method
-//! must come from one of our pages.
+//! A request is allowed with a token (header or query) or with the login cookie. Other pages cannot know the token, but a
+//! browser sends the cookie with their requests, too. So with the cookie, every upgrade and every unsafe method must come from
+//! one of our pages.
 //!
 //! # Source
 //! RFC 9110, sections 7.2 (Host) and 11.6.2 (Authorization); RFC 6750, section 2.1 (`Bearer`); RFC 6265, sections 4.1 and
@@ -18,19 +18,19 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 
 use super::content;
+use super::cookies::{add_cookie, logged_in, login_cookie, valid_xsrf, xsrf_cookie};
 use super::error::ApiError;
 use super::location::RequestLocation;
 use super::percent::{decode, encode};
 use super::plain;
+use super::relay;
 use super::server_user;
-use crate::accounts::SESSION;
 use crate::auth::Verdict;
 use crate::content_origin::ContentOrigin;
 use crate::identity::{Authentication, Principal};
 use crate::state::Shared;
 
-/// The name of the cookie against forged requests, and of the headers that repeat it, as in Jupyter Server.
-const XSRF_COOKIE: &str = "_xsrf";
+/// The headers that repeat the cookie against forged requests, as in Jupyter Server.
 const XSRF_HEADERS: [&str; 2] = ["x-xsrftoken", "x-csrftoken"];
 /// The policy of our pages. Scripts in outputs run in `static/frame.html`, which has its own.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
@@ -39,22 +39,38 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 
 pub(super) async fn guard(State(notebook): State<Shared>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let mut place = RequestLocation::of(&parts);
+    let relayed = match relay::accept(&notebook, &parts) {
+        Ok(relayed) => relayed,
+        Err(error) => return finish(error.into_response(), &[], notebook.content_origin.as_ref()),
+    };
+    let mut place = match &relayed {
+        Some(relayed) => relayed.place.clone(),
+        None => RequestLocation::of(&parts),
+    };
     if content::is_content(&notebook, &parts, &place) {
         return content::respond(&notebook, &parts).await;
     }
     place.content_origin = notebook.content_origin.as_ref().map(|origin| origin.as_str().to_owned());
     parts.extensions.insert(place.clone());
-    // A WebSocket below the address of a page is not a page: its token must not become a redirect.
-    let upgrade = parts.headers.contains_key(header::UPGRADE) || parts.method == Method::CONNECT;
-    let page = !upgrade && is_page(&parts);
+    // A WebSocket below the address of a page is not a page, so its token must not cause a redirect.
+    let upgrade = parts.headers.contains_key(header::UPGRADE);
+    let page = !upgrade && is_page(&parts) && relayed.is_none();
     let navigation = plain::is_navigation(&parts.method, parts.uri.path(), &parts.headers);
     let mut cookies = Vec::new();
-    let admitted = match server_user::principal(&notebook, &place).await {
-        Ok(known) => admit(&notebook, &parts, &place, known, (page, navigation)),
-        Err(error) => Err(error.into_response()),
+    let is_relayed = relayed.is_some();
+    let admitted = match relayed {
+        // The other server has checked all of this.
+        Some(relayed) => {
+            let principal = relayed.principal.clone();
+            parts.extensions.insert(relayed);
+            Ok(Admitted::Through(principal))
+        }
+        None => match server_user::principal(&notebook, &place).await {
+            Ok(known) => admit(&notebook, &parts, &place, known, (page, navigation)),
+            Err(error) => Err(error.into_response()),
+        },
     };
-    let response = match admitted {
+    let mut response = match admitted {
         Ok(Admitted::Through(principal)) => {
             let mut request = Request::from_parts(parts.clone(), body);
             request.extensions_mut().insert(principal);
@@ -66,7 +82,12 @@ pub(super) async fn guard(State(notebook): State<Shared>, request: Request, next
         }
         Err(response) => response,
     };
-    let response = if navigation { plain::show_error(&place, response) } else { response };
+    if navigation {
+        response = plain::show_error(&place, response);
+    }
+    if is_relayed {
+        relay::mark(&mut response);
+    }
     if page && valid_xsrf(&notebook, &parts.headers).is_none() {
         cookies.push(xsrf_cookie(&notebook, &place));
     }
@@ -99,7 +120,7 @@ fn admit(
         && !(leaves && logged_in(notebook, &parts.headers).is_some())
         && shown.as_ref().is_none_or(|shown| !shown.in_query)
     {
-        // The login form is unsafe too: another page must not log anybody in.
+        // The login form is protected too: another page must not log anyone in.
         return if parts.method == Method::POST && origin(notebook, parts, place) == Origin::Foreign {
             refuse(StatusCode::FORBIDDEN, "the request comes from another origin")
         } else {
@@ -108,7 +129,7 @@ fn admit(
         };
     }
     if let Some(shown) = shown {
-        // Another page can make the browser request any address. That must not use up the allowed attempts.
+        // Another page can make the browser request any address, which must not use up the allowed attempts.
         let foreign = text(&parts.headers, "sec-fetch-site")
             .is_some_and(|site| site == "cross-site" || site == "same-site");
         let navigation = text(&parts.headers, "sec-fetch-mode").is_some_and(|mode| mode == "navigate");
@@ -116,10 +137,10 @@ fn admit(
             return refuse(StatusCode::FORBIDDEN, "the request comes from another origin");
         }
         if let Some(accounts) = &notebook.accounts {
-            // It never logs a browser in.
+            // An account's token never logs a browser in.
             return match accounts.of_token(&shown.token) {
                 Ok(Some(principal)) => Ok(Admitted::Through(principal)),
-                Ok(None) => refuse(StatusCode::FORBIDDEN, "the token is wrong, too old, or was deleted"),
+                Ok(None) => refuse(StatusCode::FORBIDDEN, "the token is wrong, has expired, or was deleted"),
                 Err(error) => Err(ApiError::from(error).into_response()),
             };
         }
@@ -148,15 +169,16 @@ fn admit(
             StatusCode::FORBIDDEN,
             match notebook.accounts {
                 Some(_) => "log in first, or send a token of your account",
-                None => "log in first: send the token, or open the address that was printed at the start",
+                None => {
+                    "log in first: send the token, or open the address that the server printed when it started"
+                }
             },
         );
     };
-    let upgrade = parts.headers.contains_key(header::UPGRADE) || parts.method == Method::CONNECT;
+    let upgrade = parts.headers.contains_key(header::UPGRADE);
     let safe = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let origin = origin(notebook, parts, place);
-    // Browsers send the origin of every upgrade and of every unsafe request. A script with the cookie need
-    // not.
+    // Browsers send the origin of every upgrade and of every unsafe request. A script with the cookie may omit it.
     if (upgrade && origin != Origin::Own) || (!safe && origin == Origin::Foreign) {
         return refuse(
             StatusCode::FORBIDDEN,
@@ -197,7 +219,7 @@ fn is_public(path: &str) -> bool {
     ) || ["/static/", "/pub/", "/api/published/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
-/// Below these, all are pages.
+/// All paths below these are pages.
 const PAGES_BELOW: [&str; 9] = [
     "/tree/",
     "/notebooks/",
@@ -266,7 +288,7 @@ fn host_allowed(notebook: &Shared, parts: &Parts, place: &RequestLocation) -> bo
     local || notebook.settings.allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(&host))
 }
 
-/// Which page sent a request, according to the browser.
+/// The page that sent a request, according to the browser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
     /// One of our pages, or one of an allowed origin.
@@ -285,7 +307,7 @@ fn origin(notebook: &Shared, parts: &Parts, place: &RequestLocation) -> Origin {
         origin.eq_ignore_ascii_case(&own)
             || notebook.settings.allowed_origins.iter().any(|allowed| allowed.trim_end_matches('/') == origin)
     };
-    // A field that cannot be read is not from one of our pages.
+    // Our pages never cause an unreadable field.
     let field = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap_or("null"));
     let own = match (field("origin"), field("sec-fetch-site"), field("referer")) {
         (Some(origin), _, _) => matches(origin),
@@ -299,70 +321,11 @@ fn origin(notebook: &Shared, parts: &Parts, place: &RequestLocation) -> Origin {
     if own { Origin::Own } else { Origin::Foreign }
 }
 
-/// The value of a request's cookie.
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    values
-        .flat_map(|value| value.split(';'))
-        .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
-}
-
-/// Who a request's login cookie belongs to.
-pub(super) fn logged_in(notebook: &Shared, headers: &HeaderMap) -> Option<Principal> {
-    let value = cookie(headers, notebook.auth.cookie_name())?;
-    match &notebook.accounts {
-        Some(accounts) => accounts.of_cookie(value).unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot look up a session");
-            None
-        }),
-        None => notebook.auth.check_cookie(value).then(|| Principal::owner(Authentication::Cookie)),
-    }
-}
-
-pub(super) fn valid_xsrf<'a>(notebook: &Shared, headers: &'a HeaderMap) -> Option<&'a str> {
-    cookie(headers, XSRF_COOKIE).filter(|value| notebook.auth.check_xsrf(value))
-}
-
-pub(super) fn login_cookie(notebook: &Shared, place: &RequestLocation) -> String {
-    let (value, life) = notebook.auth.new_cookie();
-    set_cookie(notebook, place, &value, life)
-}
-
-/// The login cookie of an account's session.
-pub(super) fn session_cookie(notebook: &Shared, place: &RequestLocation, secret: &str) -> String {
-    set_cookie(notebook, place, secret, SESSION.as_secs())
-}
-
-fn set_cookie(notebook: &Shared, place: &RequestLocation, value: &str, life: u64) -> String {
-    let secure = if place.secure { "; Secure" } else { "" };
-    format!(
-        "{}={value}; Path={}; Max-Age={life}; HttpOnly; SameSite=Lax{secure}",
-        notebook.auth.cookie_name(),
-        place.base()
-    )
-}
-
-pub(super) fn logout_cookie(notebook: &Shared, place: &RequestLocation) -> String {
-    format!("{}=; Path={}; Max-Age=0; HttpOnly; SameSite=Lax", notebook.auth.cookie_name(), place.base())
-}
-
-fn xsrf_cookie(notebook: &Shared, place: &RequestLocation) -> String {
-    let secure = if place.secure { "; Secure" } else { "" };
-    format!("{XSRF_COOKIE}={}; Path={}; SameSite=Lax{secure}", notebook.auth.new_xsrf(), place.base())
-}
-
 pub(super) fn throttled(wait_secs: u64) -> Response {
     let message = format!("too many wrong tokens: try again in {wait_secs} s");
     let mut response = ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).into_response();
     response.headers_mut().insert(header::RETRY_AFTER, wait_secs.into());
     response
-}
-
-/// Adds a cookie to a response.
-pub(super) fn add_cookie(response: &mut Response, cookie: &str) {
-    if let Ok(value) = HeaderValue::from_str(cookie) {
-        response.headers_mut().append(header::SET_COOKIE, value);
-    }
 }
 
 fn finish(mut response: Response, cookies: &[String], content: Option<&ContentOrigin>) -> Response {

@@ -1,5 +1,5 @@
-//! `/handover/PATH`: another owner for a notebook or folder. `/ask/PATH`: asks the owner for access. `/requests/PATH`: the
-//! owner's answer.
+//! `/handover/PATH`: offers a notebook or folder to another owner. `/ask/PATH`: asks the owner for access. `/requests/PATH`:
+//! grants or declines access.
 
 use axum::extract::{Form, Path};
 use axum::response::{IntoResponse, Response};
@@ -24,7 +24,7 @@ const ASKED: [Level; 4] = [Level::View, Level::Comment, Level::Run, Level::Edit]
 #[derive(Debug, Clone)]
 pub(super) struct AskFor(pub(super) String);
 
-/// The refusal of a page. It is the same whether or not something is at the path.
+/// Refuses a page. The response does not reveal whether the path exists.
 pub(super) fn refusal(error: ApiError, principal: &Principal, path: &RelativePath) -> Response {
     let mut response = error.into_response();
     if principal.user.is_some() {
@@ -151,11 +151,11 @@ async fn answer(visitor: &Visitor, path: &RelativePath, accept: bool) -> Result<
     let from = notebook.store.account(&offer.author)?.ok_or_else(gone)?;
     let home = visitor.principal.home().ok_or_else(|| ApiError::bad("a guest has no folder"))?;
     let home = RelativePath::parse(home)?;
-    // Who offered it may have lost the right to do so.
+    // The person who offered it may have lost the right to do so.
     if !notebook.access.account_may(&from, Level::Manage, path) {
         return Err(gone());
     }
-    notebook.close_kernels_below(path).await.map_err(ApiError::bad)?;
+    notebook.close_kernels_below(path).await.map_err(ApiError::unavailable)?;
     let (files, name) = (notebook.files.clone(), path.clone());
     let to = blocking(move || {
         let (stem, ext) = name.split_name();
@@ -165,7 +165,7 @@ async fn answer(visitor: &Visitor, path: &RelativePath, accept: bool) -> Result<
         })
     })
     .await?;
-    notebook.documents.rename(path, &to).await?;
+    notebook.rename(path, &to).await?;
     let store = &notebook.store;
     store.offer(&to, None, "").await?;
     store.set_right(&to, &Subject::User(from.name.clone()), Some(Level::Edit)).await?;
@@ -197,7 +197,7 @@ pub(super) struct AskForm {
     message: String,
 }
 
-/// Sends the request. The response does not tell whether the path exists.
+/// Sends the request. The response does not reveal whether the path exists.
 pub(super) async fn send_request(
     visitor: Visitor,
     Path(path): Path<String>,
@@ -209,7 +209,7 @@ pub(super) async fn send_request(
     let level = level.ok_or_else(|| ApiError::bad("there is no such level"))?;
     let message = form.message.trim();
     if message.len() > MESSAGE_BYTES {
-        return Err(ApiError::bad(format!("the message has {MESSAGE_BYTES} bytes at most")));
+        return Err(ApiError::bad(format!("the message must have at most {MESSAGE_BYTES} bytes")));
     }
     let has = notebook.access.level(&visitor.principal, &path);
     let exists = !path.is_root() && notebook.files.facts(&path).is_ok();
@@ -221,11 +221,11 @@ pub(super) async fn send_request(
         notify(&visitor, &path, owners, "request", &format!("{}: {message}", level.words())).await?;
         visitor.audit("ask for access", path.as_str()).await?;
     }
-    let body = "<p>If there is a notebook or folder at this address, its owner was asked. You are told in your inbox.</p>";
+    let body = "<p>If there is a notebook or folder at this address, its owner was asked. The reply will be in your inbox.</p>";
     Ok(visitor.page("Ask for access", body))
 }
 
-/// Who can answer a request: the owner of the folder, or else the administrators.
+/// The people who can answer a request: the owner of the folder, or else the administrators.
 fn owners(visitor: &Visitor, path: &RelativePath) -> Result<Vec<i64>> {
     let owner = path.as_str().split('/').next().unwrap_or_default();
     let accounts: Vec<Account> =
@@ -242,11 +242,11 @@ fn owners(visitor: &Visitor, path: &RelativePath) -> Result<Vec<i64>> {
 #[derive(Deserialize)]
 pub(super) struct RequestForm {
     name: String,
-    /// Empty: declined.
+    /// Empty if declined.
     level: String,
 }
 
-/// Allows what somebody asked for, or declines.
+/// Grants or declines a request.
 pub(super) async fn answer_request(
     visitor: Visitor,
     Path(path): Path<String>,

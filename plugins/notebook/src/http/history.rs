@@ -1,5 +1,5 @@
-//! `/api/history/PATH`: every edit of a notebook with its author, its named revisions, and the way back.
-//! `/api/runs/PATH`: who ran what.
+//! `/api/history/PATH`: every edit of a notebook with its author, the named revisions, and restoration. `/api/runs/PATH`: who
+//! ran what.
 
 use std::time::{Duration, SystemTime};
 
@@ -23,12 +23,12 @@ use crate::protocol::Operation;
 use crate::state::{Notebook, Shared};
 use crate::store::{Cause, LoggedOperation, Run, Snapshot, erase_in};
 
-/// How many entries a history shows: the newest.
+/// Maximum number of entries in a history: the newest ones.
 const ENTRIES: i64 = 5000;
 const RUNS: u32 = 1000;
-/// The longest name of a revision, in bytes.
+/// Maximum length of the name of a revision, in bytes.
 const NAME_BYTES: usize = 200;
-/// The shortest text that can be erased, in bytes. A shorter one is in too many words.
+/// Minimum length of a text to erase, in bytes. A shorter one occurs in too many words.
 const SECRET_BYTES: usize = 4;
 
 pub(super) fn time(millis: i64) -> String {
@@ -51,13 +51,13 @@ pub(super) async fn show(
     notebook.may(&principal, Level::Edit, &path)?;
     let (document, last) = document(&notebook, &path)?;
     if let Some(point) = query.point {
-        let state = past(&notebook, &path, &document, parse(&point)?)?;
+        let state = past(&notebook, &path, &document, parse(&point)?).await?;
         return Ok(Json(json!({"point": point, "content": state.to_joined_json()})));
     }
     let first = (last - ENTRIES).max(0);
     let store = &notebook.store;
     let operations = store.operations_between(&document, first, last)?;
-    // Without a snapshot before it, a state cannot be shown.
+    // A state can only be shown if there is a snapshot before it.
     let snapshots = store.snapshots(&document)?;
     let bases = snapshots.iter().filter(|snapshot| snapshot.cause != Cause::Revision);
     let oldest = bases.map(|snapshot| snapshot.number).min().unwrap_or(last);
@@ -89,7 +89,7 @@ fn snapshot_json(snapshot: &Snapshot) -> Value {
     })
 }
 
-/// What an operation did: its type in the protocol.
+/// The type of an operation in the protocol.
 fn action(operation: &LoggedOperation) -> Value {
     serde_json::to_value(&operation.operation).map(|operation| operation["type"].clone()).unwrap_or_default()
 }
@@ -117,21 +117,26 @@ fn document(notebook: &Notebook, path: &RelativePath) -> Result<(String, i64)> {
     found.ok_or_else(|| ApiError::missing(format!("`{path}` has no history yet: open it first")))
 }
 
-fn past(notebook: &Notebook, path: &RelativePath, document: &str, point: Point) -> Result<NotebookFile> {
-    let state = state_at(&notebook.store, document, point)?;
-    state.ok_or_else(|| ApiError::missing(format!("this state of `{path}` is not kept any more")))
+async fn past(
+    notebook: &Notebook,
+    path: &RelativePath,
+    document: &str,
+    point: Point,
+) -> Result<NotebookFile> {
+    let state = state_at(&notebook.store, document, point).await?;
+    state.ok_or_else(|| ApiError::missing(format!("this state of `{path}` is no longer stored")))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 enum HistoryAction {
-    /// Makes the notebook what it was.
+    /// Restores the notebook.
     Restore { point: String },
-    /// Names a state; the newest if there is no point.
+    /// Names a state: the newest one without a point.
     Name { name: String, point: Option<String> },
-    /// Takes a name away.
+    /// Removes a name.
     Unname { point: String },
-    /// Replaces a text everywhere.
+    /// Erases a text everywhere.
     Erase { text: String },
 }
 
@@ -151,7 +156,7 @@ pub(super) async fn change(
     match action {
         HistoryAction::Restore { point } => {
             let (document, _) = document(&notebook, &path)?;
-            let state = past(&notebook, &path, &document, parse(&point)?)?;
+            let state = past(&notebook, &path, &document, parse(&point)?).await?;
             notebook.documents.restore(&path, &principal.name, state).await?;
             Ok(Json(json!({"restored": point})))
         }
@@ -183,7 +188,7 @@ async fn name_state(
     let name = name.trim();
     if name.is_empty() || name.len() > NAME_BYTES || name.contains(char::is_control) {
         return Err(ApiError::bad(format!(
-            "the name of a revision has 1 to {NAME_BYTES} bytes and no control characters"
+            "the name of a revision must have 1 to {NAME_BYTES} bytes and no control characters"
         )));
     }
     let (document, last) = document(notebook, path)?;
@@ -194,10 +199,10 @@ async fn name_state(
     let number = match point {
         Point::Operation(number) => number,
         Point::Snapshot(id) => {
-            notebook.store.snapshot(&document, id)?.map_or(last, |(snapshot, _)| snapshot.number)
+            notebook.store.snapshot(&document, id).await?.map_or(last, |(snapshot, _)| snapshot.number)
         }
     };
-    let state = past(notebook, path, &document, point)?;
+    let state = past(notebook, path, &document, point).await?;
     let new = Snapshot {
         id: 0,
         number,
@@ -210,7 +215,7 @@ async fn name_state(
     Ok(Json(json!({"point": Point::Snapshot(id).to_string()})))
 }
 
-/// Replaces a text in the notebook, its outputs and its whole history. The log tells who did it, and not the text.
+/// Erases a text from the notebook, its outputs and its whole history. The log names the user, but not the text.
 async fn erase(
     notebook: &Shared,
     principal: &Principal,

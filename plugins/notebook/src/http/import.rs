@@ -1,4 +1,5 @@
-//! `/api/import`: makes notebooks of files of other programs, and unpacks archives. `/api/export/PATH`: the way back.
+//! `/api/import`: converts files of other programs to notebooks, and unpacks archives. `/api/export/PATH`: converts notebooks
+//! to other formats.
 
 use axum::Json;
 use axum::extract::rejection::BytesRejection;
@@ -25,7 +26,7 @@ impl From<ImportError> for ApiError {
     }
 }
 
-/// Makes a notebook of the file at `path`, beside it; or unpacks a `.zip` into a folder beside it. The file stays.
+/// Converts the file at `path` to a notebook beside it, or unpacks a `.zip` into a folder beside it. Keeps the file.
 pub(super) async fn import(
     State(notebook): State<Shared>,
     principal: Principal,
@@ -65,7 +66,7 @@ pub(super) async fn import(
 /// Writes an imported notebook and its data files. Nothing is overwritten.
 fn write(files: &Files, folder: &RelativePath, stem: &str, imported: Imported) -> Result<RelativePath> {
     let Imported { title, notebook, files: data } = imported;
-    // A title may have characters that names of files cannot have.
+    // A title may contain characters that are not allowed in file names.
     let title = title.map(|title| {
         title.replace(['/', '\\'], "-").chars().filter(|c| !c.is_control()).take(100).collect::<String>()
     });
@@ -110,10 +111,10 @@ fn unpack(files: &Files, archive: &RelativePath, unpacked: Vec<ImportedFile>) ->
         let is_worksheet = matches!(extension, ".sws" | ".sagews");
         match is_worksheet.then(|| import::import(extension, &content)) {
             Some(Ok(imported)) => created.push(write(files, &folder, stem, imported)?),
-            // What cannot be read stays as it is.
+            // A file that cannot be read remains unchanged.
             Some(Err(_)) | None => match files.write_expecting(&path, &content, Expect::Absent) {
                 Ok(_) => created.push(path),
-                // Two names in the archive that are one here.
+                // Two names in the archive can be the same name here.
                 Err(FileError::Exists(_)) => {}
                 Err(error) => return Err(error.into()),
             },
@@ -139,9 +140,7 @@ pub(super) async fn export(
     let (files, limit, name) =
         (notebook.files.clone(), notebook.settings.limits.body_bytes, path.split_name().0.to_owned());
     if query.format == "zip" {
-        for open in notebook.documents.open_paths().iter().filter(|open| open.is_below(&path)) {
-            notebook.documents.flush(open).await;
-        }
+        notebook.flush_everywhere(&path).await.map_err(ApiError::unavailable)?;
         let access = notebook.access.clone();
         let packed = blocking(move || {
             let mut all = Vec::new();
@@ -189,7 +188,7 @@ fn parsed(files: &Files, path: &RelativePath, limit: usize) -> Result<NotebookFi
     format::parse(&bytes).map_err(|error| ApiError::bad(format!("`{path}` is not a notebook: {error}")))
 }
 
-/// The files in the folder beside a notebook that an import makes for its data.
+/// The files in the data folder that an import creates beside a notebook.
 fn data_files(
     files: &Files,
     path: &RelativePath,
@@ -212,7 +211,7 @@ fn data_files(
     Ok(all)
 }
 
-/// The files at and below `path` that may be seen, with paths below `top`.
+/// The visible files at and below `path`, with paths below `top`.
 fn collect(
     files: &Files,
     top: &RelativePath,

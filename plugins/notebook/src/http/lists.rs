@@ -1,5 +1,5 @@
 //! `/api/notebooks`: lists of notebooks from all folders (mine, shared with me, published, starred, archived), searches in
-//! them, and what each user notes about them.
+//! them, and each user's stars, tags and archive.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
@@ -19,9 +19,9 @@ use crate::identity::Principal;
 use crate::state::{Notebook, Shared};
 use crate::store::{FileVersion, Marks, MarksChange};
 
-/// How many notebooks a search finds at most.
+/// Maximum number of notebooks that a search finds.
 const FOUND: u32 = 1000;
-/// How many tags a notebook has at most, and the longest, in bytes.
+/// Maximum number of tags per notebook, and maximum length of a tag in bytes.
 const TAGS: usize = 32;
 const TAG_BYTES: usize = 64;
 
@@ -75,7 +75,7 @@ struct Listed {
     level: Level,
     marks: Marks,
     slug: Option<String>,
-    /// Its place among what a search found, and the part that matches.
+    /// Its rank among the results of a search, and the part that matches.
     rank: usize,
     snippet: Vec<(String, bool)>,
 }
@@ -158,12 +158,12 @@ pub(super) async fn list(
     Ok(Json(json!({"notebooks": notebooks, "tags": tags, "complete": complete})))
 }
 
-/// The notebooks that the principal may see and that contain what is searched for.
+/// The notebooks that match the search and that the principal may see.
 fn visible(notebook: &Notebook, principal: &Principal, words: &str) -> Result<Vec<Listed>> {
     let store = &notebook.store;
     let mut marks = store.marks(account(principal))?;
     let slugs = store.published_paths()?;
-    // By path: its rank, and where it was found.
+    // By path: the rank and the matching part.
     let mut found: Option<HashMap<_, _>> = None;
     if !words.trim().is_empty() {
         let ranked = store.search(words, FOUND)?.into_iter().enumerate();
@@ -209,7 +209,7 @@ fn sort(listed: &mut [Listed], by: Option<Sort>, order: Order, searched: bool) {
     });
 }
 
-/// One notebook as in the lists.
+/// One notebook, in the form of the lists.
 pub(super) async fn show(
     State(notebook): State<Shared>,
     principal: Principal,
@@ -234,7 +234,7 @@ struct Changes {
     tags: Option<Vec<String>>,
 }
 
-/// Changes what the user notes about a notebook.
+/// Changes the user's marks on a notebook.
 pub(super) async fn change(
     state: State<Shared>,
     principal: Principal,
@@ -259,11 +259,11 @@ fn check_tags(tags: Vec<String>) -> Result<Vec<String>> {
     let tags: HashSet<String> =
         tags.iter().map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect();
     if tags.len() > TAGS {
-        return Err(ApiError::bad(format!("a notebook has {TAGS} tags at most")));
+        return Err(ApiError::bad(format!("a notebook can have at most {TAGS} tags")));
     }
     if let Some(tag) = tags.iter().find(|tag| tag.len() > TAG_BYTES || tag.contains(char::is_control)) {
         return Err(ApiError::bad(format!(
-            "the tag `{tag}` is longer than {TAG_BYTES} bytes or has control characters"
+            "the tag `{tag}` is longer than {TAG_BYTES} bytes or contains control characters"
         )));
     }
     Ok(tags.into_iter().collect())

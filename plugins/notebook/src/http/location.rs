@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 
 use http::request::Parts;
+use serde::{Deserialize, Serialize};
 
-/// The caller puts it into a request's extensions. Without it, the application is at the root.
-#[derive(Debug, Clone, Default)]
+/// The location of the application, which the caller puts into a request's extensions. Without it, the application is at the
+/// root.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct RequestLocation {
     /// Empty, or `/a/b` (SCRIPT_NAME).
     pub prefix: String,
@@ -15,11 +17,11 @@ pub struct RequestLocation {
     pub authority: Option<String>,
     /// The client, if known.
     pub client: Option<IpAddr>,
-    /// Whom the server has authenticated.
+    /// The user whom the server has authenticated.
     pub user: Option<String>,
-    /// The origin from which outputs come; the guard sets it.
+    /// The origin that serves outputs. The guard sets it.
     pub content_origin: Option<String>,
-    /// Its groups, as far as the server knows them.
+    /// The user's groups, if the server knows them.
     pub groups: Vec<String>,
 }
 
@@ -29,7 +31,7 @@ impl RequestLocation {
         parts.extensions.get::<RequestLocation>().cloned().unwrap_or_default()
     }
 
-    /// The client for the audit log; empty if unknown.
+    /// The client's address for the audit log; empty if unknown.
     pub(crate) fn client_text(&self) -> String {
         self.client.map(|client| client.to_string()).unwrap_or_default()
     }

@@ -6,9 +6,10 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
+use super::cookies::{logged_in, login_cookie, logout_cookie, session_cookie, valid_xsrf};
 use super::error::ApiError;
 use super::forms::{agent, problem};
-use super::guard::{logged_in, login_cookie, logout_cookie, session_cookie, throttled, valid_xsrf};
+use super::guard::throttled;
 use super::location::RequestLocation;
 use super::pages::escape;
 use super::passkeys;
@@ -33,7 +34,7 @@ pub(super) async fn form(
     place: RequestLocation,
     Query(query): Query<FormQuery>,
 ) -> Html<String> {
-    let error = query.failed.map(|_| "that token is wrong");
+    let error = query.failed.map(|_| "the token is wrong");
     page(&notebook, &place, query.next.as_deref(), error)
 }
 
@@ -47,7 +48,7 @@ fn page(notebook: &Shared, place: &RequestLocation, next: Option<&str>, error: O
         None => (
             "<label for=\"password\">Token</label>\
              <input id=\"password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required autofocus>",
-            "The terminal shows an address with the token when the server starts.".to_owned(),
+            "When the server starts, it prints an address with the token.".to_owned(),
         ),
         Some(_) => (
             "<label for=\"name\">Login name</label>\
@@ -69,7 +70,7 @@ fn page(notebook: &Shared, place: &RequestLocation, next: Option<&str>, error: O
             },
         ),
     };
-    // The script shows it if the browser can do it.
+    // The script shows the button if the browser supports passkeys.
     let passkey = match &notebook.accounts {
         Some(_) => format!(
             "<p id=\"passkey\" hidden><button type=\"button\">Log in with a passkey</button></p>\
@@ -108,7 +109,7 @@ pub(super) struct Login {
     name: String,
     #[serde(default)]
     password: String,
-    /// From the first step, if this is the second.
+    /// Set by the first step, if this is the second.
     ticket: Option<String>,
     #[serde(default)]
     code: String,
@@ -139,14 +140,13 @@ pub(super) async fn submit(
         }
         Verdict::Wrong => {
             tracing::warn!("refused a login with a wrong token");
-            (StatusCode::FORBIDDEN, page(&notebook, &place, next, Some("that token is wrong")))
-                .into_response()
+            (StatusCode::FORBIDDEN, page(&notebook, &place, next, Some("the token is wrong"))).into_response()
         }
         Verdict::Throttled { wait_secs } => throttled(wait_secs),
     }
 }
 
-/// A login of an account.
+/// Logs in to an account.
 struct Way<'a> {
     notebook: &'a Shared,
     accounts: &'a Accounts,
@@ -156,7 +156,7 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
-    /// Begins the session.
+    /// Starts the session.
     async fn finish(&self, account: &Account) -> Result<Response, AccountError> {
         let secret = self.accounts.log_in(account.id, self.place.client, self.agent).await?;
         self.notebook.store.audit(&account.name, &self.place.client_text(), "log in", "").await?;
@@ -172,7 +172,8 @@ impl Way<'_> {
             None => None,
         };
         let Some(account) = account else {
-            let page = page(self.notebook, self.place, self.next, Some("this took too long: log in again"));
+            let page =
+                page(self.notebook, self.place, self.next, Some("the login took too long: log in again"));
             return Ok((StatusCode::FORBIDDEN, page).into_response());
         };
         if let Err(error) = self.accounts.admit_code(&account.name) {
@@ -218,7 +219,7 @@ async fn log_in(way: &Way<'_>, login: Login) -> Response {
     }
 }
 
-/// `next` if it is one of our addresses, otherwise the first page: a login never redirects elsewhere.
+/// `next` if it is one of our addresses, otherwise the first page, so that a login never redirects elsewhere.
 pub(super) fn own_address(place: &RequestLocation, next: Option<&str>) -> String {
     let base = place.base();
     let own = |next: &&str| {
@@ -230,8 +231,8 @@ pub(super) fn own_address(place: &RequestLocation, next: Option<&str>) -> String
     next.filter(own).map_or(base.clone(), str::to_owned)
 }
 
-/// Asks whether to log out. Opening the address must not do it, because another page can make a browser open
-/// any address.
+/// Asks whether to log out. Opening the address alone must not log out, because another page can make a browser open any
+/// address.
 pub(super) async fn ask_logout(
     State(notebook): State<Shared>,
     place: RequestLocation,
@@ -263,7 +264,7 @@ fn logged_out(place: &RequestLocation) -> Html<String> {
     plain::page(place, "Logged out", &body)
 }
 
-/// Removes the cookie. The guard has checked that one of our pages asks for it.
+/// Removes the cookie. The guard has checked that the request comes from one of our pages.
 pub(super) async fn logout(
     State(notebook): State<Shared>,
     principal: Principal,

@@ -1,5 +1,4 @@
-//! `/metrics`: the notebook's figures for monitoring, under the names of Jupyter Server. Those of requests and
-//! workers are paster's own.
+//! `/metrics`: the notebook's metrics, under the names of Jupyter Server. paster itself reports requests and workers.
 //!
 //! # Source
 //! Prometheus, "Exposition formats" (text format 0.0.4); Jupyter Server, `prometheus/metrics.py`.
@@ -33,13 +32,13 @@ pub(super) async fn show(State(notebook): State<Shared>, principal: Principal) -
     };
     let kinds: Vec<_> =
         of_kind.iter().map(|(name, count)| (format!("{{type=\"{}\"}}", escape(name)), *count)).collect();
-    family("kernel_currently_running_total", "How many kernels run, by their kernelspec.", &kinds);
-    family("terminal_currently_running_total", "How many terminals are open.", &[(String::new(), terminals)]);
+    family("kernel_currently_running_total", "Number of running kernels, by kernelspec.", &kinds);
+    family("terminal_currently_running_total", "Number of open terminals.", &[(String::new(), terminals)]);
     let channels = notebook.channels.load(Ordering::Relaxed);
     let pages = notebook.documents.connections();
     family(
         "paster_notebook_connections",
-        "Open WebSockets of this process, by what they are for.",
+        "Number of open WebSockets of this process, by purpose.",
         &[("{to=\"kernel\"}".to_owned(), channels), ("{to=\"document\"}".to_owned(), pages)],
     );
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())

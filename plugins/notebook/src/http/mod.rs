@@ -8,6 +8,7 @@ mod config_sections;
 mod content;
 mod contents;
 mod convert;
+mod cookies;
 mod documents;
 mod email;
 mod environments;
@@ -24,6 +25,7 @@ mod lists;
 mod location;
 mod login;
 mod metrics;
+mod outputs;
 mod pages;
 mod passkeys;
 mod percent;
@@ -32,6 +34,8 @@ mod plain;
 mod profile;
 mod published;
 mod raw_files;
+mod relay;
+mod replica;
 mod resolve;
 mod rights;
 mod running;
@@ -57,6 +61,7 @@ use crate::state::Shared;
 
 pub use location::RequestLocation;
 pub(crate) use percent::encode;
+pub(crate) use relay::Relay;
 
 /// All routes, behind the guard.
 pub fn router(notebook: Shared) -> Router {
@@ -118,7 +123,9 @@ pub fn router(notebook: Shared) -> Router {
         .route("/history/{*path}", get(pages::notebook))
         .route("/api/history/{*path}", get(history::show).post(history::change))
         .route("/api/runs/{*path}", get(history::runs))
+        .route("/api/outputs/{*path}", get(outputs::get))
         .merge(scheduled())
+        .route(relay::SERVERS, post(relay::answer))
         .route("/pub/{slug}", get(published::page))
         .route("/api/ratings/{slug}", put(published::rate).delete(published::rate))
         .route("/api/published/{slug}", get(published::content))
@@ -151,6 +158,8 @@ pub fn router(notebook: Shared) -> Router {
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(limit)
+        .layer(axum::middleware::from_fn_with_state(notebook.clone(), replica::bring_up_to_date))
+        .layer(axum::middleware::from_fn_with_state(notebook.clone(), relay::relay))
         .layer(axum::middleware::from_fn_with_state(notebook.clone(), guard::guard))
         .with_state(notebook)
 }
@@ -175,7 +184,7 @@ fn scheduled() -> Router<Shared> {
         .route("/api/scheduled-runs/{id}", get(schedules::result))
 }
 
-/// What only programs and other front ends use.
+/// The addresses that only programs and other front ends use.
 fn programs() -> Router<Shared> {
     Router::new()
         .route("/view/{*path}", get(view::show))

@@ -1,4 +1,4 @@
-//! The pages: a small document that the front end fills, its built files, and the frame for rich output.
+//! The pages: a small HTML document that the front end fills, the front end's built files, and the frame for rich output.
 
 use std::borrow::Cow;
 
@@ -25,10 +25,10 @@ struct Built;
 
 /// The page that the front end fills.
 const INDEX: &str = "index.html";
-/// The frame for rich output. Scripts in the output run in it, in an opaque origin: it has no cookie of ours
-/// and cannot reach the page. From other hosts it loads only images, media and frames, as Jupyter's users
-/// expect of `Image(url=…)` and `IFrame(…)`, and only over https. (A script from `blob:` is one that the output has made itself.) Files beside the notebook come from the
-/// page. Links open in new tabs.
+/// The frame for rich output. Scripts in the output run in its opaque origin, so they have no cookies of ours and cannot reach
+/// the page. From other hosts, it loads only images, media and frames over https, which `Image(url=…)` and `IFrame(…)` need.
+/// (A script from `blob:` is one that the output has created.) The page sends it the files beside the notebook. Links open in
+/// new tabs.
 const FRAME: &str = "frame.html";
 const FRAME_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; style-src 'unsafe-inline'; \
     img-src https: data: blob:; font-src data:; media-src https: data: blob:; frame-src https: blob:; connect-src data: blob:; \
@@ -93,7 +93,7 @@ pub(super) async fn notebook(
     Ok(page(&place, &principal))
 }
 
-/// The page of one file, or of one terminal, as in Jupyter Notebook.
+/// The page of a file or of a terminal, as in Jupyter Notebook.
 pub(super) async fn edit(
     State(notebook): State<Shared>,
     principal: Principal,
@@ -134,7 +134,7 @@ fn unbuilt(place: &RequestLocation) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Notebook</title></head><body><main>\
          <h1>The notebook's page is not built</h1><p>Run <code>npm ci &amp;&amp; npm run build</code> in <code>{}</code> (it needs \
-         Node), then build the plugin again. The interface for programs works without it: \
+         Node), then build the plugin again. The API works without it: \
          <a href=\"{}api/contents\">api/contents</a>.</p></main></body></html>\n",
         escape(concat!(env!("CARGO_MANIFEST_DIR"), "/web")),
         escape(&place.base()),
@@ -144,7 +144,7 @@ fn unbuilt(place: &RequestLocation) -> String {
 /// A file of the front end.
 pub(super) async fn asset(place: RequestLocation, Path(path): Path<String>) -> Result<Response, ApiError> {
     if path == FRAME && place.content_origin.is_some() {
-        return Err(ApiError::missing("outputs come from another origin (`content_origin`)"));
+        return Err(ApiError::missing("outputs are served from another origin (`content_origin`)"));
     }
     built(&path)
 }

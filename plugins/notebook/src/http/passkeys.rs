@@ -10,9 +10,9 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::cookies::session_cookie;
 use super::error::{ApiError, Result};
 use super::forms::{Visitor, agent, shown_time};
-use super::guard::session_cookie;
 use super::location::RequestLocation;
 use super::login::own_address;
 use super::pages::escape;
@@ -21,10 +21,10 @@ use crate::auth::TICKET;
 use crate::passkeys::{ALGORITHMS, Assertion, Expected, Registration, decode, register, verify};
 use crate::state::Shared;
 
-/// How many passkeys an account has at most.
+/// Maximum number of passkeys per account.
 const PASSKEYS: usize = 20;
 
-/// The origin of the request, and its host, to which passkeys belong.
+/// The origin of the request, and its host, to which passkeys are bound.
 fn origin(place: &RequestLocation, headers: &HeaderMap) -> (String, String) {
     let sent = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let authority = place.authority.as_deref().or(sent).unwrap_or_default();
@@ -38,7 +38,7 @@ pub(super) fn script(place: &RequestLocation) -> String {
     format!("<script type=\"module\" src=\"{}static/passkeys.js\"></script>", escape(&place.base()))
 }
 
-/// The part of the page `/account` about them.
+/// The part of the page `/account` about passkeys.
 pub(super) fn section(visitor: &Visitor) -> Result<String> {
     let rows: String = visitor
         .notebook
@@ -111,10 +111,10 @@ pub(super) async fn add(
     let expected = Expected { origin: &origin, host: &host, is_challenge: &is_challenge };
     let (passkey, challenge) = register(&registration, &expected).map_err(ApiError::bad)?;
     if !store.use_challenge(hash_of(&challenge), in_future(TICKET)).await? {
-        return Err(ApiError::bad("this was sent before: try again"));
+        return Err(ApiError::bad("this request was already sent: try again"));
     }
     if !store.add_passkey(visitor.user, name, passkey).await? {
-        return Err(ApiError::new(StatusCode::CONFLICT, "this passkey is known already"));
+        return Err(ApiError::new(StatusCode::CONFLICT, "this passkey is already registered"));
     }
     visitor.audit("add passkey", name).await?;
     Ok((StatusCode::CREATED, Json(json!({"name": name}))))
@@ -149,13 +149,13 @@ pub(super) async fn ask(
 
 #[derive(Deserialize)]
 pub(super) struct PasskeyLogin {
-    /// The page to show then.
+    /// The page to show after the login.
     next: Option<String>,
     #[serde(flatten)]
     assertion: Assertion,
 }
 
-/// Logs in. The device has checked its user, so no second factor is asked for.
+/// Logs in. The device has verified its user, so no second factor is needed.
 pub(super) async fn log_in(
     State(notebook): State<Shared>,
     place: RequestLocation,
@@ -169,8 +169,11 @@ pub(super) async fn log_in(
         body.map_err(|error| ApiError::bad(format!("cannot read the login: {error}")))?;
     let store = &notebook.store;
     let refused = |why: &str| ApiError::new(StatusCode::FORBIDDEN, why);
-    let unknown =
-        || refused("this passkey is not known here: log in with the password, and add it to your account");
+    let unknown = || {
+        refused(
+            "this passkey is not registered: log in with your password, and add the passkey to your account",
+        )
+    };
     let key = store.passkey(&decode(&assertion.id).map_err(ApiError::bad)?)?.ok_or_else(unknown)?;
     let account = store.active_account(key.account)?.ok_or_else(unknown)?;
     let (origin, host) = origin(&place, &headers);
@@ -185,11 +188,11 @@ pub(super) async fn log_in(
         }
     };
     if !store.use_challenge(hash_of(&checked.challenge), in_future(TICKET)).await? {
-        return Err(refused("this was sent before: try again"));
+        return Err(refused("this request was already sent: try again"));
     }
     if !store.use_passkey(key.id.clone(), checked.counter).await? {
         store.audit("", &place.client_text(), "refuse passkey", &account.name).await?;
-        return Err(refused("this passkey was copied: delete it, and add another"));
+        return Err(refused("this passkey was copied: delete it, and add another one"));
     }
     let secret = accounts.log_in(account.id, place.client, agent(&headers)).await?;
     store.audit(&account.name, &place.client_text(), "log in", "passkey").await?;

@@ -11,7 +11,12 @@ pub(super) fn decode(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
-/// Encodes a query value or a path. Slashes stay.
+/// Decodes `%41` in a path.
+pub(super) fn decode_path(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+/// Encodes a query value or a path, except for slashes.
 pub(crate) fn encode(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }

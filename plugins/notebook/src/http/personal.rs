@@ -1,5 +1,5 @@
-//! What a user's programs keep on the server, such as settings of JupyterLab: small JSON files outside the
-//! served folder, one folder for each user.
+//! Data that a user's programs store on the server, such as settings of JupyterLab: small JSON files outside the served
+//! folder, in one folder per user.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::access::Level;
 use crate::identity::{Authentication, Principal};
 use crate::state::Notebook;
 
-/// The longest of these files, in bytes, and how many a folder may have.
+/// Maximum size of these files in bytes, and their maximum number per folder.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 const MAX_FILES: usize = 1000;
 
@@ -23,7 +23,7 @@ impl Notebook {
     }
 }
 
-/// Whether a request may change what its user keeps: one with a token that is limited to viewing may not.
+/// Whether a request may change its user's data. A token that is limited to viewing may not.
 pub(super) fn may_keep(principal: &Principal) -> Result<()> {
     match principal.authentication {
         Authentication::ApiToken { level, .. } if level < Level::Edit => {
@@ -42,15 +42,15 @@ pub(super) fn read(path: &Path) -> Result<Option<String>> {
     }
 }
 
-/// Writes a file completely or not at all.
+/// Writes a file atomically.
 pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     let folder = path.parent().unwrap_or(path);
     if text.len() > MAX_BYTES {
-        let message = format!("this is longer than the {MAX_BYTES} bytes that are kept");
+        let message = format!("this is longer than the maximum of {MAX_BYTES} bytes");
         return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
     }
     if !path.exists() && std::fs::read_dir(folder).is_ok_and(|entries| entries.count() >= MAX_FILES) {
-        let message = format!("{MAX_FILES} of these are kept already: delete one");
+        let message = format!("there are already {MAX_FILES} of these: delete one");
         return Err(ApiError::new(StatusCode::INSUFFICIENT_STORAGE, message));
     }
     let written = || {

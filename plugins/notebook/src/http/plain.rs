@@ -62,8 +62,8 @@ fn document(place: &RequestLocation, title: &str, class: &str, links: &str, body
     ))
 }
 
-/// Whether a browser shows the response to a user because it opened the address, rather than a program or a
-/// page's script. The programming interface always responds with JSON.
+/// Whether a browser opened the address to show the response to a user, rather than a program or a page's script. The API
+/// always responds with JSON.
 pub(super) fn is_navigation(method: &Method, path: &str, headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let accepts = text(header::ACCEPT.as_str()).is_some_and(|accept| {
@@ -109,7 +109,7 @@ pub(super) fn show_error(place: &RequestLocation, response: Response) -> Respons
     };
     let ask = match response.extensions().get() {
         Some(AskFor(path)) => format!(
-            "<p>If somebody sent you this address, <a href=\"{}ask/{}\">ask for access</a>.</p>",
+            "<p>If someone sent you this address, <a href=\"{}ask/{}\">ask for access</a>.</p>",
             escape(&place.base()),
             escape(&encode(path))
         ),

@@ -7,10 +7,10 @@ use axum::response::Response;
 use http::HeaderMap;
 use serde::Deserialize;
 
+use super::cookies::{add_cookie, session_cookie};
 use super::email;
 use super::error::{ApiError, Result};
 use super::forms::{Visitor, agent, level_options, problem, shown_time};
-use super::guard::{add_cookie, session_cookie};
 use super::pages::escape;
 use super::passkeys;
 use super::second_factor;
@@ -18,7 +18,7 @@ use crate::access::Level;
 use crate::accounts::AccountError;
 use crate::state::Shared;
 
-/// How long a token may live, in days.
+/// Maximum lifetime of a token, in days.
 const TOKEN_DAYS: std::ops::RangeInclusive<u64> = 1..=365;
 const TOKENS: usize = 100;
 
@@ -123,7 +123,7 @@ pub(super) async fn tokens(visitor: Visitor, Form(form): Form<TokenForm>) -> Res
     let token = visitor.accounts.add_token(visitor.user, name, level, life).await?;
     visitor.audit("create token", name).await?;
     let notice = format!(
-        "<p class=\"good\" role=\"status\">Copy the token <b>{}</b> now, because it is not shown again: <code>{token}</code></p>",
+        "<p class=\"good\" role=\"status\">Copy the token <b>{}</b> now. It will not be shown again: <code>{token}</code></p>",
         escape(name)
     );
     page(&visitor, &notice)

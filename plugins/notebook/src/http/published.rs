@@ -1,4 +1,5 @@
-//! `/publish/PATH`: freezes a notebook for readers without an account. `/pub/SLUG` and `/api/published/SLUG`: what they read.
+//! `/publish/PATH`: publishes a copy of a notebook for readers without an account. `/pub/SLUG` and `/api/published/SLUG`: the
+//! copy.
 
 use axum::Json;
 use axum::extract::rejection::BytesRejection;
@@ -22,7 +23,7 @@ use crate::identity::Principal;
 use crate::state::Shared;
 use crate::store::{Publication, Rating};
 
-/// The licences that can be chosen: the name, and where its text is.
+/// The available licences: the name, and the address of the text.
 const LICENCES: [(&str, &str); 6] = [
     ("CC BY 4.0", "https://creativecommons.org/licenses/by/4.0/"),
     ("CC BY-SA 4.0", "https://creativecommons.org/licenses/by-sa/4.0/"),
@@ -31,7 +32,7 @@ const LICENCES: [(&str, &str); 6] = [
     ("MIT", "https://opensource.org/license/mit"),
     ("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0"),
 ];
-/// The longest comment of a rating, in bytes.
+/// Maximum length of the comment in a rating, in bytes.
 const RATING_BYTES: usize = 2000;
 
 #[derive(Deserialize)]
@@ -47,7 +48,7 @@ pub(super) struct PublishForm {
     republish: bool,
 }
 
-/// The choices about a publication, for the page `/share/PATH`.
+/// The settings of a publication, for the page `/share/PATH`.
 pub(super) fn settings_form(visitor: &Visitor, action: &str, publication: &Publication) -> String {
     let option = |name: &str| {
         let selected = if name == publication.licence { " selected" } else { "" };
@@ -64,7 +65,7 @@ pub(super) fn settings_form(visitor: &Visitor, action: &str, publication: &Publi
     )
 }
 
-/// Publishes a notebook as it is now, or takes it back.
+/// Publishes a notebook in its present state, or withdraws it.
 pub(super) async fn publish(
     visitor: Visitor,
     Path(path): Path<String>,
@@ -106,7 +107,7 @@ pub(super) async fn publish(
 
 fn found(notebook: &Shared, slug: &str) -> Result<(Publication, String)> {
     let found = notebook.store.publication(slug)?;
-    found.ok_or_else(|| ApiError::missing("nothing is published here, or it was taken back"))
+    found.ok_or_else(|| ApiError::missing("nothing is published here, or it was withdrawn"))
 }
 
 /// The page, which the front end fills.
@@ -125,7 +126,7 @@ pub(super) struct ContentQuery {
     download: Option<String>,
 }
 
-/// What the page shows, or the notebook's file.
+/// The data for the page, or the notebook's file.
 pub(super) async fn content(
     State(notebook): State<Shared>,
     Path(slug): Path<String>,
@@ -133,7 +134,7 @@ pub(super) async fn content(
 ) -> Result<Response> {
     let (publication, content) = found(&notebook, &slug)?;
     let content: Value = serde_json::from_str(&content)
-        .map_err(|error| ApiError::bad(format!("what was published cannot be read: {error}")))?;
+        .map_err(|error| ApiError::bad(format!("the published notebook cannot be read: {error}")))?;
     if query.download.is_some() {
         let name = format!("attachment; filename*=UTF-8''{}.ipynb", encode(&publication.title));
         return Ok(([(header::CONTENT_DISPOSITION, name)], Json(content)).into_response());
@@ -160,7 +161,7 @@ struct RatingBody {
     text: String,
 }
 
-/// `PUT api/ratings/SLUG`: rates a published notebook. `DELETE`: takes the rating back.
+/// `PUT api/ratings/SLUG`: rates a published notebook. `DELETE`: removes the rating.
 pub(super) async fn rate(
     State(notebook): State<Shared>,
     principal: Principal,
@@ -180,7 +181,7 @@ pub(super) async fn rate(
                 .map_err(|error| ApiError::bad(format!("cannot read the rating: {error}")))?;
             if body.stars > 4 || body.text.len() > RATING_BYTES {
                 return Err(ApiError::bad(format!(
-                    "a rating has 0 to 4 stars and a text of at most {RATING_BYTES} bytes"
+                    "a rating must have 0 to 4 stars and a text of at most {RATING_BYTES} bytes"
                 )));
             }
             Some((body.stars, body.text.trim().to_owned()))

@@ -1,4 +1,4 @@
-//! `/files/PATH`: a file's bytes. The content is never trusted: its policy allows it nothing.
+//! `/files/PATH`: a file's bytes. The content is never trusted, so its policy forbids everything.
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};

@@ -1,4 +1,4 @@
-//! `/api/resolvePath`: whether a path that a program printed is a file, as the notebook or a kernel sees it.
+//! `/api/resolvePath`: finds out whether a path that a program printed is a file, as seen by the notebook or by a kernel.
 //!
 //! # Source
 //! Jupyter Server, `services/contents` (`resolvePath`).
@@ -20,7 +20,7 @@ use crate::protocol::KernelState;
 use crate::settings::KernelSandbox;
 use crate::state::{Notebook, Shared};
 
-/// How long a kernel may take until it has a process, and how often it is looked at.
+/// Maximum time until a kernel has a process, and the interval between checks.
 const START: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -53,7 +53,7 @@ pub(super) async fn resolve(
             let reason = format!("Kernel {id} could not be found");
             unresolved.push(json!({"scope": "kernel", "reason": reason}));
         }
-        // What the server sees at an address is not what a kernel in a sandbox sees.
+        // A kernel in a sandbox may see other files at a path than the server.
         let same_view = notebook.settings.sandbox() == KernelSandbox::None;
         if let Some(pid) = kernel.and_then(|kernel| kernel.pid).filter(|_| same_view) {
             let found = blocking(move || Ok::<_, ApiError>(of_process(pid, &path)));
@@ -63,7 +63,7 @@ pub(super) async fn resolve(
     Ok(Json(json!({"resolved": resolved, "unresolved": unresolved})))
 }
 
-/// The kernel with this id. If it is starting, waits until it has a process.
+/// The kernel with this id. Waits for the process of a starting kernel.
 async fn started(notebook: &Notebook, id: &str) -> Result<Option<KernelModel>> {
     let deadline = Instant::now() + START;
     loop {
@@ -97,7 +97,7 @@ fn at_home(path: &str) -> PathBuf {
     }
 }
 
-/// Without `.` and `..`. Links are not followed.
+/// Removes `.` and `..` without following links.
 fn normal(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {

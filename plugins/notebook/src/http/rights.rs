@@ -1,4 +1,4 @@
-//! Asks `access` whether a request may do something, and words the refusal.
+//! Checks a request's rights with `access`, and words the refusal.
 
 use std::time::Duration;
 
@@ -11,12 +11,11 @@ use crate::identity::Principal;
 use crate::sessions::Session;
 use crate::state::Notebook;
 
-/// How often a connection that stays open is checked for its right.
+/// How often the rights of an open connection are checked.
 pub(super) const RIGHTS: Duration = Duration::from_secs(2);
 
 impl Notebook {
-    /// Whether `principal` may do what needs `level` with `path`. A file that the principal may not see does not
-    /// exist for them.
+    /// Checks that `principal` has `level` on `path`. A file that the principal may not see is reported as missing.
     pub(super) fn may(&self, principal: &Principal, level: Level, path: &RelativePath) -> Result<()> {
         self.access.may(principal, level, path).map_err(|denied| match denied {
             Denied::Hidden => ApiError::missing(format!("`{path}` does not exist")),
@@ -27,7 +26,7 @@ impl Notebook {
         })
     }
 
-    /// Refuses to write so many bytes at `path` if its owner has too many already.
+    /// Refuses a write of so many bytes at `path` if it exceeds the quota of the owner.
     pub(super) async fn admit_bytes(&self, path: &RelativePath, bytes: usize) -> Result<()> {
         let Some(quota) = self.quota.clone() else { return Ok(()) };
         let path = path.clone();
@@ -35,7 +34,7 @@ impl Notebook {
         blocking(move || quota.admit_bytes(&path, bytes as u64).map_err(refused)).await
     }
 
-    /// Whether `principal` is the single user, or an administrator.
+    /// Whether `principal` is the single user or an administrator.
     pub(super) fn may_everything(&self, principal: &Principal) -> bool {
         self.access.level(principal, &RelativePath::default()) == Some(Level::Manage)
     }
@@ -44,7 +43,7 @@ impl Notebook {
     pub(super) async fn until_kernel_is_denied(&self, principal: &Principal, id: &str) {
         loop {
             tokio::time::sleep(RIGHTS).await;
-            // Another error does not tell anything about the right.
+            // Other errors do not concern the right.
             let denied = self.may_use_kernel(principal, id).await;
             if denied.is_err_and(|error| error.status() == StatusCode::NOT_FOUND) {
                 return;
@@ -56,12 +55,12 @@ impl Notebook {
     pub(super) fn may_session(&self, principal: &Principal, level: Level, session: &Session) -> bool {
         match RelativePath::parse(&session.path) {
             Ok(path) => self.access.may(principal, level, &path).is_ok(),
-            // A console of Jupyter's has a name instead.
+            // A Jupyter console has a name instead.
             Err(_) => self.may_everything(principal),
         }
     }
 
-    /// Whether `principal` may use a kernel: that of a document which they may run, or one that they started.
+    /// Whether `principal` may use a kernel: the kernel of a document that they may run, or a kernel that they started.
     pub(super) async fn may_use_kernel(&self, principal: &Principal, id: &str) -> Result<()> {
         if self.usable_kernels(principal).await?.is_none_or(|usable| usable.iter().any(|usable| usable == id))
         {

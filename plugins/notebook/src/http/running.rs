@@ -39,7 +39,7 @@ pub(super) async fn list(State(notebook): State<Shared>, principal: Principal) -
     });
     let terminals = terminals.iter().map(|terminal| {
         json!({
-            "name": terminal.name, "owner": terminal.owner, "own": terminal.owner == principal.name,
+            "name": notebook.terminal_name(&terminal.name), "owner": terminal.owner, "own": terminal.owner == principal.name,
             "folder": shown_folder(&notebook, &terminal.folder), "last_activity": terminal.last_activity,
             "usage": terminal.pid.and_then(|pid| processes.of(pid)),
         })
@@ -54,7 +54,7 @@ fn is_own(principal: &Principal, session: &Session) -> bool {
     home.zip(path).is_some_and(|(home, path)| path.is_below(&home))
 }
 
-/// The folder that a terminal started in, below the served one.
+/// The folder in which a terminal was started, below the served folder.
 fn shown_folder(notebook: &Notebook, folder: &str) -> String {
     let path = std::path::Path::new(folder);
     path.strip_prefix(notebook.files.path()).unwrap_or(path).to_string_lossy().into_owned()

@@ -7,9 +7,9 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::cookies::valid_xsrf;
 use super::error::{ApiError, Result};
 use super::forms::{problem, shown_time};
-use super::guard::valid_xsrf;
 use super::location::RequestLocation;
 use super::pages::escape;
 use super::percent::encode;
@@ -22,7 +22,7 @@ use crate::schedules::{Alert, Missed, RunCause, ScheduleError, SchedulePlan, Zon
 use crate::state::Shared;
 use crate::store::{Schedule, ScheduledRun, now};
 
-/// Who opens or sends a page of schedules.
+/// The user of a page of schedules.
 pub(super) struct Planner {
     notebook: Shared,
     principal: Principal,
@@ -193,7 +193,7 @@ fn status_words(status: &str) -> &'static str {
     }
 }
 
-/// All schedules that one may see.
+/// The page of all schedules that the user may see.
 pub(super) async fn list(planner: Planner) -> Result<Response> {
     if !planner.principal.is_known() {
         return Err(ApiError::missing("there is nothing at this address"));

@@ -1,4 +1,4 @@
-//! `/api/schedules`: scheduled runs of notebooks. `/api/scheduled-runs/ID`: what came of one.
+//! `/api/schedules`: scheduled runs of notebooks. `/api/scheduled-runs/ID`: the result of a run.
 
 use axum::Json;
 use axum::extract::rejection::BytesRejection;
@@ -32,7 +32,7 @@ impl From<ScheduleError> for ApiError {
 
 #[derive(Deserialize)]
 pub(super) struct SchedulesQuery {
-    /// Only those of this notebook.
+    /// Only the schedules of this notebook.
     path: Option<String>,
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn list(
     Ok(Json(json!({"schedules": schedules})))
 }
 
-/// Adds a schedule. It runs with the rights of who adds it.
+/// Adds a schedule. It runs with the rights of the user who adds it.
 pub(super) async fn add(
     State(notebook): State<Shared>,
     principal: Principal,
@@ -123,7 +123,7 @@ pub(super) async fn show(
     Ok(Json(shown(&schedule, &runs)))
 }
 
-/// Changes what the body names.
+/// Changes the fields in the body.
 pub(super) async fn change(
     State(notebook): State<Shared>,
     principal: Principal,
@@ -170,7 +170,7 @@ pub(super) async fn run_now(
 }
 
 impl Notebook {
-    /// Deletes a schedule with its history. A run ends.
+    /// Deletes a schedule with its history, and stops its run.
     pub(crate) async fn delete_schedule(
         &self,
         schedule: &Schedule,
@@ -190,7 +190,7 @@ fn found(
     principal: &Principal,
     id: &str,
 ) -> Result<(ScheduledRun, Schedule, Option<String>)> {
-    let missing = || ApiError::missing("there is no such run, or it is not kept any more");
+    let missing = || ApiError::missing("there is no such run, or it is no longer stored");
     let (run, content) = notebook.store.scheduled_run(id)?.ok_or_else(missing)?;
     let schedule = managed(notebook, principal, &run.schedule).map_err(|_| missing())?;
     Ok((run, schedule, content))
@@ -201,7 +201,7 @@ pub(super) struct ResultQuery {
     download: Option<String>,
 }
 
-/// What a run has made: the notebook with its outputs.
+/// The result of a run: the notebook with its outputs.
 pub(super) async fn result(
     State(notebook): State<Shared>,
     principal: Principal,
@@ -226,7 +226,7 @@ pub(super) async fn result(
         .into_response())
 }
 
-/// The page of a result, which the front end fills.
+/// The page of a result, whose content the front end loads.
 pub(super) async fn result_page(
     State(notebook): State<Shared>,
     principal: Principal,

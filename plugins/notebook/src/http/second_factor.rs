@@ -11,7 +11,7 @@ use crate::second_factor::{check, generate, recovery_codes, setup};
 
 const PATH: &str = "account/second-factor";
 
-/// The part of the page `/account` about it.
+/// The part of the page `/account` about the second factor.
 pub(super) fn section(visitor: &Visitor) -> Result<String> {
     let used = visitor.notebook.store.second_factor(visitor.user)?.is_some_and(|factor| factor.confirmed);
     let base = escape(&visitor.place.base());
@@ -92,7 +92,7 @@ pub(super) async fn change(visitor: Visitor, Form(form): Form<FactorForm>) -> Re
     visitor.audit("set up second factor", "").await?;
     let list: String = codes.iter().map(|code| format!("<li><code>{code}</code></li>")).collect();
     let body = format!(
-        "<p>From now on, a login asks for a code. If you lose the phone, each of these works once in its place. \
+        "<p>From now on, a login asks for a code. If you lose your phone, you can use each of these codes once instead. \
          Print them, because they are not shown again.</p><ul>{list}</ul><p><a href=\"{}account\">Done</a></p>",
         escape(&visitor.place.base())
     );

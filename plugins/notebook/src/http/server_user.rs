@@ -1,4 +1,4 @@
-//! People whom the server has authenticated, before the notebook sees the request.
+//! Users whom the server has authenticated before the notebook gets the request.
 
 use http::StatusCode;
 
@@ -11,9 +11,10 @@ use crate::login_groups::usable;
 use crate::state::Notebook;
 use crate::store::Account;
 
-/// Who sends a request, as far as the server has authenticated them; `None`: it has not, or it is not trusted.
+/// The user of a request; `None` if the server has not authenticated one, or is not trusted to.
 /// # Errors
-/// 403 for a suspended account, and for a name that cannot be a login name. Two names never become one.
+/// 403 for a suspended
+/// account, and for a name that cannot be a login name. Two names never share an account.
 pub(super) async fn principal(notebook: &Notebook, place: &RequestLocation) -> Result<Option<Principal>> {
     let Some(name) = place.user.as_deref().filter(|_| notebook.settings.trust_server_user) else {
         return Ok(None);
@@ -26,7 +27,7 @@ pub(super) async fn principal(notebook: &Notebook, place: &RequestLocation) -> R
     }
     let account = match notebook.store.account(name)? {
         Some(account) if account.name == name => account,
-        Some(_) => return Err(refused("another account has this name with other letters")),
+        Some(_) => return Err(refused("another account has this name in a different spelling")),
         None => add(notebook, place, name).await?,
     };
     if !account.active {
@@ -37,7 +38,7 @@ pub(super) async fn principal(notebook: &Notebook, place: &RequestLocation) -> R
     Ok(Some(Principal { user: Some(id), name, role, authentication: Authentication::Server }))
 }
 
-/// Gives an account the role and the groups of this login.
+/// Sets the role and the groups of an account to those of this login.
 async fn refresh(notebook: &Notebook, place: &RequestLocation, mut account: Account) -> Result<Account> {
     let (store, client) = (&notebook.store, place.client_text());
     let role = notebook.settings.server_groups.role(account.role, &place.groups);
@@ -72,13 +73,13 @@ fn refused(message: &str) -> ApiError {
 
 async fn add(notebook: &Notebook, place: &RequestLocation, name: &str) -> Result<Account> {
     let accounts = notebook.accounts.as_ref().ok_or_else(|| refused("there are no accounts"))?;
-    // Nobody knows this password.
+    // A random password that nobody knows.
     let hash =
         accounts.prepare(name, new_secret()).await.map_err(|error| refused(&format!("`{name}`: {error}")))?;
     let home = RelativePath::parse(name)?;
     if notebook.files.facts(&home).is_ok() {
         return Err(refused(&format!(
-            "the folder `{name}` exists and belongs to nobody: an administrator must rename it before you can have an account"
+            "the folder `{name}` already exists: an administrator must rename it before you can have an account"
         )));
     }
     let role = notebook.settings.server_groups.role(Role::User, &place.groups);

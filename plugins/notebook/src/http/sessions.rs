@@ -60,7 +60,7 @@ pub(super) async fn open(
         .into_response())
 }
 
-/// Whether a session at `path` may be opened, or moved there.
+/// Checks that a session may be opened at `path` or moved there.
 fn may_open(notebook: &Shared, principal: &Principal, path: &str) -> Result<()> {
     match RelativePath::parse(path) {
         Ok(path) => notebook.may(principal, Level::Run, &path),
@@ -69,7 +69,7 @@ fn may_open(notebook: &Shared, principal: &Principal, path: &str) -> Result<()> 
     }
 }
 
-/// The session `id`, if `principal` has this level on its document.
+/// The session `id`. Checks that `principal` has this level on its document.
 async fn find(
     notebook: &Shared,
     principal: &Principal,

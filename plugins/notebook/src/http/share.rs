@@ -1,4 +1,5 @@
-//! `/share/PATH`: who may do what with a notebook or folder; `/shared`: what others share; `/join`: a link to a notebook.
+//! `/share/PATH`: the rights on a notebook or folder. `/shared`: what others share with the user. `/join`: a link to a
+//! notebook.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::files::RelativePath;
 use crate::identity::Role;
 use crate::store::Subject;
 
-/// How long a link can be used, in days.
+/// Maximum lifetime of a link, in days.
 const LINK_DAYS: std::ops::RangeInclusive<u64> = 1..=90;
 
 pub(super) async fn show(visitor: Visitor, Path(path): Path<String>) -> Result<Response> {
@@ -26,7 +27,7 @@ pub(super) async fn show(visitor: Visitor, Path(path): Path<String>) -> Result<R
     page(&visitor, &path, "")
 }
 
-/// The path, if the visitor may share it.
+/// The path. Checks that the user may share it.
 fn managed(visitor: &Visitor, path: &str) -> Result<RelativePath> {
     let path = RelativePath::parse(path)?;
     visitor.notebook.may(&visitor.principal, Level::Manage, &path)?;
@@ -46,7 +47,7 @@ fn page(visitor: &Visitor, path: &RelativePath, notice: &str) -> Result<Response
             let shown = match subject {
                 Subject::User(name) => escape(name),
                 Subject::Group(name) => format!("the group {}", escape(name)),
-                Subject::Everyone => "everybody with an account".to_owned(),
+                Subject::Everyone => "everyone with an account".to_owned(),
             };
             format!(
                 "<tr><td>{shown}</td><td>{}</td><td>{}</td></tr>",
@@ -77,7 +78,7 @@ fn page(visitor: &Visitor, path: &RelativePath, notice: &str) -> Result<Response
     let body = format!(
         "{notice}<p><a href=\"{base}{kind}/{address}\">{path}</a></p>{rights}\
          <h2>Share it</h2>{form}<label>With <select name=\"kind\"><option value=\"user\">a person</option>\
-         <option value=\"group\">a group</option><option value=\"everyone\">everybody with an account</option></select></label>\
+         <option value=\"group\">a group</option><option value=\"everyone\">everyone with an account</option></select></label>\
          <label>Name <input name=\"name\" maxlength=\"60\"></label><label>They may <select name=\"level\">{levels}</select></label>\
          <button>Share</button></form>\
          <p class=\"faint\">Running a cell is running a program: who may run or edit can also read and change the other files in the folder of the notebook.</p>\
@@ -93,7 +94,7 @@ fn page(visitor: &Visitor, path: &RelativePath, notice: &str) -> Result<Response
     Ok(visitor.page(&format!("Share {}", path.name()), &body))
 }
 
-/// What was published of a notebook.
+/// The publication of a notebook.
 fn published(visitor: &Visitor, path: &RelativePath) -> Result<String> {
     if !path.is_notebook() {
         return Ok(String::new());
@@ -101,13 +102,13 @@ fn published(visitor: &Visitor, path: &RelativePath) -> Result<String> {
     let action = format!("publish/{}", encode(path.as_str()));
     let Some(publication) = visitor.notebook.store.publication_of(path)? else {
         return Ok(format!(
-            "<h2>Publish it</h2><p>Makes a page with a copy of the notebook as it is now. Everybody who knows the address can read it, without an account.</p>{}",
+            "<h2>Publish it</h2><p>Creates a page with a copy of the notebook in its present state. Anyone who knows the address can read it without an account.</p>{}",
             visitor.button(&action, &[], "Publish", "")
         ));
     };
     let address = format!("{}pub/{}", visitor.place.base(), publication.slug);
     Ok(format!(
-        "<h2>Published</h2><p><a href=\"{address}\">{address}</a> shows the notebook as it was at {} (UTC). Everybody can read it.</p>{}{}{}",
+        "<h2>Published</h2><p><a href=\"{address}\">{address}</a> shows the notebook as of {} (UTC). Everyone can read it.</p>{}{}{}",
         shown_time(publication.at),
         settings_form(visitor, &action, &publication),
         visitor.button(&action, &[], "Publish the newest version", ""),
@@ -198,7 +199,7 @@ async fn make_link(
     let scheme = if visitor.place.secure { "https" } else { "http" };
     let link = format!("{scheme}://{address}{}join?code={code}", visitor.place.base());
     let notice = format!(
-        "<p class=\"good\" role=\"status\">Copy the link now, because it is not shown again: <code>{}</code></p>",
+        "<p class=\"good\" role=\"status\">Copy the link now. It will not be shown again: <code>{}</code></p>",
         escape(&link)
     );
     page(visitor, path, &notice)
@@ -209,7 +210,7 @@ pub(super) struct JoinQuery {
     code: String,
 }
 
-/// Asks whether to accept. Opening the address must not do it.
+/// Asks whether to accept. Opening the address alone must not accept.
 pub(super) async fn ask_join(visitor: Visitor, Query(query): Query<JoinQuery>) -> Result<Response> {
     let (path, level) = linked(&visitor, &query.code)?;
     let body = format!(
@@ -223,14 +224,14 @@ pub(super) async fn ask_join(visitor: Visitor, Query(query): Query<JoinQuery>) -
 
 fn linked(visitor: &Visitor, code: &str) -> Result<(String, Level)> {
     let found = visitor.notebook.store.link(hash_of(code))?;
-    found.ok_or_else(|| ApiError::missing("this link is too old or was deleted: ask for a new one"))
+    found.ok_or_else(|| ApiError::missing("this link has expired or was deleted: ask for a new one"))
 }
 
 pub(super) async fn join(visitor: Visitor, Query(query): Query<JoinQuery>) -> Result<Response> {
     let (path, level) = linked(&visitor, &query.code)?;
     let path = RelativePath::parse(&path)?;
     let before = visitor.notebook.access.level(&visitor.principal, &path);
-    // A link never takes anything away.
+    // A link never lowers a level.
     if before.is_none_or(|before| before < level) {
         let subject = Subject::User(visitor.principal.name.clone());
         visitor.notebook.store.set_right(&path, &subject, Some(level)).await?;
@@ -240,7 +241,7 @@ pub(super) async fn join(visitor: Visitor, Query(query): Query<JoinQuery>) -> Re
     Ok(visitor.back(&format!("{kind}/{}", encode(path.as_str()))))
 }
 
-/// What others share with the visitor.
+/// The page of what others share with the user.
 pub(super) async fn list(visitor: Visitor) -> Result<Response> {
     let base = escape(&visitor.place.base());
     let mut rows = String::new();
@@ -278,7 +279,7 @@ pub(super) struct LeaveForm {
     leave: String,
 }
 
-/// Gives up a right that was given to the visitor in person.
+/// Gives up a right that was granted to the user personally.
 pub(super) async fn leave(visitor: Visitor, Form(form): Form<LeaveForm>) -> Result<Response> {
     let path = RelativePath::parse(&form.leave)?;
     let subject = Subject::User(visitor.principal.name.clone());

@@ -1,4 +1,4 @@
-//! `/signup`: a new account, with an invitation or for everybody; or a new password, with a link from an administrator.
+//! `/signup`: creates an account, with an invitation or without one, or sets a new password, with a link from an administrator.
 
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Query, State};
@@ -6,9 +6,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
+use super::cookies::session_cookie;
 use super::error::{ApiError, Result};
 use super::forms::{agent, problem};
-use super::guard::session_cookie;
 use super::location::RequestLocation;
 use super::pages::escape;
 use super::percent::encode;
@@ -40,13 +40,13 @@ fn offer(notebook: &Notebook, code: Option<&str>) -> Result<(Accounts, SignupOff
             Some((_, Some(account))) => SignupOffer::NewPassword(account),
             Some((role, None)) => SignupOffer::NewAccount(role),
             None => {
-                let message = "this link was used before or is too old: ask an administrator for a new one";
+                let message = "this link was already used or has expired: ask an administrator for a new one";
                 return Err(ApiError::new(StatusCode::FORBIDDEN, message));
             }
         },
         None if notebook.settings.sign_up == SignUp::Open => SignupOffer::NewAccount(Role::User),
         None => {
-            let message = "an account takes an invitation: ask an administrator for one";
+            let message = "you need an invitation to create an account: ask an administrator for one";
             return Err(ApiError::new(StatusCode::FORBIDDEN, message));
         }
     };
@@ -63,7 +63,7 @@ pub(super) async fn form(
     Ok(page(&place, (code, question(&notebook, code)), &offer, "", None))
 }
 
-/// The question, for who has no invitation.
+/// The question for users without an invitation.
 fn question<'a>(notebook: &'a Notebook, code: Option<&str>) -> Option<&'a Question> {
     notebook.settings.sign_up_question.as_ref().filter(|_| code.is_none())
 }
@@ -157,7 +157,7 @@ pub(super) async fn submit(
     Ok((cookie, Redirect::to(&place.base())).into_response())
 }
 
-/// Whether the code, if there is one, was not used in the meantime.
+/// Checks that the code, if there is one, was not used in the meantime.
 async fn take(notebook: &Notebook, code: Option<&str>) -> Result<(), AccountError> {
     match code {
         Some(code) if !notebook.store.take_invitation(hash_of(code)).await? => {
@@ -180,7 +180,7 @@ async fn add(
     let hash = accounts.prepare(name, password).await?;
     let home = RelativePath::parse(name).map_err(|error| AccountError::Unfit(error.to_string()))?;
     let taken = || AccountError::Unfit(format!("the name `{name}` is taken"));
-    // The folder of a new account must be new, or the account would get the files in it.
+    // The folder must not exist yet, because the account would get the files in it.
     if notebook.store.account(name)?.is_some() || (role != Role::Admin && notebook.files.facts(&home).is_ok())
     {
         return Err(taken());
@@ -190,7 +190,7 @@ async fn add(
     if role != Role::Guest {
         match notebook.files.make_dir(&home) {
             Ok(()) | Err(FileError::Exists(_)) => {}
-            Err(error) => return Err(AccountError::Unfit(format!("cannot make your folder: {error}"))),
+            Err(error) => return Err(AccountError::Unfit(format!("cannot create your folder: {error}"))),
         }
     }
     Ok((user, name.to_owned(), "create account"))

@@ -1,4 +1,4 @@
-//! `/api/spec.yaml`: the interface, for programs that make clients. `/api/security/csp-report`: what browsers blocked.
+//! `/api/spec.yaml`: the description of the API. `/api/security/csp-report`: reports of browsers that blocked something.
 
 use axum::response::IntoResponse;
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use super::location::RequestLocation;
 
 /// OpenAPI 3.0.
 const SPEC: &str = include_str!("api.yaml");
-/// How much of a report is logged, in bytes.
+/// Maximum length of a logged report, in bytes.
 const LOGGED: usize = 2000;
 
 pub(super) async fn show(place: RequestLocation) -> impl IntoResponse {
@@ -18,6 +18,6 @@ pub(super) async fn show(place: RequestLocation) -> impl IntoResponse {
 
 pub(super) async fn blocked(body: Bytes) -> StatusCode {
     let report = String::from_utf8_lossy(&body[..body.len().min(LOGGED)]).into_owned();
-    tracing::info!(report, "a browser blocked something on a page of the notebook");
+    tracing::info!(report, "the content security policy blocked something on a page");
     StatusCode::NO_CONTENT
 }

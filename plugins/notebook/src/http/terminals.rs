@@ -25,10 +25,10 @@ use crate::kernel::wire::{TerminalLaunch, TerminalModel};
 use crate::state::{Notebook, Shared};
 
 impl Notebook {
-    /// Whether `principal` may have terminals at all: a terminal can do what a kernel can, in the folder of its user.
+    /// Checks that `principal` may have terminals. A terminal has the same rights as a kernel, in the folder of its user.
     fn may_have_terminals(&self, principal: &Principal) -> Result<RelativePath> {
         if !self.settings.terminals {
-            return Err(ApiError::missing("terminals are off: see the setting `terminals`"));
+            return Err(ApiError::missing("terminals are disabled: see the setting `terminals`"));
         }
         let home = RelativePath::parse(principal.home().unwrap_or_default())?;
         if self.accounts.is_some() && home.is_root() {
@@ -41,7 +41,7 @@ impl Notebook {
         Ok(home)
     }
 
-    /// The terminals that `principal` may end: their own; all if they are an administrator.
+    /// The terminals that `principal` may end: their own, or all for an administrator.
     pub(super) async fn endable_terminals(&self, principal: &Principal) -> Result<Vec<TerminalModel>> {
         let mut terminals = self.link.terminals().await?;
         if !self.may_everything(principal) {
@@ -53,23 +53,25 @@ impl Notebook {
     /// The terminal `name`, if it belongs to `principal`.
     async fn own_terminal(&self, principal: &Principal, name: &str) -> Result<TerminalModel> {
         self.may_have_terminals(principal)?;
-        let found = self.link.terminals().await?.into_iter().find(|terminal| terminal.name == name);
+        let local = self.local_terminal(name);
+        let found = self.link.terminals().await?.into_iter().find(|terminal| terminal.name == local);
         let found = found.filter(|terminal| terminal.owner == principal.name);
         found.ok_or_else(|| ApiError::missing(format!("there is no terminal `{name}`")))
     }
 }
 
-fn shown(terminal: &TerminalModel) -> Value {
-    json!({"name": terminal.name, "last_activity": terminal.last_activity})
+fn shown(notebook: &Notebook, terminal: &TerminalModel) -> Value {
+    json!({"name": notebook.terminal_name(&terminal.name), "last_activity": terminal.last_activity})
 }
 
 pub(super) async fn list(State(notebook): State<Shared>, principal: Principal) -> Result<Json<Value>> {
     notebook.may_have_terminals(&principal)?;
     let terminals = notebook.link.terminals().await?;
-    Ok(Json(terminals.iter().filter(|terminal| terminal.owner == principal.name).map(shown).collect()))
+    let own = terminals.iter().filter(|terminal| terminal.owner == principal.name);
+    Ok(Json(own.map(|terminal| shown(&notebook, terminal)).collect()))
 }
 
-/// Opens a terminal in the folder `cwd`, or in the user's.
+/// Opens a terminal in the folder `cwd` or in the user's folder.
 pub(super) async fn open(
     State(notebook): State<Shared>,
     principal: Principal,
@@ -92,7 +94,7 @@ pub(super) async fn open(
         limits: notebook.settings.limits.of_kernel(),
         sandbox: notebook.sessions.sandbox(&folder)?,
     };
-    Ok(Json(shown(&notebook.link.open_terminal(launch).await?)))
+    Ok(Json(shown(&notebook, &notebook.link.open_terminal(launch).await?)))
 }
 
 fn shell() -> String {
@@ -103,8 +105,8 @@ fn shell() -> String {
     wanted.into_iter().find(usable).unwrap_or_else(|| "/bin/sh".to_owned())
 }
 
-/// The folder of a new terminal. Only the single user may name one outside the served folder. One that does not
-/// exist is replaced by the user's, as in Jupyter Server.
+/// The folder of a new terminal. Only the single user may choose one outside of the served folder. If it does not exist, the
+/// user's folder is used, as in Jupyter Server.
 async fn folder(
     notebook: &Shared,
     principal: &Principal,
@@ -130,7 +132,7 @@ pub(super) async fn show(
     principal: Principal,
     Path(name): Path<String>,
 ) -> Result<Json<Value>> {
-    Ok(Json(shown(&notebook.own_terminal(&principal, &name).await?)))
+    Ok(Json(shown(&notebook, &notebook.own_terminal(&principal, &name).await?)))
 }
 
 pub(super) async fn close(
@@ -138,10 +140,11 @@ pub(super) async fn close(
     principal: Principal,
     Path(name): Path<String>,
 ) -> Result<StatusCode> {
-    if !notebook.endable_terminals(&principal).await?.iter().any(|terminal| terminal.name == name) {
+    let local = notebook.local_terminal(&name);
+    if !notebook.endable_terminals(&principal).await?.iter().any(|terminal| terminal.name == local) {
         return Err(ApiError::missing(format!("there is no terminal `{name}`")));
     }
-    notebook.link.close_terminal(&name).await?;
+    notebook.link.close_terminal(local).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -151,13 +154,13 @@ pub(super) async fn attach(
     Path(name): Path<String>,
     upgrade: Result<WebSocketUpgrade, WebSocketRejection>,
 ) -> Result<Response> {
-    notebook.own_terminal(&principal, &name).await?;
+    let terminal = notebook.own_terminal(&principal, &name).await?;
     let upgrade = match upgrade {
         // The guard has checked the origin against the settings.
         Ok(upgrade) => upgrade.max_message_bytes(notebook.settings.limits.message_bytes).any_origin(),
         Err(rejection) => return Ok(rejection.into_response()),
     };
-    let (reader, writer) = notebook.link.attach_terminal(&name).await?;
+    let (reader, writer) = notebook.link.attach_terminal(&terminal.name).await?;
     Ok(upgrade.on_upgrade(async move |mut socket: WebSocket| {
         tokio::select! {
             () = converse(&mut socket, reader, writer) => {}

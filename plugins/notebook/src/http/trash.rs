@@ -1,5 +1,7 @@
 //! `/api/trash`: deleted files and folders, until they are restored or deleted for good.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
@@ -11,12 +13,13 @@ use super::error::{ApiError, Result, blocking, object};
 use super::history::time;
 use super::kernels::optional_text;
 use crate::access::Level;
+use crate::documents::MoveError;
 use crate::files::{FileError, RelativePath};
 use crate::identity::Principal;
 use crate::state::{Notebook, Shared};
 use crate::store::Trashed;
 
-/// Milliseconds of a day.
+/// A day in milliseconds.
 const DAY: i64 = 24 * 3600 * 1000;
 
 impl Notebook {
@@ -28,7 +31,7 @@ impl Notebook {
         })
     }
 
-    /// What `principal` deleted, and what others deleted where `principal` may do everything.
+    /// The entries that `principal` deleted, and those of others at paths that `principal` manages.
     fn trash_of(&self, principal: &Principal) -> Result<Vec<Trashed>> {
         let mut entries = self.store.trash()?;
         entries.retain(|entry| {
@@ -41,25 +44,25 @@ impl Notebook {
 
     fn trashed(&self, principal: &Principal, id: &str) -> Result<Trashed> {
         let entry = self.trash_of(principal)?.into_iter().find(|entry| entry.id == id);
-        entry.ok_or_else(|| ApiError::missing("this is not in the trash any more"))
+        entry.ok_or_else(|| ApiError::missing("this is no longer in the trash"))
     }
 
-    /// Moves a file or folder to the trash. Its kernels are shut down. Returns the id of the entry.
+    /// Moves a file or folder to the trash and shuts down its kernels. Returns the id of the entry.
     /// # Errors
-    /// For users.
+    /// [`MoveError`].
     pub(crate) async fn move_to_trash(
-        &self,
+        self: &Arc<Self>,
         path: &RelativePath,
         author: &str,
-    ) -> std::result::Result<String, String> {
-        self.documents.close(path, "the notebook was moved to the trash").await;
-        self.close_kernels_below(path).await?;
+    ) -> std::result::Result<String, MoveError> {
+        self.close_everywhere(path, "the notebook was moved to the trash").await?;
         let id = uuid::Uuid::new_v4().to_string();
         let (files, made, name) = (self.files.clone(), id.clone(), path.name().to_owned());
         let target = blocking(move || files.trash_path(&made, &name)).await;
-        let target = target.map_err(|error| error.message().to_owned())?;
-        self.documents.rename(path, &target).await.map_err(|error| error.to_string())?;
-        self.store.add_trash(&id, path, author).await.map_err(|error| error.to_string())?;
+        let target = target.map_err(|error| MoveError::Busy(error.message().to_owned()))?;
+        self.rename(path, &target).await?;
+        let added = self.store.add_trash(&id, path, author).await;
+        added.map_err(|error| MoveError::Busy(error.to_string()))?;
         Ok(id)
     }
 
@@ -119,12 +122,12 @@ pub(super) async fn add(
         return Err(ApiError::bad("the served folder itself cannot be deleted"));
     }
     notebook.files.facts(&path)?;
-    let id = notebook.move_to_trash(&path, &principal.name).await.map_err(ApiError::bad)?;
+    let id = notebook.move_to_trash(&path, &principal.name).await?;
     let entry = notebook.trashed(&principal, &id)?;
     Ok((StatusCode::CREATED, Json(notebook.entry_json(&entry))))
 }
 
-/// Puts something back where it was, or beside it if the name is taken.
+/// Restores an entry to its path, or beside it if the name is taken.
 pub(super) async fn restore(
     State(notebook): State<Shared>,
     principal: Principal,
@@ -132,7 +135,7 @@ pub(super) async fn restore(
 ) -> Result<Json<Value>> {
     let entry = notebook.trashed(&principal, &id)?;
     let path = RelativePath::parse(&entry.path)?;
-    // Who deleted it may have lost the right to its folder.
+    // The user who deleted it may have lost the right to its folder.
     notebook.may(&principal, Level::Edit, &path.parent().unwrap_or_default())?;
     let files = notebook.files.clone();
     let (name, entry_id) = (name_of(&entry), id.clone());
@@ -148,7 +151,7 @@ pub(super) async fn restore(
         Ok::<_, FileError>((from, to))
     })
     .await?;
-    notebook.documents.rename(&from, &to).await?;
+    notebook.rename(&from, &to).await?;
     notebook.store.remove_trash(&id).await?;
     let files = notebook.files.clone();
     blocking(move || files.delete_trash(&id)).await?;
@@ -168,7 +171,7 @@ pub(super) async fn delete(
 /// Deletes everything that the user has in the trash.
 pub(super) async fn empty(State(notebook): State<Shared>, principal: Principal) -> Result<StatusCode> {
     for entry in notebook.trash_of(&principal)? {
-        // An administrator empties their own trash, and not everybody's.
+        // An administrator empties only their own trash.
         let own = RelativePath::parse(&entry.path)
             .ok()
             .zip(principal.home().and_then(|home| RelativePath::parse(home).ok()));

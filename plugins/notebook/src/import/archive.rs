@@ -25,7 +25,7 @@ pub fn unpack(bytes: &[u8]) -> Result<Vec<ImportedFile>, ImportError> {
         if !file.is_file() || leads_elsewhere || path.starts_with("__MACOSX/") {
             continue;
         }
-        // What is unpacked is limited, whatever the archive says.
+        // The unpacked size is limited, regardless of the sizes in the archive.
         let mut content = Vec::new();
         file.take(left + 1).read_to_end(&mut content).map_err(|error| failed(&error))?;
         left = left.checked_sub(content.len() as u64).ok_or_else(|| {
@@ -41,7 +41,7 @@ pub fn unpack(bytes: &[u8]) -> Result<Vec<ImportedFile>, ImportError> {
 /// [`ImportError`].
 pub fn pack(files: &[ImportedFile]) -> Result<Vec<u8>, ImportError> {
     let failed =
-        |error: &dyn std::fmt::Display| ImportError::new(format!("cannot make the archive: {error}"));
+        |error: &dyn std::fmt::Display| ImportError::new(format!("cannot create the archive: {error}"));
     let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default();
     for file in files {

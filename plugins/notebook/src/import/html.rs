@@ -38,7 +38,7 @@ fn finish(cells: &mut Vec<NewCell>, words: &mut String) {
     }
 }
 
-/// Where an ASCII text begins, whatever its case.
+/// The position of an ASCII text, ignoring case.
 fn find(text: &str, part: &str) -> Option<usize> {
     text.as_bytes().windows(part.len()).position(|window| window.eq_ignore_ascii_case(part.as_bytes()))
 }

@@ -83,7 +83,7 @@ pub fn import(extension: &str, bytes: &[u8]) -> Result<Imported, ImportError> {
             }
         }
         other => Err(ImportError::new(format!(
-            "files with the extension `{other}` cannot be made a notebook: there are .sws, .sagews, .txt, .html, .rst and .py, and .zip with them"
+            "files with the extension `{other}` cannot be converted: use .sws, .sagews, .txt, .html, .rst or .py, or a .zip of them"
         ))),
     }
 }

@@ -5,7 +5,7 @@
 
 use super::NewCell;
 
-/// How lines of input begin, and how they go on.
+/// The prompts of the first and of further lines of input.
 const PROMPTS: [(&str, &str); 2] = [(">>> ", "... "), ("sage: ", "....: ")];
 
 /// The input of a line, and whether it begins a new one.

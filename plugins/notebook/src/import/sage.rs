@@ -52,7 +52,7 @@ pub(super) fn text(text: &str) -> Imported {
 /// The files of the archive, by their paths below its folder.
 fn entries(bytes: &[u8]) -> Result<HashMap<String, Vec<u8>>, ImportError> {
     let failed = |error: std::io::Error| ImportError::new(format!("the archive cannot be read: {error}"));
-    // What is unpacked is limited, whatever the archive says.
+    // The unpacked size is limited, regardless of the sizes in the archive.
     let unpacked = bzip2::read::MultiBzDecoder::new(bytes).take(UNPACKED_BYTES);
     let mut archive = tar::Archive::new(unpacked);
     let mut files = HashMap::new();
@@ -174,7 +174,7 @@ fn add_outputs(cell: &mut NewCell, output: &str) {
         let inside = &rest[start + 6..];
         let end = inside.find("</html>").unwrap_or(inside.len());
         let html = inside[..end].trim();
-        // A link to a picture of the old server leads nowhere. The picture itself is added.
+        // Links to images on the old server do not work. The picture itself is added.
         if !html.is_empty() && !html.contains("cell://") {
             cell.outputs.push(display("text/html", html));
         }

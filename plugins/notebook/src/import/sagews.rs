@@ -53,7 +53,7 @@ fn finish(cells: &mut Vec<NewCell>, cell: Option<(Vec<&str>, Vec<Output>)>) {
     }
 }
 
-/// The outputs of one message. What the kernel tells the page itself has none.
+/// The outputs of one message. Messages of the kernel to the page itself have none.
 fn output(message: &Value) -> Vec<Output> {
     let text = |name: &str| message[name].as_str();
     let mut outputs = Vec::new();

@@ -1,4 +1,4 @@
-//! Limits for a kernel and everything that it starts, by a cgroup of its own below a folder that was delegated to the server.
+//! Limits for a kernel and its child processes, with a separate cgroup below a directory that is delegated to the server.
 //!
 //! # Source
 //! The Linux kernel's `Documentation/admin-guide/cgroup-v2.rst`, sections "Delegation", "No Internal Process Constraint" and
@@ -37,12 +37,12 @@ pub fn probe(folder: &Path, limits: &KernelLimits) -> Result<(), String> {
     let controllers = needed(limits);
     let list: String = controllers.iter().map(|name| format!("+{name} ")).collect();
     if !list.is_empty() {
-        // Fails if they are enabled already and cannot be enabled again; the files tell.
+        // This fails if they are already enabled and cannot be enabled again; the files show whether they are.
         let _ = std::fs::write(folder.join("cgroup.subtree_control"), list.trim());
     }
     let cgroup = Cgroup::make(folder, "probe", limits).map_err(|error| {
         format!(
-            "cannot make a cgroup with limits for {} in `{}`: {error}",
+            "cannot create a cgroup with limits for {} in `{}`: {error}",
             controllers.join(", "),
             folder.display()
         )
@@ -53,7 +53,7 @@ pub fn probe(folder: &Path, limits: &KernelLimits) -> Result<(), String> {
     match entered {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(format!(
-            "a process cannot enter a cgroup in `{}`: {}",
+            "cannot move a process into a cgroup in `{}`: {}",
             folder.display(),
             String::from_utf8_lossy(&output.stderr).trim()
         )),
@@ -130,7 +130,7 @@ impl Drop for Cgroup {
             }
         });
         if let Err(error) = spawned {
-            tracing::warn!(%error, "a kernel's cgroup stays");
+            tracing::warn!(%error, "cannot remove a kernel's cgroup");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The numbered messages of one kernel: the newest in memory, older ones in files. None are discarded below a
 //! fixed limit.
 //!
-//! A reader is only a number. A slow reader reads files and holds nobody up.
+//! A reader is only a number. A slow reader reads files, and does not delay others.
 
 use std::collections::VecDeque;
 use std::fs::File;

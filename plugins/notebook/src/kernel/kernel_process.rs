@@ -24,8 +24,8 @@ impl KernelProcess {
         }
     }
 
-    /// Whether it must be asked to end before it is ended. A gateway does that itself, and would start a kernel again that
-    /// somebody else has asked.
+    /// Whether it must be asked to end before it is ended. A gateway does that itself, and would restart a kernel that someone
+    /// else has asked to end.
     pub(super) fn is_asked_to_end(&self) -> bool {
         matches!(self, KernelProcess::Local(_))
     }

@@ -55,7 +55,7 @@ fn lost(error: impl std::fmt::Display) -> Problem {
 }
 
 impl Link {
-    /// A link to the host behind `socket`. It connects and reconnects by itself. It must be created within a
+    /// A link to the host behind `socket`. It connects and reconnects automatically. It must be created within a
     /// tokio runtime.
     pub fn new(socket: PathBuf) -> Link {
         let (calls, queue) = mpsc::unbounded_channel();
@@ -362,8 +362,7 @@ async fn keep_connected(
     }
 }
 
-/// Carries calls, answers and events until the connection is lost, or until nobody holds the link any more
-/// (true).
+/// Transfers calls, replies and events until the connection is lost, or until the link is dropped (true).
 async fn converse(
     mut reader: FrameReader<OwnedReadHalf>,
     mut writer: OwnedWriteHalf,

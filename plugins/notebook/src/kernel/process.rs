@@ -1,4 +1,4 @@
-//! A kernel's process: starts it with limits in its own process group, signals it, and tells why it ended.
+//! A kernel's process: starts it with limits in its own process group, signals it, and reports why it ended.
 
 use std::collections::VecDeque;
 use std::io;
@@ -111,7 +111,7 @@ impl Process {
     pub(super) async fn ended(&mut self) -> String {
         let how = match self.child.wait().await {
             Ok(status) => describe(status),
-            Err(error) => format!("could not be waited for: {error}"),
+            Err(error) => format!("its end could not be awaited: {error}"),
         };
         // Children may keep the pipes open, so the rest is not waited for long.
         while let Some(reader) = self.readers.last_mut() {

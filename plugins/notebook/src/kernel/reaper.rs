@@ -59,7 +59,7 @@ impl Reaper {
         if let Some(stdin) = &mut child.stdin
             && let Err(error) = stdin.write_all(line.as_bytes())
         {
-            tracing::warn!(%error, "the kernel reaper is gone: kernels may outlive a killed kernel host");
+            tracing::warn!(%error, "the kernel reaper has ended: kernels may outlive a killed kernel host");
         }
     }
 

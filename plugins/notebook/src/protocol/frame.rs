@@ -66,7 +66,7 @@ pub enum ServerFrame {
     },
     /// The comments at the document have changed: fetch them again. Not numbered.
     Commented,
-    /// Somebody else is looking at the document, or their cursor moved. Not numbered, and only sent between accounts.
+    /// Another user has the document open, or moved their cursor. Not numbered, and only sent between accounts.
     Present {
         /// Identifies their page.
         client: u64,
@@ -170,6 +170,6 @@ pub struct Variable {
 pub struct Completion {
     /// The text to insert.
     pub text: String,
-    /// `function`, `module`, `keyword` and so on, if the kernel says.
+    /// `function`, `module`, `keyword` and so on, if the kernel sends it.
     pub kind: Option<String>,
 }

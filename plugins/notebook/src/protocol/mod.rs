@@ -69,6 +69,25 @@ mod tests {
             CommMessage,
             CommKind
         );
+        with_short_comments(&out)
+    }
+
+    /// Writes a comment of one line in one line instead of three.
+    fn with_short_comments(text: &str) -> String {
+        let mut out = String::new();
+        let mut lines = text.lines().peekable();
+        while let Some(line) = lines.next() {
+            out.push_str(line);
+            if line == "/**"
+                && let (Some(comment), mut rest) = (lines.peek().copied(), lines.clone().skip(1))
+                && rest.next() == Some(" */")
+            {
+                out.push_str(&comment[2..]);
+                out.push_str(" */");
+                lines.nth(1);
+            }
+            out.push('\n');
+        }
         out
     }
 

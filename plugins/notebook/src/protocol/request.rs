@@ -186,6 +186,8 @@ pub enum Operation {
         /// The cursor; null if the user types nowhere.
         cursor: Option<Cursor>,
     },
+    /// Checks that the connection works. Replies `done` at once.
+    Ping,
     /// Writes the file now. Replies `done` when it is on disk. (By default it is written a second after a
     /// change.)
     Save,
@@ -196,7 +198,7 @@ pub enum Operation {
     },
 }
 
-/// Where somebody types.
+/// The position where a user types.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(deny_unknown_fields)]

@@ -16,7 +16,7 @@ use crate::identity::Principal;
 use crate::state::Notebook;
 use crate::store::{Schedule, StoreError};
 
-/// What a schedule says, as clients send it.
+/// A schedule in the form that clients send.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SchedulePlan {
@@ -31,7 +31,7 @@ pub struct SchedulePlan {
     /// What happens with a run that was due while the server was down.
     #[serde(default)]
     pub missed: Missed,
-    /// Of which runs the owner is told.
+    /// The runs that the owner is notified of.
     #[serde(default)]
     pub alert: Alert,
 }
@@ -47,7 +47,7 @@ pub enum Missed {
     Skip,
 }
 
-/// Of which runs the owner is told.
+/// The runs that the owner is notified of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Alert {
@@ -120,7 +120,7 @@ impl Notebook {
         let limit = self.settings.limits.user_schedules;
         if self.store.schedules()?.iter().filter(|known| known.owner == owner).count() >= limit {
             return Err(unfit(format!(
-                "there are {limit} schedules already (`limits.user_schedules`): delete one first"
+                "there are already {limit} schedules (`limits.user_schedules`): delete one first"
             )));
         }
         Ok(self.store.add_schedule(path, owner, plan, next).await?)

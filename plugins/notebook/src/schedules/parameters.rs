@@ -66,7 +66,9 @@ fn language(notebook: &Value) -> Result<Language, String> {
         "python" | "sage" | "ipython" => Ok(Language::Python),
         "r" => Ok(Language::R),
         "julia" => Ok(Language::Julia),
-        other => Err(format!("parameters can be set in notebooks in Python, R and Julia, not in `{other}`")),
+        other => {
+            Err(format!("parameters can only be set in notebooks in Python, R and Julia, not in `{other}`"))
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Runs what is due. One process for each kernel host does it; the others wait for its lock.
 //!
 //! A run is a hidden copy beside the notebook, which a document runs like any other, with the kernel, the sandbox and the limits
-//! of its folder. What it does is in the file and in the kernel host, so the next generation of the plugin goes on with it. If
-//! the kernel host has ended too, the run is lost, and says so.
+//! of its folder. Its state is in the file and in the kernel host, so the next generation of the plugin continues it. If the
+//! kernel host has ended too, the run is recorded as lost.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::format;
 use crate::state::Notebook;
 use crate::store::{NewNotice, Schedule, ScheduledRun, StoreError, now};
 
-/// How often schedules and runs are looked at.
+/// How often schedules and runs are checked.
 const TICK: Duration = Duration::from_secs(1);
 /// A run that is later than this was missed, in milliseconds.
 const LATE_MS: i64 = 60_000;
@@ -29,7 +29,7 @@ pub(crate) enum RunCause {
     Schedule,
     /// Its time had come while the server was down.
     Missed,
-    /// Somebody wants it now.
+    /// A user requested it.
     ByHand,
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn run(notebook: Weak<Notebook>) {
             continue;
         }
         if let Err(error) = notebook.run_due().await {
-            tracing::error!(%error, "cannot look at the schedules");
+            tracing::error!(%error, "cannot read the schedules");
         }
     }
 }
@@ -131,7 +131,7 @@ impl Notebook {
         let mut run = new_run(schedule, cause, due, "waiting", String::new());
         let open = |run: &ScheduledRun| matches!(run.status.as_str(), "running" | "waiting");
         if self.store.scheduled_runs(&schedule.id)?.iter().any(open) {
-            run = new_run(schedule, cause, due, "error", "the run before has not ended".to_owned());
+            run = new_run(schedule, cause, due, "error", "the previous run has not ended".to_owned());
             self.store.add_scheduled_run(run.clone(), &host, kept).await?;
             self.alert(schedule, &run).await?;
             return Ok(run.id);
@@ -173,7 +173,7 @@ impl Notebook {
                 return Err(format!("{} may no longer run this notebook", account.name));
             }
         }
-        self.documents.flush(path).await;
+        self.flush_everywhere(path).await?;
         let (files, limit) = (self.files.clone(), self.settings.limits.body_bytes);
         let (from, to, parameters) = (path.clone(), copy.clone(), schedule.plan.parameters.clone());
         let written = tokio::task::spawn_blocking(move || {
@@ -193,7 +193,7 @@ impl Notebook {
     async fn watch_run(&self, schedule: &Schedule, run: &ScheduledRun) -> Result<(), StoreError> {
         let limit = i64::try_from(self.settings.limits.scheduled_run_secs).unwrap_or(i64::MAX);
         let Ok(copy) = RelativePath::parse_internal(&run.copy) else {
-            return self.end_run(schedule, run, "lost", "nothing is known about it", false).await;
+            return self.end_run(schedule, run, "lost", "its state is unknown", false).await;
         };
         let is_new = now() - run.started < LATE_MS;
         if is_new && matches!(self.files.facts(&copy), Err(FileError::NotFound(_))) {
@@ -210,7 +210,14 @@ impl Notebook {
         let late = (now() - run.started) / 1000 > limit;
         match state {
             state if state.running && state.asks => {
-                self.end_run(schedule, run, "error", "a cell asks for input, and nobody is there", true).await
+                self.end_run(
+                    schedule,
+                    run,
+                    "error",
+                    "a cell asks for input, which a scheduled run cannot give",
+                    true,
+                )
+                .await
             }
             state if state.running && late => {
                 let message = format!("it took longer than {limit} s (`limits.scheduled_run_secs`)");
@@ -220,7 +227,8 @@ impl Notebook {
             state => match (state.dead, kernel) {
                 (Some(reason), _) => self.end_run(schedule, run, "error", &reason, true).await,
                 (None, None) => {
-                    let message = "the kernel is gone: the server was restarted, or somebody shut it down";
+                    let message =
+                        "the kernel has ended: the server was restarted, or someone shut the kernel down";
                     self.end_run(schedule, run, "lost", message, true).await
                 }
                 (None, Some(_)) => self.end_run(schedule, run, "ok", "", true).await,
@@ -275,12 +283,12 @@ impl Notebook {
         let content = content.await.ok().flatten();
         self.documents.remove_overflow(copy).await;
         if let Err(error) = self.store.removed(copy).await {
-            tracing::error!(%error, "cannot forget the copy of a scheduled run");
+            tracing::error!(%error, "cannot remove the record of a scheduled run's copy");
         }
         content
     }
 
-    /// Tells the owner in the inbox and by mail what came of a run.
+    /// Notifies the owner of the result of a run, in the inbox and by email.
     async fn alert(&self, schedule: &Schedule, run: &ScheduledRun) -> Result<(), StoreError> {
         let success = run.status == "ok";
         if !success {

@@ -45,7 +45,7 @@ impl Timing {
     pub fn parse(text: &str, zone: Zone) -> Result<Timing, String> {
         let cron = Cron::from_str(text.trim()).map_err(|error| {
             format!(
-                "`{text}` is no cron expression, such as `0 3 * * 1-5` for 3 o'clock on workdays: {error}"
+                "`{text}` is not a cron expression such as `0 3 * * 1-5` (3 o'clock on weekdays): {error}"
             )
         })?;
         let timing = Timing { cron, zone };

@@ -15,7 +15,7 @@ pub struct Account {
     pub id: i64,
     /// The login name.
     pub name: String,
-    /// What it may do in general.
+    /// Its role.
     pub role: Role,
     /// Whether it may log in.
     pub active: bool,
@@ -28,7 +28,7 @@ pub struct Account {
 /// A login of a browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginSession {
-    /// What it is called when it is ended.
+    /// Its id, by which it can be ended.
     pub id: i64,
     /// When it began, in milliseconds since 1970.
     pub created: i64,
@@ -36,7 +36,7 @@ pub struct LoginSession {
     pub expires: i64,
     /// Where the login came from.
     pub address: String,
-    /// What the browser called itself.
+    /// The browser's `User-Agent`.
     pub agent: String,
 }
 
@@ -47,7 +47,7 @@ pub struct ApiToken {
     pub id: i64,
     /// What its owner calls it.
     pub name: String,
-    /// The most that it may do with documents.
+    /// The highest level that it grants on documents.
     pub level: Level,
     /// When it was made, in milliseconds since 1970.
     pub created: i64,
@@ -55,7 +55,7 @@ pub struct ApiToken {
     pub expires: i64,
 }
 
-/// Who did what.
+/// An entry of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
     /// When, in milliseconds since 1970.
@@ -64,9 +64,9 @@ pub struct AuditEntry {
     pub user: String,
     /// Where the request came from.
     pub address: String,
-    /// What was done.
+    /// The action.
     pub action: String,
-    /// To what.
+    /// What it was applied to.
     pub target: String,
 }
 
@@ -98,7 +98,7 @@ impl Store {
         self.read(|db| db.prepare(&format!("{ACCOUNT} order by name"))?.query_map([], account)?.collect())
     }
 
-    /// Adds an account. `None`: the name is taken.
+    /// Adds an account. Returns `None` if the name is taken.
     /// # Errors
     /// [`StoreError`].
     pub async fn add_account(
@@ -131,8 +131,7 @@ impl Store {
         .await
     }
 
-    /// Changes a role, or suspends an account. The last active administrator stays one: then nothing is changed and
-    /// the result is false.
+    /// Changes a role, or suspends an account. Changes nothing and returns false if that would leave no active administrator.
     /// # Errors
     /// [`StoreError`].
     pub async fn set_account(&self, user: i64, role: Role, active: bool) -> Result<bool, StoreError> {
@@ -210,7 +209,7 @@ impl Store {
         })
     }
 
-    /// Ends a session of an account, or the one with this secret.
+    /// Ends a session of an account.
     /// # Errors
     /// [`StoreError`].
     pub async fn end_session(&self, user: i64, id: i64) -> Result<(), StoreError> {
@@ -249,7 +248,7 @@ impl Store {
         .await
     }
 
-    /// The active account that a token belongs to, and the most that the token may do.
+    /// The active account that a token belongs to, and the level of the token.
     /// # Errors
     /// [`StoreError`].
     pub fn account_of_token(&self, hash: SecretHash) -> Result<Option<(Account, Level)>, StoreError> {
@@ -294,7 +293,7 @@ impl Store {
         .await
     }
 
-    /// Adds an invitation: who has its code may make one account with this role, or set the password of `user`.
+    /// Adds an invitation. Its code can be used once: to create an account with this role, or to set the password of `user`.
     /// # Errors
     /// [`StoreError`].
     pub async fn add_invitation(
@@ -315,7 +314,7 @@ impl Store {
         .await
     }
 
-    /// What an invitation is for: a role, or an account that gets a new password.
+    /// The purpose of an invitation: a role for a new account, or an account that gets a new password.
     /// # Errors
     /// [`StoreError`].
     pub fn invitation(&self, hash: SecretHash) -> Result<Option<(Role, Option<Account>)>, StoreError> {
@@ -336,7 +335,7 @@ impl Store {
         })
     }
 
-    /// Uses an invitation up. False: somebody else was faster.
+    /// Consumes an invitation. Returns false if it was used in the meantime.
     /// # Errors
     /// [`StoreError`].
     pub async fn take_invitation(&self, hash: SecretHash) -> Result<bool, StoreError> {
@@ -347,7 +346,7 @@ impl Store {
         .await
     }
 
-    /// Writes down who did what.
+    /// Adds an entry to the audit log.
     /// # Errors
     /// [`StoreError`].
     pub async fn audit(

@@ -1,4 +1,4 @@
-//! Threads of comments at cells, and what people are told about.
+//! Threads of comments at cells, and the notices in people's inboxes.
 
 use super::database::{OptionalExtension, params};
 use super::documents::id_of;
@@ -15,7 +15,7 @@ pub struct Thread {
     pub id: i64,
     /// The cell; empty for the whole notebook.
     pub cell: String,
-    /// What the cell began with.
+    /// The beginning of the cell's text.
     pub quote: String,
     /// When and by whom it was resolved.
     pub resolved: Option<(i64, String)>,
@@ -38,7 +38,7 @@ pub struct Comment {
     pub text: String,
 }
 
-/// What an account is told.
+/// A notice in the inbox of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// Its number.
@@ -47,13 +47,13 @@ pub struct Notice {
     pub at: i64,
     /// `mention`, `reply`, `comment`, `offer`, `request` or `granted`.
     pub kind: String,
-    /// The login name of who caused it.
+    /// The login name of the person who caused it.
     pub author: String,
     /// Where.
     pub path: String,
     /// The thread.
     pub thread: Option<i64>,
-    /// A comment, or what was asked for.
+    /// The comment, or the access that was asked for.
     pub text: String,
     /// Whether it was read.
     pub seen: bool,
@@ -106,7 +106,7 @@ impl Store {
         })
     }
 
-    /// Begins a thread. Returns its number.
+    /// Begins a thread. Returns its id.
     /// # Errors
     /// [`StoreError`].
     pub async fn add_thread(
@@ -129,7 +129,7 @@ impl Store {
         .await
     }
 
-    /// Adds a comment to a thread of a document, which opens it again. False: there is no such thread.
+    /// Adds a comment to a thread of a document, and reopens the thread. Returns false if there is no such thread.
     /// # Errors
     /// [`StoreError`].
     pub async fn add_comment(
@@ -153,7 +153,7 @@ impl Store {
         .await
     }
 
-    /// Resolves a thread of a document, or opens it again. False: there is no such thread.
+    /// Resolves or reopens a thread of a document. Returns false if there is no such thread.
     /// # Errors
     /// [`StoreError`].
     pub async fn resolve_thread(
@@ -172,8 +172,8 @@ impl Store {
         .await
     }
 
-    /// Changes the text of a comment, or deletes it (`None`) and its thread with the last one. Only the comments of
-    /// `author` if that is given. False: there is no such comment.
+    /// Changes the text of a comment, or deletes the comment (`None`). Deleting the last comment of a thread deletes the
+    /// thread. With `author`, only that author's comments count. Returns false if there is no such comment.
     /// # Errors
     /// [`StoreError`].
     pub async fn change_comment(
@@ -206,7 +206,7 @@ impl Store {
         .await
     }
 
-    /// Tells accounts something about a document.
+    /// Adds a notice about a document to the inboxes of accounts.
     /// # Errors
     /// [`StoreError`].
     pub async fn notify(
@@ -236,7 +236,7 @@ impl Store {
         .await
     }
 
-    /// What an account was told, the newest first.
+    /// The inbox of an account, the newest notice first.
     /// # Errors
     /// [`StoreError`].
     pub fn notices(&self, account: i64) -> Result<Vec<Notice>, StoreError> {
@@ -261,7 +261,7 @@ impl Store {
         })
     }
 
-    /// An account has read one of its notices, or all of them (`None`).
+    /// Marks one notice of an account as read, or all of them (`None`).
     /// # Errors
     /// [`StoreError`].
     pub async fn notices_seen(&self, account: i64, notice: Option<i64>) -> Result<(), StoreError> {

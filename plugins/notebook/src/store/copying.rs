@@ -1,5 +1,5 @@
-//! Copies all tables from one database to another, which may be of another kind. The full-text index is made again from the files, and
-//! what belongs to running servers is left out.
+//! Copies all tables from one database to another, which may be of another kind. The full-text index and the list of files are made
+//! again from the files, and what belongs to running servers is left out.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ struct Table {
 fn tables() -> Result<Vec<Table>, StoreError> {
     let model = Backend::Sqlite(":memory:".into()).connect()?;
     schema::migrate(&model)?;
-    let sql = "select name from sqlite_schema where type = 'table' and name not like 'sqlite_%' and name not in ('indexed', 'leases', 'secrets', 'writers') \
+    let sql = "select name from sqlite_schema where type = 'table' and name not like 'sqlite_%' and name not in ('files', 'indexed', 'leases', 'secrets', 'servers', 'writers') \
                and name not like 'search%' order by rowid";
     let names: Vec<String> = model.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_>>()?;
     let mut tables = Vec::new();
@@ -57,7 +57,7 @@ fn copy(from: &DatabaseConnection, to: &DatabaseConnection) -> Result<(), StoreE
     Ok(())
 }
 
-/// Copies a database, at the moment that `from` has begun to read, to the new file `to`, which is one of SQLite.
+/// Copies a database to the new SQLite file `to`, as it was when `from` began its transaction.
 pub(super) fn to_file(from: &DatabaseConnection, to: &Path) -> Result<(), StoreError> {
     let to = Backend::Sqlite(to.to_owned()).connect()?;
     schema::migrate(&to)?;
@@ -72,7 +72,8 @@ pub(super) fn in_use(db: &DatabaseConnection) -> Result<bool> {
     Ok(has_rows("users")? || has_rows("operations")?)
 }
 
-/// Replaces what an unused database has by what the SQLite database `from` has. False: it is in use, and stays as it is.
+/// Replaces the content of an unused database with that of the SQLite database `from`. If the database is in use, changes
+/// nothing and returns false.
 pub(super) fn from_file(from: &Path, to: &DatabaseConnection) -> Result<bool, StoreError> {
     if in_use(to)? {
         return Ok(false);

@@ -8,7 +8,7 @@ use super::{Store, StoreError, now};
 use crate::files::RelativePath;
 use crate::protocol::Operation;
 
-/// How long operations that the file contains are kept, in milliseconds, and how many of a document.
+/// How long operations that the file contains are kept, in milliseconds, and how many per document.
 const KEPT_MS: i64 = 30 * 24 * 3600 * 1000;
 const KEPT_OPERATIONS: i64 = 10_000;
 
@@ -19,11 +19,11 @@ pub struct StoredDocument {
     pub id: String,
     /// The number of its newest operation.
     pub last: i64,
-    /// The file contains the operations up to this one.
+    /// The number of the newest operation that the file contains.
     pub saved: i64,
 }
 
-/// An operation with what it was based on.
+/// An operation and the text that it was based on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LoggedOperation {
     /// The operation. An insertion has the id of its cell.
@@ -33,7 +33,7 @@ pub struct LoggedOperation {
     pub base: Option<String>,
 }
 
-/// Who made an operation, and when.
+/// The author and time of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationAuthor {
     /// The login name.
@@ -43,8 +43,8 @@ pub struct OperationAuthor {
 }
 
 impl Store {
-    /// The document at `path`, which is added if it is new. `hash` is that of the file: if it is the one of a write
-    /// that was started, the write has finished.
+    /// The document at `path`, which is added if it is new. `hash` is the hash of the file: if it equals that of an unfinished
+    /// write, the write is recorded as finished.
     /// # Errors
     /// [`StoreError`].
     pub async fn document(&self, path: &RelativePath, hash: [u8; 32]) -> Result<StoredDocument, StoreError> {
@@ -74,6 +74,27 @@ impl Store {
         Ok(path.and_then(|path| RelativePath::parse(&path).ok()))
     }
 
+    /// Whether the file of the document at `path` lacks acknowledged operations, as far as it is known.
+    /// # Errors
+    /// [`StoreError`].
+    pub fn is_unwritten(&self, path: &RelativePath) -> Result<bool, StoreError> {
+        let sql = "select 1 from documents where path = ?1 and last > saved";
+        self.read(|connection| connection.prepare_cached(sql)?.exists([path.as_str()]))
+    }
+
+    /// The paths of such documents at and below `path`.
+    /// # Errors
+    /// [`StoreError`].
+    pub fn unwritten_below(&self, path: &RelativePath) -> Result<Vec<RelativePath>, StoreError> {
+        let sql = "select path from documents where last > saved \
+                   and (path = ?1 or ?1 = '' or substr(path, 1, length(?1) + 1) = ?1 || '/')";
+        let paths: Vec<String> = self.read(|connection| {
+            connection.prepare_cached(sql)?.query_map([path.as_str()], |row| row.get(0))?.collect()
+        })?;
+        // Not those in the trash.
+        Ok(paths.iter().filter_map(|path| RelativePath::parse(path).ok()).collect())
+    }
+
     /// Appends an operation of `author`. Returns its number.
     /// # Errors
     /// [`StoreError`].
@@ -100,7 +121,7 @@ impl Store {
         .await
     }
 
-    /// A write of the file was started: it will contain the operations up to `number`.
+    /// Records that a write of the file has started. The file will contain the operations up to `number`.
     /// # Errors
     /// [`StoreError`].
     pub async fn writing(&self, document: &str, number: i64, hash: [u8; 32]) -> Result<(), StoreError> {
@@ -117,7 +138,7 @@ impl Store {
         .await
     }
 
-    /// The file contains the operations up to `number`, or they are not wanted any more.
+    /// Records that the file contains the operations up to `number`, or that they are no longer needed.
     /// # Errors
     /// [`StoreError`].
     pub async fn written(&self, document: &str, number: i64, hash: [u8; 32]) -> Result<(), StoreError> {
@@ -161,7 +182,7 @@ impl Store {
         rows.into_iter().map(parse).collect()
     }
 
-    /// A file or folder was renamed.
+    /// Records that a file or folder was renamed.
     /// # Errors
     /// [`StoreError`].
     pub async fn renamed(&self, from: &RelativePath, to: &RelativePath) -> Result<(), StoreError> {
@@ -170,7 +191,7 @@ impl Store {
         }
         let (from, to) = (from.to_string(), to.to_string());
         self.write(move |connection| {
-            // Rows of files that are no longer at the new path.
+            // Remove the rows of files that used to be at the new path.
             remove_below(connection, &to)?;
             connection.execute(
                 "update documents set path = ?2 || substr(path, length(?1) + 1) \
@@ -182,7 +203,7 @@ impl Store {
         .map(drop)
     }
 
-    /// A file or folder was deleted.
+    /// Records that a file or folder was deleted.
     /// # Errors
     /// [`StoreError`].
     pub async fn removed(&self, path: &RelativePath) -> Result<(), StoreError> {

@@ -1,9 +1,9 @@
-//! Addresses of mail of accounts, which are used once they are confirmed.
+//! Email addresses of accounts. An address is used once it is confirmed.
 
 use super::database::{OptionalExtension, params};
 use super::{SecretHash, Store, StoreError, now};
 
-/// How often an account gets a mail with a link, in milliseconds.
+/// Minimum time between two emails with a link to one account, in milliseconds.
 const PAUSE_MS: i64 = 5 * 60 * 1000;
 
 impl Store {
@@ -28,7 +28,7 @@ impl Store {
         })
     }
 
-    /// Whether an account may get a mail with a link now; counts it.
+    /// Whether an account may get an email with a link now. Records the time if so.
     /// # Errors
     /// [`StoreError`].
     pub async fn take_mail(&self, account: i64) -> Result<bool, StoreError> {
@@ -40,7 +40,7 @@ impl Store {
         .await
     }
 
-    /// Who has this code may make `address` that of the account.
+    /// Adds a code that confirms `address` for the account.
     /// # Errors
     /// [`StoreError`].
     pub async fn add_email_code(
@@ -62,7 +62,7 @@ impl Store {
         .await
     }
 
-    /// Uses a code of an account up. Returns the address, which is confirmed now.
+    /// Consumes a code of an account. Returns the address, which is now confirmed.
     /// # Errors
     /// [`StoreError`].
     pub async fn confirm_email(&self, account: i64, hash: SecretHash) -> Result<Option<String>, StoreError> {

@@ -1,15 +1,16 @@
-//! Erases a text from everything that the store keeps of a document.
+//! Erases a text from everything that the store has about a document.
 
 use serde_json::Value;
 
 use super::database::{DatabaseConnection, Result, params};
+use super::objects::refer;
 use super::{Store, StoreError};
 use crate::files::RelativePath;
 
-/// Takes the place of what was erased.
+/// The replacement for an erased text.
 pub const ERASED: &str = "[erased]";
 
-/// The tables with texts of a document: the key, the text, and which rows are the document's.
+/// The tables with texts of a document: the key column, the text column, and the condition for the document's rows.
 const TEXTS: &[(&str, &str, &str, &str)] = &[
     ("snapshots", "id", "content", "document = ?1"),
     ("publications", "slug", "content", "document = ?1"),
@@ -27,7 +28,7 @@ const TEXTS: &[(&str, &str, &str, &str)] = &[
     ),
 ];
 
-/// Replaces `secret` in every string of `value`. Returns how often.
+/// Replaces `secret` in every string of `value`. Returns the number of replacements.
 pub fn erase_in(value: &mut Value, secret: &str) -> usize {
     match value {
         Value::String(text) => {
@@ -53,12 +54,13 @@ fn erase_text(text: &str, secret: &str) -> Option<String> {
 
 impl Store {
     /// Replaces `secret` in all operations, snapshots, revisions, records of runs, comments and the publication of the
-    /// document at `path`, and overwrites what the database file had. Returns how many rows were changed.
+    /// document at `path`, and overwrites the old versions in the database file. Returns the number of changed rows.
     /// # Errors
     /// [`StoreError`].
     pub async fn erase(&self, path: &RelativePath, secret: &str) -> Result<usize, StoreError> {
         let Some((document, _)) = self.document_at(path)? else { return Ok(0) };
-        let secret = secret.to_owned();
+        let in_objects = self.erase_in_snapshots(&document, secret).await?;
+        let (secret, owner) = (secret.to_owned(), document.clone());
         let changed = self
             .write(move |db| {
                 let mut changed = erase_operations(db, &document, &secret)?;
@@ -68,8 +70,34 @@ impl Store {
                 Ok(changed)
             })
             .await?;
+        // Also earlier versions of the file, and outputs that were removed.
+        for owner in [&owner, path.as_str()] {
+            self.erase_objects(owner).await?;
+        }
         // Older versions of the rows are still in the files.
         self.forget_old_rows()?;
+        Ok(changed + in_objects)
+    }
+
+    /// The same in snapshots whose contents are objects.
+    async fn erase_in_snapshots(&self, document: &str, secret: &str) -> Result<usize, StoreError> {
+        let rows: Vec<(i64, String)> = self.read(|db| {
+            db.prepare("select id, object from snapshots where document = ?1 and object <> ''")?
+                .query_map([document], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<_>>()
+        })?;
+        let mut changed = 0;
+        for (id, old) in rows {
+            let text = self.find_content(String::new(), &old).await?;
+            let Some(text) = erase_text(&text, secret) else { continue };
+            let (content, object) = self.place_content(document, text).await?;
+            let update = self.write(move |db| {
+                refer(db, &object)?;
+                let sql = "update snapshots set content = ?3, object = ?4 where id = ?1 and object = ?2";
+                db.execute(sql, params![id, old, content, object])
+            });
+            changed += update.await?;
+        }
         Ok(changed)
     }
 }
@@ -99,7 +127,7 @@ fn erase_operations(db: &DatabaseConnection, document: &str, secret: &str) -> Re
         .prepare("select number, operation from operations where document = ?1")?
         .query_map([document], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_>>()?;
-    // The hash of a short secret could be guessed: it goes from all of them.
+    // A short secret could be guessed from a hash, so all hashes are removed.
     let erased: Vec<(i64, String)> =
         rows.iter().filter_map(|(number, text)| Some((*number, erase_text(text, secret)?))).collect();
     if erased.is_empty() {
@@ -116,7 +144,7 @@ fn erase_operations(db: &DatabaseConnection, document: &str, secret: &str) -> Re
     Ok(changed)
 }
 
-/// The JSON of an operation without the hash of what it replaced.
+/// The JSON of an operation, without the hash of the text that it replaced.
 fn without_base(operation: String) -> String {
     match serde_json::from_str::<Value>(&operation) {
         Ok(Value::Object(mut fields)) => {

@@ -1,4 +1,4 @@
-//! Documents that are offered to another owner, and people who ask for access.
+//! Offers of documents to other owners, and requests for access.
 
 use super::database::{OptionalExtension, params};
 use super::documents::id_of;
@@ -6,25 +6,25 @@ use super::{Store, StoreError, now};
 use crate::access::Level;
 use crate::files::RelativePath;
 
-/// A document that somebody may take over.
+/// An offer of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandoverOffer {
-    /// Where it is.
+    /// The path of the document.
     pub path: String,
-    /// The login name of who offers it.
+    /// The login name of the person who offers it.
     pub author: String,
     /// When, in milliseconds since 1970.
     pub at: i64,
 }
 
-/// Somebody who asks for access to a document.
+/// A request for access to a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessRequest {
     /// The login name.
     pub name: String,
-    /// What they ask for.
+    /// The level that they ask for.
     pub level: Level,
-    /// What they wrote.
+    /// Their message.
     pub text: String,
     /// When, in milliseconds since 1970.
     pub at: i64,
@@ -51,7 +51,7 @@ impl Store {
         .await
     }
 
-    /// To whom a document is offered: the login name.
+    /// The login name of the person to whom a document is offered.
     /// # Errors
     /// [`StoreError`].
     pub fn offered_to(&self, path: &RelativePath) -> Result<Option<String>, StoreError> {
@@ -73,7 +73,7 @@ impl Store {
         })
     }
 
-    /// Notes that an account asks for access, once for each document.
+    /// Adds an account's request for access, at most one per document.
     /// # Errors
     /// [`StoreError`].
     pub async fn request_access(
@@ -91,7 +91,7 @@ impl Store {
         .await
     }
 
-    /// Who asks for access to a document.
+    /// The requests for access to a document.
     /// # Errors
     /// [`StoreError`].
     pub fn access_requests(&self, path: &RelativePath) -> Result<Vec<AccessRequest>, StoreError> {
@@ -111,7 +111,7 @@ impl Store {
         })
     }
 
-    /// A request was granted or declined.
+    /// Removes a request that was granted or declined.
     /// # Errors
     /// [`StoreError`].
     pub async fn end_request(&self, path: &RelativePath, name: &str) -> Result<bool, StoreError> {

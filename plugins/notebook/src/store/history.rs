@@ -1,6 +1,7 @@
-//! The history of documents: snapshots, which give every state together with the operations, and records of runs.
+//! The history of documents: snapshots, from which every state can be computed with the operations, and records of runs.
 
 use super::database::{DatabaseConnection, OptionalExtension, Result, Row, params};
+use super::objects::refer;
 use super::{LoggedOperation, OperationAuthor, Store, StoreError, now};
 use crate::files::RelativePath;
 
@@ -10,11 +11,11 @@ const RUNS_KEPT_MS: i64 = 400 * 24 * 3600 * 1000;
 /// Why a snapshot was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// So that no state is far from a snapshot.
+    /// Made regularly, so that every state is close to a snapshot.
     Periodic,
     /// Another program wrote the file.
     Disk,
-    /// Somebody named this state.
+    /// A user named this state.
     Revision,
 }
 
@@ -42,11 +43,11 @@ impl Cause {
 pub struct Snapshot {
     /// Its number.
     pub id: i64,
-    /// It contains the operations up to this one.
+    /// The newest operation that it contains.
     pub number: i64,
     /// When it was made, in milliseconds since 1970.
     pub at: i64,
-    /// The login name of who named it; empty for the server.
+    /// The login name of the person who named it; empty for the server.
     pub author: String,
     /// Why it was made.
     pub cause: Cause,
@@ -59,11 +60,11 @@ pub struct Snapshot {
 pub struct Run {
     /// The cell.
     pub cell: String,
-    /// The login name of who started it.
+    /// The login name of the person who started it.
     pub author: String,
     /// When it was sent to the kernel, in milliseconds since 1970.
     pub at: i64,
-    /// What was run.
+    /// The source that was run.
     pub source: String,
     /// When it ended, in milliseconds since 1970.
     pub ended: Option<i64>,
@@ -72,6 +73,15 @@ pub struct Run {
 }
 
 const SNAPSHOT: &str = "select id, number, at, author, cause, name from snapshots";
+
+const WITH_CONTENT: &str = "select id, number, at, author, cause, name, content, object from snapshots";
+
+/// A snapshot with its content or the key of its object.
+type StoredSnapshot = (Snapshot, String, String);
+
+fn with_content(row: &Row<'_>) -> Result<StoredSnapshot> {
+    Ok((snapshot(row)?, row.get(6)?, row.get(7)?))
+}
 
 fn snapshot(row: &Row<'_>) -> Result<Snapshot> {
     Ok(Snapshot {
@@ -95,7 +105,7 @@ impl Store {
         })
     }
 
-    /// Adds a snapshot. Returns its number.
+    /// Adds a snapshot. Returns its id.
     /// # Errors
     /// [`StoreError`].
     pub async fn add_snapshot(
@@ -104,11 +114,13 @@ impl Store {
         new: Snapshot,
         content: String,
     ) -> Result<i64, StoreError> {
+        let (content, object) = self.place_content(document, content).await?;
         let document = document.to_owned();
         self.write(move |db| {
+            refer(db, &object)?;
             db.query_row(
-                "insert into snapshots (document, number, at, author, cause, name, content) values (?1, ?2, ?3, ?4, ?5, ?6, ?7) returning id",
-                params![document, new.number, now(), new.author, new.cause.name(), new.name, content],
+                "insert into snapshots (document, number, at, author, cause, name, content, object) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) returning id",
+                params![document, new.number, now(), new.author, new.cause.name(), new.name, content, object],
                 |row| row.get(0),
             )
         })
@@ -129,31 +141,43 @@ impl Store {
     /// A snapshot and its content.
     /// # Errors
     /// [`StoreError`].
-    pub fn snapshot(&self, document: &str, id: i64) -> Result<Option<(Snapshot, String)>, StoreError> {
-        self.read(|db| {
-            let sql = "select id, number, at, author, cause, name, content from snapshots where document = ?1 and id = ?2";
-            db.query_row(sql, params![document, id], |row| Ok((snapshot(row)?, row.get(6)?))).optional()
-        })
+    pub async fn snapshot(&self, document: &str, id: i64) -> Result<Option<(Snapshot, String)>, StoreError> {
+        let found = self.read(|db| {
+            let sql = format!("{WITH_CONTENT} where document = ?1 and id = ?2");
+            db.query_row(&sql, params![document, id], with_content).optional()
+        })?;
+        self.content_of(found).await
     }
 
     /// The newest snapshot from which the state after operation `number` can be computed.
     /// # Errors
     /// [`StoreError`].
-    pub fn snapshot_before(
+    pub async fn snapshot_before(
         &self,
         document: &str,
         number: i64,
     ) -> Result<Option<(Snapshot, String)>, StoreError> {
         // A revision is no base: it may be older than what else has its number. What has this number itself may be
         // newer than the operation.
-        self.read(|db| {
-            let sql = "select id, number, at, author, cause, name, content from snapshots where document = ?1 \
-                       and cause <> 'revision' and (number < ?2 or cause = 'periodic' and number = ?2) order by number desc, id desc limit 1";
-            db.query_row(sql, params![document, number], |row| Ok((snapshot(row)?, row.get(6)?))).optional()
-        })
+        let found = self.read(|db| {
+            let sql = format!(
+                "{WITH_CONTENT} where document = ?1 \
+                 and cause <> 'revision' and (number < ?2 or cause = 'periodic' and number = ?2) order by number desc, id desc limit 1"
+            );
+            db.query_row(&sql, params![document, number], with_content).optional()
+        })?;
+        self.content_of(found).await
     }
 
-    /// Takes the name of a revision away, which deletes it.
+    async fn content_of(
+        &self,
+        found: Option<StoredSnapshot>,
+    ) -> Result<Option<(Snapshot, String)>, StoreError> {
+        let Some((snapshot, content, object)) = found else { return Ok(None) };
+        Ok(Some((snapshot, self.find_content(content, &object).await?)))
+    }
+
+    /// Removes the name of a revision, which deletes the revision.
     /// # Errors
     /// [`StoreError`].
     pub async fn remove_revision(&self, document: &str, id: i64) -> Result<bool, StoreError> {
@@ -191,7 +215,7 @@ impl Store {
         rows.into_iter().map(parse).collect()
     }
 
-    /// A cell was sent to the kernel. Does not wait until that is on the disk.
+    /// Records that a cell was sent to the kernel. Does not wait until the record is on the disk.
     /// # Errors
     /// [`StoreError`].
     pub fn run_queued(
@@ -214,7 +238,7 @@ impl Store {
         })
     }
 
-    /// A run ended. Does not wait until that is on the disk. A record never changes after that.
+    /// Records the end of a run, after which its record never changes. Does not wait until it is on the disk.
     /// # Errors
     /// [`StoreError`].
     pub fn run_ended(&self, id: &str, status: &str) -> Result<(), StoreError> {
@@ -226,7 +250,7 @@ impl Store {
         })
     }
 
-    /// Who ran the cell of a run, and whether it has ended. Waits for what was posted before.
+    /// Who started a run, and whether it has ended. Waits for all changes that were posted before.
     /// # Errors
     /// [`StoreError`].
     pub async fn run_author(&self, id: &str) -> Result<Option<(String, bool)>, StoreError> {
@@ -262,7 +286,7 @@ impl Store {
     }
 }
 
-/// Deletes the snapshots of the server that are older than the operations which are kept.
+/// Deletes the server's snapshots that are older than the oldest stored operation.
 pub(super) fn trim(db: &DatabaseConnection, document: &str) -> Result<()> {
     db.prepare_cached(
         "delete from snapshots where document = ?1 and cause <> 'revision' and id < (

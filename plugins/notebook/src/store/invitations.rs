@@ -4,7 +4,7 @@ use super::database::{Result, params};
 use super::{Store, StoreError, now};
 use crate::identity::Role;
 
-/// An invitation that was not used yet.
+/// An unused invitation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invitation {
     /// Its number.
@@ -33,7 +33,7 @@ impl Store {
         })
     }
 
-    /// Makes an invitation useless. False: there is none with this number.
+    /// Revokes an invitation. Returns false if there is none with this id.
     /// # Errors
     /// [`StoreError`].
     pub async fn remove_invitation(&self, id: i64) -> Result<bool, StoreError> {
@@ -49,7 +49,7 @@ impl Store {
     }
 }
 
-/// A number for an invitation: the first bytes of the hash of its code, which do not help to guess the code.
+/// An id for an invitation: the first bytes of the hash of its code, which do not help to guess the code.
 fn number(hash: &[u8; 32]) -> i64 {
     i64::from(u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]))
 }

@@ -1,22 +1,22 @@
-//! Several servers with one database: which of them has a document open, and what they share.
+//! Several servers that share a database: which of them has a document open, and which secrets they share.
 //!
-//! A server has a lease of each document that it has open, and renews its leases once a second. When it dies, they end by
-//! themselves. Whoever has lost a lease can change nothing: the database refuses its operations. A server that
-//! starts again has its leases at once; its own processes are kept apart by a lock of the kernel host. SQLite is used by one machine
-//! only, which needs no leases.
+//! A server has a lease of each document that it has open, and renews its leases once a second. When it dies, they expire. A
+//! server that has lost a lease cannot change the document, because the database refuses its operations. A restarted server
+//! has its leases at once; a lock of the kernel host separates its own processes. SQLite needs no leases, because only one
+//! machine uses it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::database::{DatabaseConnection, OptionalExtension, Result, params};
 use super::documents::id_of;
 use super::writer::StoreChange;
-use super::{Backend, Store, StoreError, now};
+use super::{Backend, Store, StoreError, now, servers};
 use crate::files::RelativePath;
 
-/// How long a lease lasts that is not renewed, in milliseconds.
-const LEASE_MS: i64 = 4000;
+/// How long a lease lasts without a renewal, in milliseconds.
+pub(super) const LEASE_MS: i64 = 4000;
 /// How often leases are renewed.
 pub(super) const RENEWAL: Duration = Duration::from_secs(1);
 /// A day in milliseconds.
@@ -24,33 +24,37 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 /// How long to wait between two attempts to take a lease.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// The time by the clock of the database, in milliseconds since 1970. Only PostgreSQL has leases.
-const NOW: &str = "cast(extract(epoch from clock_timestamp()) * 1000 as bigint)";
+/// The names of the secrets that all servers share.
+const COOKIE_KEY: &str = "cookie_key";
+const RELAY_KEY: &str = "relay_key";
 
-/// What a statement requires that changes the document `?1` for the server `?2`.
+/// The time by the clock of the database, in milliseconds since 1970. Only PostgreSQL has leases.
+pub(super) const NOW: &str = "cast(extract(epoch from clock_timestamp()) * 1000 as bigint)";
+
+/// The condition in every statement that changes the document `?1` on behalf of the server `?2`.
 pub(super) const NOT_TAKEN: &str =
     "not exists (select 1 from leases where leases.document = ?1 and leases.server <> ?2)";
 
-/// Why a change was refused: the document is gone, or the lease is another server's.
+/// The error for a change that was refused because the document is gone or another server has the lease.
 pub(super) fn taken() -> rusqlite::Error {
     let message = "another server has taken the notebook over, or it was deleted: reload the page";
     rusqlite::Error::ToSqlConversionFailure(message.into())
 }
 
 impl StoreError {
-    /// The same.
+    /// The error for a document that another server has taken over.
     pub(crate) fn taken() -> StoreError {
         taken().into()
     }
 }
 
-/// Why a lease cannot be had.
+/// Why a lease cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// The server at this address has the document open.
     #[error("it is open on another server: open it there ({0})")]
     Held(String),
-    /// The database.
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -58,13 +62,15 @@ pub enum LeaseError {
 /// The leases of a server.
 #[derive(Clone)]
 pub(super) struct Leases {
-    /// The name of this server, which no other has.
+    /// The unique name of this server.
     pub(super) server: Arc<str>,
     /// The name of this process.
     process: Arc<str>,
     shared: bool,
-    /// Whether there can be something to renew.
+    /// Whether this server may have leases to renew.
     any: Arc<AtomicBool>,
+    /// Where other servers can reach this one.
+    pub(super) address: Arc<OnceLock<Arc<str>>>,
 }
 
 impl Leases {
@@ -75,6 +81,7 @@ impl Leases {
             process: uuid::Uuid::new_v4().to_string().into(),
             shared,
             any: Arc::default(),
+            address: Arc::default(),
         }
     }
 
@@ -83,20 +90,26 @@ impl Leases {
         &self.process
     }
 
-    /// How often [`Leases::renewal`] must be done.
+    /// How often [`Leases::renewal`] must run.
     pub(super) fn period(&self) -> Duration {
         if self.shared { RENEWAL } else { Duration::MAX }
     }
 
-    /// What renews all leases, if there are any.
+    /// The change that renews all leases and announces the server, if there is anything to do.
     pub(super) fn renewal(&self) -> Option<StoreChange> {
-        if !self.any.load(Ordering::Relaxed) {
+        let (any, address) = (self.any.load(Ordering::Relaxed), self.address.get().cloned());
+        if !any && address.is_none() {
             return None;
         }
-        let process = self.process.clone();
+        let (process, server) = (self.process.clone(), self.server.clone());
         let sql =
             format!("update leases set expires = {NOW} + {LEASE_MS} where process = ?1 and expires > 0");
-        let renew = move |db: &DatabaseConnection| db.execute(&sql, [&*process]);
+        let renew = move |db: &DatabaseConnection| {
+            if let Some(address) = address {
+                servers::renew(db, &server, &address)?;
+            }
+            db.execute(&sql, [&*process])
+        };
         Some(Box::new(move |connection| {
             let result = connection.and_then(|connection| Ok(renew(connection)?));
             Box::new(move |committed| {
@@ -108,15 +121,18 @@ impl Leases {
     }
 }
 
-/// What all servers of the database share is made once.
+/// Creates what all servers of the database share.
 pub(super) fn prepare(connection: &DatabaseConnection) -> Result<()> {
     if matches!(connection, DatabaseConnection::Sqlite(_)) {
         return Ok(());
     }
-    let key = [uuid::Uuid::new_v4().into_bytes(), uuid::Uuid::new_v4().into_bytes()].concat();
-    let sql = "insert into secrets (name, value) values ('cookie_key', ?1) on conflict do nothing";
-    connection.execute(sql, [key])?;
-    // Of processes that have ended long ago.
+    for name in [COOKIE_KEY, RELAY_KEY] {
+        let key = [uuid::Uuid::new_v4().into_bytes(), uuid::Uuid::new_v4().into_bytes()].concat();
+        let sql = "insert into secrets (name, value) values (?1, ?2) on conflict do nothing";
+        connection.execute(sql, params![name, key])?;
+    }
+    servers::forget(connection, DAY_MS)?;
+    // Rows of processes that ended long ago.
     connection.execute("delete from writers where at < ?1", [now() - DAY_MS]).map(drop)
 }
 
@@ -131,17 +147,26 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn shared_key(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.secret(COOKIE_KEY)
+    }
+
+    /// The key that signs the requests which the servers of a shared database relay to each other.
+    /// # Errors
+    /// [`StoreError`].
+    pub fn relay_key(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.secret(RELAY_KEY)
+    }
+
+    fn secret(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         if !self.is_shared() {
             return Ok(None);
         }
-        self.read(|db| {
-            db.query_row("select value from secrets where name = 'cookie_key'", [], |row| row.get(0))
-                .optional()
-        })
+        let sql = "select value from secrets where name = ?1";
+        self.read(|db| db.query_row(sql, [name], |row| row.get(0)).optional())
     }
 
-    /// Takes the lease of the document at `path` for this server, whose address is `address`. Waits for the end of one whose
-    /// server is gone, some seconds at most.
+    /// Takes the lease of the document at `path` for this server, whose address is `address`. If the server that has the lease
+    /// is gone, waits a few seconds until the lease expires.
     /// # Errors
     /// [`LeaseError`].
     pub async fn take_lease(&self, path: &RelativePath, address: &str) -> Result<(), LeaseError> {
@@ -159,7 +184,7 @@ impl Store {
         }
     }
 
-    /// Returns the address of the server that has the lease, and when it ends.
+    /// Returns the address of the server that has the lease, and when the lease ends.
     async fn try_lease(
         &self,
         path: &RelativePath,
@@ -184,7 +209,7 @@ impl Store {
         .await
     }
 
-    /// Gives the lease of the document at `path` back.
+    /// Gives back the lease of the document at `path`.
     /// # Errors
     /// [`StoreError`].
     pub async fn end_lease(&self, path: &RelativePath) -> Result<(), StoreError> {

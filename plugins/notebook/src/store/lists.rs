@@ -1,4 +1,4 @@
-//! What each account notes about notebooks (stars, archive, tags), and the trash.
+//! The marks of each account on notebooks (stars, archive, tags), and the trash.
 
 use std::collections::HashMap;
 
@@ -7,18 +7,18 @@ use super::documents::id_of;
 use super::{Store, StoreError, now};
 use crate::files::RelativePath;
 
-/// What an account notes about a notebook.
+/// The marks of an account on a notebook.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// It is among the favourites.
+    /// It is a favourite.
     pub starred: bool,
-    /// It is not wanted in the usual lists.
+    /// It is hidden from the usual lists.
     pub archived: bool,
     /// In alphabetical order.
     pub tags: Vec<String>,
 }
 
-/// A change of [`Marks`]; what is `None` stays.
+/// A change of [`Marks`]; `None` leaves a mark unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MarksChange {
     /// See [`Marks::starred`].
@@ -34,16 +34,16 @@ pub struct MarksChange {
 pub struct Trashed {
     /// A UUID.
     pub id: String,
-    /// Where it was.
+    /// Its path before the deletion.
     pub path: String,
-    /// The login name of who deleted it.
+    /// The login name of the person who deleted it.
     pub author: String,
     /// When, in milliseconds since 1970.
     pub at: i64,
 }
 
 impl Store {
-    /// What an account (0: the single user) notes, by path.
+    /// The marks of an account (0: the single user), by path.
     /// # Errors
     /// [`StoreError`].
     pub fn marks(&self, account: i64) -> Result<HashMap<String, Marks>, StoreError> {
@@ -65,7 +65,7 @@ impl Store {
         })
     }
 
-    /// Changes what an account (0: the single user) notes about a notebook.
+    /// Changes the marks of an account (0: the single user) on a notebook.
     /// # Errors
     /// [`StoreError`].
     pub async fn set_marks(
@@ -109,7 +109,7 @@ impl Store {
         })
     }
 
-    /// What was at `path` is in the trash now.
+    /// Records that the entry at `path` is now in the trash.
     /// # Errors
     /// [`StoreError`].
     pub async fn add_trash(&self, id: &str, path: &RelativePath, author: &str) -> Result<(), StoreError> {
@@ -124,7 +124,7 @@ impl Store {
         .await
     }
 
-    /// What is in the trash, the newest first.
+    /// The entries of the trash, the newest first.
     /// # Errors
     /// [`StoreError`].
     pub fn trash(&self) -> Result<Vec<Trashed>, StoreError> {
@@ -137,7 +137,7 @@ impl Store {
         })
     }
 
-    /// Something is no longer in the trash. Returns what it was.
+    /// Removes an entry from the list of the trash and returns it.
     /// # Errors
     /// [`StoreError`].
     pub async fn remove_trash(&self, id: &str) -> Result<Option<Trashed>, StoreError> {

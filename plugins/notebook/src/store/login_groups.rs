@@ -1,4 +1,4 @@
-//! The groups that came with an account's newest login.
+//! The groups that the authenticating server reported at an account's newest login.
 
 use super::database::params;
 
@@ -28,8 +28,8 @@ impl Store {
         Ok(names)
     }
 
-    /// An account logged in with these groups: it becomes their member, and leaves those that its login before had added.
-    /// Memberships that an administrator gave stay.
+    /// Makes an account that logged in with these groups a member of them, and removes the memberships that its previous login
+    /// added. Memberships that an administrator added remain.
     /// # Errors
     /// [`StoreError`].
     pub async fn set_login_groups(&self, account: i64, groups: Vec<String>) -> Result<(), StoreError> {
@@ -48,8 +48,8 @@ impl Store {
         .await
     }
 
-    /// Sets the role that the groups of a login give. Unlike [`Store::set_account`], it does not keep the last administrator:
-    /// the directory makes the next one.
+    /// Sets the role that the groups of a login give. Unlike [`Store::set_account`], it may remove the last administrator,
+    /// because the directory can name another one.
     /// # Errors
     /// [`StoreError`].
     pub async fn set_login_role(&self, account: i64, role: Role) -> Result<(), StoreError> {

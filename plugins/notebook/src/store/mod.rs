@@ -1,8 +1,7 @@
 //! The notebook's database: SQLite, in a file of `state_dir`, or PostgreSQL. Several processes may have it open.
 //!
-//! All changes go through one thread per process. It takes every change that waits into one transaction and
-//! syncs it to disk once; the caller continues after that. Reads use other connections and wait for
-//! nothing.
+//! All changes go through one thread per process. It puts all waiting changes into one transaction and syncs it to disk once,
+//! before the callers continue. Reads use other connections and do not wait.
 
 mod accounts;
 mod backup;
@@ -12,12 +11,15 @@ mod database;
 mod documents;
 mod emails;
 mod erase;
+mod folders;
 mod handover;
 mod history;
 mod invitations;
 mod leases;
 mod lists;
 mod login_groups;
+mod objects;
+mod outputs;
 mod passkeys;
 mod publications;
 mod removal;
@@ -26,6 +28,7 @@ mod schedules;
 mod schema;
 mod search;
 mod second_factors;
+mod servers;
 mod values;
 mod writer;
 
@@ -37,27 +40,31 @@ use tokio::sync::oneshot;
 
 use self::database::{DatabaseConnection, Pool};
 use self::writer::{StoreChange, in_savepoint};
+use crate::objects::Objects;
 
 pub use self::accounts::{Account, ApiToken, AuditEntry, LoginSession, SecretHash};
 pub use self::comments::{Comment, NewNotice, Notice, Thread};
 pub use self::database::Backend;
 pub use self::documents::{LoggedOperation, OperationAuthor, StoredDocument};
 pub use self::erase::{ERASED, erase_in};
+pub use self::folders::{FolderEntry, FolderEntryKind};
 pub use self::handover::{AccessRequest, HandoverOffer};
 pub use self::history::{Cause, Run, Snapshot};
 pub use self::invitations::Invitation;
 pub use self::leases::LeaseError;
 pub use self::lists::{Marks, MarksChange, Trashed};
+pub use self::objects::{ClaimError, Collected};
 pub use self::passkeys::Passkey;
 pub use self::publications::{Publication, Rating};
 pub use self::rights::Subject;
 pub use self::schedules::{Schedule, ScheduledRun};
 pub use self::search::{FileVersion, Found, IndexedNotebook};
 pub use self::second_factors::SecondFactor;
+pub use self::servers::Holder;
 
-/// Why the database could not do something.
+/// An error of the database.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the notebook's database: {0}")]
+#[error("the notebook's store: {0}")]
 pub struct StoreError(String);
 
 impl From<rusqlite::Error> for StoreError {
@@ -75,6 +82,7 @@ struct Inner {
     readers: Pool,
     backend: Backend,
     leases: leases::Leases,
+    objects: Option<Objects>,
 }
 
 impl Store {
@@ -92,15 +100,27 @@ impl Store {
         Store::connect_as(backend, &uuid::Uuid::new_v4().to_string())
     }
 
-    /// The same for a server with this name: no other server of the database has it, and it stays the same when the server
-    /// starts again.
+    /// Like [`Store::open`], for a server with this name. The name must be unique among the servers of the database, and stay
+    /// the same across restarts.
     /// # Errors
     /// If it cannot be used, or if a newer version has written it.
     pub fn connect_as(backend: Backend, server: &str) -> Result<Store, StoreError> {
+        Store::connect_with(backend, server, None)
+    }
+
+    /// The same with large contents in `objects`.
+    /// # Errors
+    /// If it cannot be used, or if a newer version has written it.
+    pub fn connect_with(
+        backend: Backend,
+        server: &str,
+        objects: Option<Objects>,
+    ) -> Result<Store, StoreError> {
         let open = || -> Result<DatabaseConnection, StoreError> {
             let connection = backend.connect()?;
             schema::migrate(&connection)?;
             leases::prepare(&connection)?;
+            objects::prepare(&connection)?;
             Ok(connection)
         };
         let connection = open().map_err(|error| StoreError(format!("`{}`: {}", backend.name(), error.0)))?;
@@ -109,7 +129,7 @@ impl Store {
         let leases = leases::Leases::new(&backend, server);
         let writer = writer::Writer::new(connection, backend.clone(), leases.clone());
         thread.spawn(move || writer.run(&queue)).map_err(|error| StoreError(error.to_string()))?;
-        Ok(Store(Arc::new(Inner { changes, readers: Pool::new(backend.clone()), backend, leases })))
+        Ok(Store(Arc::new(Inner { changes, readers: Pool::new(backend.clone()), backend, leases, objects })))
     }
 
     /// Makes a change. When this returns, the change is on the disk.
@@ -129,7 +149,7 @@ impl Store {
         answer.await.map_err(|_| gone())?
     }
 
-    /// Makes a change later. Changes keep their order. A failure is logged.
+    /// Makes a change later, in the order of the calls. Logs a failure.
     fn post(
         &self,
         change: impl FnOnce(&DatabaseConnection) -> database::Result<()> + Send + 'static,
@@ -138,7 +158,7 @@ impl Store {
             let result = connection.and_then(|connection| in_savepoint(connection, change));
             Box::new(move |committed| {
                 if let Err(error) = committed.and(result) {
-                    tracing::error!(%error, "a change was not kept");
+                    tracing::error!(%error, "a change could not be stored");
                 }
             })
         });

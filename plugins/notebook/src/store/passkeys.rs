@@ -30,17 +30,17 @@ pub struct Passkey {
     pub id: Vec<u8>,
     /// The account.
     pub account: i64,
-    /// What its owner calls it.
+    /// The name that its owner gave it.
     pub name: String,
     /// Its public key.
     pub public_key: Vec<u8>,
-    /// Its algorithm, as COSE numbers it.
+    /// The COSE number of its algorithm.
     pub algorithm: i64,
-    /// The number of its uses, as it counts them.
+    /// The counter of its uses.
     pub counter: i64,
     /// When it was added, in milliseconds since 1970.
     pub created: i64,
-    /// When it logged in last, in milliseconds since 1970.
+    /// When it was last used to log in, in milliseconds since 1970.
     pub used: Option<i64>,
 }
 
@@ -78,7 +78,7 @@ impl Store {
         self.read(|db| db.query_row(&format!("{PASSKEY} where id = ?1"), [id], passkey).optional())
     }
 
-    /// Adds a passkey. False: it is known already.
+    /// Adds a passkey. Returns false if it is already known.
     /// # Errors
     /// [`StoreError`].
     pub async fn add_passkey(&self, account: i64, name: &str, new: NewPasskey) -> Result<bool, StoreError> {
@@ -93,7 +93,8 @@ impl Store {
         .await
     }
 
-    /// A passkey logs in and has counted `counter` uses. False: the count went back, as that of a copied key does.
+    /// Records a login with a passkey whose counter is `counter`. Returns false if the counter did not grow, which shows that
+    /// the key was copied.
     /// # Errors
     /// [`StoreError`].
     pub async fn use_passkey(&self, id: Vec<u8>, counter: u32) -> Result<bool, StoreError> {
@@ -114,7 +115,7 @@ impl Store {
         .await
     }
 
-    /// Uses a challenge up. False: it was used before.
+    /// Consumes a challenge. Returns false if it was used before.
     /// # Errors
     /// [`StoreError`].
     pub async fn use_challenge(&self, hash: SecretHash, expires: i64) -> Result<bool, StoreError> {

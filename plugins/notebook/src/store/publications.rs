@@ -1,4 +1,4 @@
-//! Published notebooks: frozen copies that everybody may read.
+//! Published notebooks: frozen copies that everyone can read.
 
 use super::database::{OptionalExtension, Result, Row, params};
 use super::documents::id_of;
@@ -10,19 +10,19 @@ use crate::files::RelativePath;
 pub struct Publication {
     /// The name of its page.
     pub slug: String,
-    /// When it was published last, in milliseconds since 1970.
+    /// When it was last published, in milliseconds since 1970.
     pub at: i64,
-    /// The login name of who published it.
+    /// The login name of the person who published it.
     pub author: String,
-    /// What readers see as its title.
+    /// Its title for readers.
     pub title: String,
-    /// Under which licence it may be used; empty if none was chosen.
+    /// Its licence; empty if none was chosen.
     pub licence: String,
-    /// Whether it is published again when the notebook is saved.
+    /// Whether each save of the notebook publishes it again.
     pub republish: bool,
 }
 
-/// What a reader thinks of a publication.
+/// A reader's rating of a publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rating {
     /// The login name.
@@ -49,7 +49,7 @@ fn publication(row: &Row<'_>) -> Result<Publication> {
 }
 
 impl Store {
-    /// Publishes a notebook with this content, or replaces what was published of it. The address stays.
+    /// Publishes a notebook with this content. If it was already published, replaces the copy and keeps its address.
     /// # Errors
     /// [`StoreError`].
     pub async fn publish(
@@ -60,7 +60,7 @@ impl Store {
         content: String,
     ) -> Result<(), StoreError> {
         let (path, author, title) = (path.to_string(), author.to_owned(), title.to_owned());
-        // Whoever does not know the address cannot guess it.
+        // The address cannot be guessed.
         let slug: String = uuid::Uuid::new_v4().simple().to_string().chars().take(16).collect();
         self.write(move |db| {
             db.execute(
@@ -73,7 +73,7 @@ impl Store {
         .await
     }
 
-    /// Takes a publication back.
+    /// Withdraws a publication.
     /// # Errors
     /// [`StoreError`].
     pub async fn unpublish(&self, path: &RelativePath) -> Result<(), StoreError> {
@@ -88,7 +88,7 @@ impl Store {
         .await
     }
 
-    /// Sets the licence of a publication, and whether it is published again when the notebook is saved.
+    /// Sets the licence of a publication, and whether each save of the notebook publishes it again.
     /// # Errors
     /// [`StoreError`].
     pub async fn set_publication(
@@ -105,7 +105,7 @@ impl Store {
         .await
     }
 
-    /// What was published of the notebook at `path`.
+    /// The publication of the notebook at `path`.
     /// # Errors
     /// [`StoreError`].
     pub fn publication_of(&self, path: &RelativePath) -> Result<Option<Publication>, StoreError> {
@@ -125,7 +125,7 @@ impl Store {
         })
     }
 
-    /// Rates a publication; the newest rating of an account counts. `None` takes it back.
+    /// Rates a publication, or withdraws the rating (`None`). The newest rating of an account counts.
     /// # Errors
     /// [`StoreError`].
     pub async fn rate(

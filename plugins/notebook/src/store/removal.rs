@@ -16,7 +16,7 @@ impl Store {
         })
     }
 
-    /// Whether an account is the only active one of an administrator.
+    /// Whether an account is the only active administrator.
     /// # Errors
     /// [`StoreError`].
     pub fn is_last_administrator(&self, user: i64) -> Result<bool, StoreError> {
@@ -27,8 +27,8 @@ impl Store {
         })
     }
 
-    /// Deletes an account with its sessions, tokens, rights and notes. What of it is in the trash gets paths below
-    /// `folder` instead of its own. A later account with the same name has nothing of it.
+    /// Deletes an account with its sessions, tokens, rights and marks. Its entries in the trash move to paths below `folder`.
+    /// A later account with the same name inherits nothing.
     /// # Errors
     /// [`StoreError`].
     pub async fn remove_account(&self, user: i64, name: &str, folder: &str) -> Result<(), StoreError> {

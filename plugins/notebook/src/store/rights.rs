@@ -1,4 +1,4 @@
-//! Who may do what with which document, and the groups that rights are given to.
+//! Rights on documents, and the groups that can have rights.
 
 use super::database::{DatabaseConnection, OptionalExtension, Result, params};
 use super::documents::id_of;
@@ -6,7 +6,7 @@ use super::{Store, StoreError};
 use crate::access::Level;
 use crate::files::RelativePath;
 
-/// Whom a right is given to.
+/// The holder of a right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// An account, by its login name.
@@ -35,8 +35,8 @@ const APPLY: &str = "from rights join documents on documents.id = rights.documen
     )";
 
 impl Store {
-    /// The highest level that was given to an account on `path` or a folder that contains it. A folder that contains
-    /// something that the account may see can be listed.
+    /// The highest level that an account has on `path` or a folder that contains it. An account may list a folder if it may
+    /// see something in it.
     /// # Errors
     /// [`StoreError`].
     pub fn granted(&self, user: i64, path: &RelativePath) -> Result<Option<Level>, StoreError> {
@@ -58,7 +58,7 @@ impl Store {
         })
     }
 
-    /// The paths that were shared with an account, and at which level.
+    /// The paths that are shared with an account, with their levels.
     /// # Errors
     /// [`StoreError`].
     pub fn shared_with(&self, user: i64) -> Result<Vec<(String, Level)>, StoreError> {
@@ -89,7 +89,7 @@ impl Store {
         })
     }
 
-    /// Gives a right on `path`, changes it, or takes it back (`None`).
+    /// Grants, changes or revokes (`None`) a right on `path`.
     /// # Errors
     /// [`StoreError`].
     pub async fn set_right(
@@ -118,7 +118,7 @@ impl Store {
         .await
     }
 
-    /// Adds a link: who opens it and is logged in gets this right.
+    /// Adds a link. It grants this right to every logged-in user who opens it.
     /// # Errors
     /// [`StoreError`].
     pub async fn add_link(
@@ -171,7 +171,7 @@ impl Store {
         .await
     }
 
-    /// Where a link leads, and the level that it gives.
+    /// The path of a link, and the level that it grants.
     /// # Errors
     /// [`StoreError`].
     pub fn link(&self, hash: [u8; 32]) -> Result<Option<(String, Level)>, StoreError> {
@@ -205,7 +205,7 @@ impl Store {
         Ok(groups)
     }
 
-    /// Puts an account into a group, or takes it out. A group exists as long as it has members.
+    /// Adds an account to a group, or removes it. A group exists as long as it has members.
     /// # Errors
     /// [`StoreError`].
     pub async fn set_member(&self, group: &str, user: i64, is_member: bool) -> Result<(), StoreError> {

@@ -1,4 +1,4 @@
-//! Scheduled runs of notebooks, and what came of them.
+//! Schedules of notebooks, and their runs.
 
 use super::database::{OptionalExtension, Result, Row, params};
 
@@ -7,7 +7,7 @@ use super::{Store, StoreError, now};
 use crate::files::RelativePath;
 use crate::schedules::{Alert, Missed, SchedulePlan, Zone};
 
-/// The table of notices is made again, because its kinds were a fixed list.
+/// Recreates the table of notices, whose kinds were a fixed list.
 pub(super) const SCHEDULES: &str = "
     create table schedules (
         id text primary key,                -- a UUID
@@ -68,7 +68,7 @@ pub struct Schedule {
     pub owner_name: String,
     /// When and how it runs.
     pub plan: SchedulePlan,
-    /// Whether it rests.
+    /// Whether it is paused.
     pub paused: bool,
     /// When it was made, in milliseconds since 1970.
     pub created: i64,
@@ -97,7 +97,7 @@ pub struct ScheduledRun {
     pub message: String,
     /// The path of the copy that runs.
     pub copy: String,
-    /// Whether its notebook is kept.
+    /// Whether its notebook is stored.
     pub has_content: bool,
 }
 
@@ -234,7 +234,7 @@ impl Store {
         self.write(move |db| db.execute("delete from schedules where id = ?1", [id]).map(drop)).await
     }
 
-    /// Moves a schedule that is due to its next time. False: another server was faster.
+    /// Moves a due schedule to its next time. Returns false if another server did so first.
     /// # Errors
     /// [`StoreError`].
     pub async fn take_due(&self, id: &str, due: i64, next: i64) -> Result<bool, StoreError> {
@@ -246,7 +246,7 @@ impl Store {
         .await
     }
 
-    /// Adds a run. Only the newest `kept` of its schedule stay.
+    /// Adds a run. Deletes all but the newest `kept` runs of its schedule.
     /// # Errors
     /// [`StoreError`].
     pub async fn add_scheduled_run(
@@ -269,7 +269,7 @@ impl Store {
         .await
     }
 
-    /// A run that waited has begun.
+    /// Records that a waiting run has begun.
     /// # Errors
     /// [`StoreError`].
     pub async fn start_scheduled_run(&self, id: &str) -> Result<(), StoreError> {
@@ -281,7 +281,7 @@ impl Store {
         .await
     }
 
-    /// Ends the runs that began before `before` and that nobody has ended.
+    /// Ends the open runs that began before `before`.
     /// # Errors
     /// [`StoreError`].
     pub async fn give_up_runs(&self, before: i64) -> Result<(), StoreError> {
@@ -293,14 +293,14 @@ impl Store {
         }
         self.write(move |db| {
             let sql = format!(
-                "update scheduled_runs set status = 'lost', message = 'the server that ran it did not come back', ended = ?2 where {open}"
+                "update scheduled_runs set status = 'lost', message = 'the server that ran it did not return', ended = ?2 where {open}"
             );
             db.execute(&sql, params![before, now()]).map(drop)
         })
         .await
     }
 
-    /// A run has ended. False: it had ended before.
+    /// Records the end of a run. Returns false if it had already ended.
     /// # Errors
     /// [`StoreError`].
     pub async fn end_scheduled_run(
@@ -329,7 +329,7 @@ impl Store {
         })
     }
 
-    /// The runs that a kernel host has not ended.
+    /// The open runs of a kernel host.
     /// # Errors
     /// [`StoreError`].
     pub fn open_runs(&self, host: &str) -> Result<Vec<ScheduledRun>, StoreError> {

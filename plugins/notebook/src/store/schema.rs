@@ -1,7 +1,7 @@
-//! The tables, and how an older database becomes a newer one.
+//! The tables and their migrations.
 
 use super::database::DatabaseConnection;
-use super::{StoreError, login_groups, passkeys, schedules, search};
+use super::{StoreError, login_groups, objects, passkeys, schedules, search, servers};
 
 /// Each entry brings the database to the next version. Entries are only ever added.
 const MIGRATIONS: &[&str] = &[
@@ -19,6 +19,8 @@ const MIGRATIONS: &[&str] = &[
     login_groups::LOGIN_GROUPS,
     schedules::SCHEDULES,
     passkeys::PASSKEYS,
+    objects::OBJECTS,
+    servers::SERVERS,
 ];
 
 const DOCUMENTS: &str = "
@@ -114,7 +116,7 @@ const PUBLICATIONS: &str = "
     ) strict;
 ";
 
-/// What accounts note about documents, and the trash. The account 0 is the single user.
+/// The marks of accounts on documents, and the trash. The account 0 is the single user.
 const LISTS: &str = "
     create table marks (
         account integer not null,
@@ -253,7 +255,7 @@ const EMAILS: &str = "
     ) strict, without rowid;
 ";
 
-/// Of several servers with one database.
+/// For several servers with one database.
 const SERVERS: &str = "
     create table leases (                   -- of open documents
         document text primary key references documents on delete cascade,

@@ -1,4 +1,4 @@
-//! Second factors of logins: the secrets for codes that change with time, and recovery codes.
+//! Second factors of logins: the secrets of time-based codes, and recovery codes.
 
 use super::database::{OptionalExtension, Row, params};
 use super::{SecretHash, Store, StoreError};
@@ -6,9 +6,9 @@ use super::{SecretHash, Store, StoreError};
 /// The second factor of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecondFactor {
-    /// What the codes are computed from.
+    /// The secret from which the codes are computed.
     pub secret: Vec<u8>,
-    /// Whether a login asks for a code. Before that, it is being set up.
+    /// Whether a login asks for a code. It does not during the setup.
     pub confirmed: bool,
     /// The time step of the newest code that was used.
     pub step: i64,
@@ -28,7 +28,7 @@ impl Store {
         })
     }
 
-    /// Begins to set up a second factor. One that is in use stays.
+    /// Begins the setup of a second factor. Does not replace one that is in use.
     /// # Errors
     /// [`StoreError`].
     pub async fn begin_second_factor(&self, account: i64, secret: Vec<u8>) -> Result<(), StoreError> {
@@ -40,7 +40,7 @@ impl Store {
         .await
     }
 
-    /// From now on, logins ask for a code. Replaces the recovery codes.
+    /// Completes the setup: logins ask for a code from now on. Replaces the recovery codes.
     /// # Errors
     /// [`StoreError`].
     pub async fn confirm_second_factor(
@@ -62,7 +62,7 @@ impl Store {
         .await
     }
 
-    /// Uses the code of a time step up. False: it or a later one was used before.
+    /// Consumes the code of a time step. Returns false if it or a later one was used before.
     /// # Errors
     /// [`StoreError`].
     pub async fn use_step(&self, account: i64, step: i64) -> Result<bool, StoreError> {
@@ -73,7 +73,7 @@ impl Store {
         .await
     }
 
-    /// Uses a recovery code up. False: there is none.
+    /// Consumes a recovery code. Returns false if there is no such code.
     /// # Errors
     /// [`StoreError`].
     pub async fn use_recovery_code(&self, account: i64, code: SecretHash) -> Result<bool, StoreError> {
@@ -84,7 +84,7 @@ impl Store {
         .await
     }
 
-    /// Logins of an account no longer ask for a code.
+    /// Removes the second factor of an account, so that logins no longer ask for a code.
     /// # Errors
     /// [`StoreError`].
     pub async fn remove_second_factor(&self, account: i64) -> Result<(), StoreError> {

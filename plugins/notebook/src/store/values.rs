@@ -1,4 +1,4 @@
-//! Roles and levels as the tables have them: their names.
+//! Stores roles and levels in the tables by their names.
 
 use rusqlite::ToSql;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};

@@ -7,16 +7,16 @@ use super::StoreError;
 use super::database::{Backend, DatabaseConnection, Result};
 use super::leases::Leases;
 
-/// How many changes one transaction takes.
+/// Maximum number of changes in one transaction.
 const BATCH: usize = 256;
-/// How long changes wait for a server that is away.
+/// How long changes wait for an unreachable server.
 const AWAY: Duration = Duration::from_secs(10);
 /// How long to wait between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Makes a change, or is told why it cannot be made. Returns what is to be called with the end of the transaction.
+/// Makes a change, or gets the error that prevents it. Returns the function to call with the result of the transaction.
 pub(super) type StoreChange = Box<dyn FnOnce(Result<&DatabaseConnection, StoreError>) -> Finish + Send>;
-/// Is told how the transaction ended.
+/// Gets the result of the transaction.
 pub(super) type Finish = Box<dyn FnOnce(Result<(), StoreError>)>;
 
 /// Makes changes.
@@ -33,7 +33,7 @@ impl Writer {
         Writer { connection, backend, leases, batch: 0 }
     }
 
-    /// Makes changes until nobody can send any.
+    /// Makes changes until all senders are gone.
     pub(super) fn run(mut self, queue: &mpsc::Receiver<StoreChange>) {
         let mut renewed = Instant::now();
         loop {
@@ -70,7 +70,7 @@ impl Writer {
         }
     }
 
-    /// Begins a transaction. Waits for a server that is away.
+    /// Begins a transaction. Waits for an unreachable server.
     fn begin(&mut self) -> Result<(), StoreError> {
         self.batch += 1;
         let end = Instant::now() + AWAY;

@@ -6,7 +6,7 @@ use notebook::access::Level;
 use notebook::identity::Role;
 use serde_json::{Value, json};
 
-use crate::server::{Page, Server};
+use crate::server::{Page, Server, Socket};
 use crate::support::{Host, plain_python, test_python};
 
 pub(crate) const HTML: (&str, &str) = ("accept", "text/html");
@@ -94,6 +94,11 @@ impl<'a> Browser<'a> {
         Page::open_with(self.server, path, &headers).await
     }
 
+    pub(crate) async fn socket(&self, path: &str) -> Socket {
+        let headers = [("cookie", self.cookies.as_str()), ("origin", self.server.url.as_str())];
+        self.server.socket_with(path, None, &headers).await
+    }
+
     pub(crate) async fn token(&self, level: &str) -> String {
         let (status, page) = self.post("/account/tokens", &format!("name=t&level={level}&days=1")).await;
         assert_eq!(status, 200);
@@ -117,7 +122,7 @@ async fn an_account_is_made_by_a_link_which_works_once() {
     let form = server.raw("GET", &path, None, &[HTML]).await;
     assert!(form.status() == 200 && form.text().await.unwrap().contains("Create the account"));
     for (name, password, wrong) in [
-        ("Ann", PASSWORD, "login name has 1 to 32"),
+        ("Ann", PASSWORD, "login name must have 1 to 32"),
         ("../x", PASSWORD, "login name"),
         ("ann", "short", "at least 8"),
     ] {
@@ -130,7 +135,7 @@ async fn an_account_is_made_by_a_link_which_works_once() {
     let made = server.raw("POST", &path, body(), &[HTML, FORM]).await;
     assert_eq!(made.status(), 303);
     let again = server.raw("POST", &path, body(), &[HTML, FORM]).await;
-    assert!(again.status() == 403 && again.text().await.unwrap().contains("used before"));
+    assert!(again.status() == 403 && again.text().await.unwrap().contains("already used"));
     let ann = Browser::of(&server, &made);
     let (_, me) = ann.call("GET", "/api/me", None).await;
     assert_eq!(me["identity"]["username"], "ann");
@@ -274,6 +279,7 @@ async fn allowed(who: &Browser<'_>, path: &str) -> Vec<(String, u16)> {
 }
 
 const OPERATIONS: &[(&str, &str)] = &[
+    ("view", r#"{"type": "ping"}"#),
     ("view", r#"{"type": "set_cursor", "cursor": {"cell_id": "c0", "anchor": 0, "head": 1}}"#),
     ("edit", r#"{"type": "set_source", "cell_id": "c0", "source": "1", "base_revision": 0}"#),
     ("edit", r#"{"type": "insert_cell", "index": 0, "cell_type": "code", "source": "", "cell_id": "c0"}"#),

@@ -39,10 +39,10 @@ async fn the_command_line_does_what_the_administration_page_does() {
     server.write_notebook("ann/n.ipynb", "paster-python", &["1"]);
     for (line, wrong) in [
         ("users add ann", "is an account"),
-        ("users add Ann", "login name has"),
+        ("users add Ann", "login name must have"),
         ("users role root user", "last administrator"),
         ("users delete root --trash", "last administrator"),
-        ("users delete ann", "say what happens"),
+        ("users delete ann", "choose what happens"),
         ("users role ann king", "there is no role"),
         ("users frob ann", "there is no command"),
         ("users suspend nobody", "there is no account"),

@@ -10,7 +10,7 @@ use notebook::state::Notebook;
 use serde_json::{Value, json};
 
 use crate::postgres::Postgres;
-use crate::server::{Page, Server, TOKEN};
+use crate::server::{Page, Server, TOKEN, with_own_address};
 use crate::support::{Host, plain_python, until};
 
 pub(crate) const PLAN: &str = "NOTEBOOK_TEST_SERVER";
@@ -23,11 +23,12 @@ fn server_process() {
     let plan: Value = serde_json::from_str(&plan).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let settings = serde_json::from_value(plan["settings"].clone()).unwrap();
-        let link = Link::new(plan["socket"].as_str().unwrap().into());
-        let notebook = Notebook::open(settings, link).unwrap();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener =
+            tokio::net::TcpListener::bind(plan["listen"].as_str().unwrap_or("127.0.0.1:0")).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
+        let settings = with_own_address(plan["settings"].clone(), &url);
+        let link = Link::new(plan["socket"].as_str().unwrap().into());
+        let notebook = Notebook::open(serde_json::from_value(settings).unwrap(), link).unwrap();
         let file = Path::new(plan["url"].as_str().unwrap());
         std::fs::write(file.with_extension("new"), url).unwrap();
         std::fs::rename(file.with_extension("new"), file).unwrap();
@@ -50,10 +51,17 @@ async fn mounted(prefix: String, mut request: axum::extract::Request) -> axum::e
     request
 }
 
+/// Where a server runs.
+pub(crate) struct Location {
+    /// The command that runs its program elsewhere; empty: here.
+    pub(crate) wrapper: Vec<String>,
+    pub(crate) listen: String,
+}
+
 /// A server in its own process.
-struct Killable {
+pub(crate) struct Killable {
     child: Child,
-    server: Server,
+    pub(crate) server: Server,
 }
 
 impl Killable {
@@ -61,15 +69,23 @@ impl Killable {
         Killable::start_with(host, round, &json!({})).await
     }
 
-    async fn start_with(host: &Arc<Host>, round: u32, more: &Value) -> Killable {
+    pub(crate) async fn start_with(host: &Arc<Host>, round: u32, more: &Value) -> Killable {
+        let here = Location { wrapper: Vec::new(), listen: "127.0.0.1:0".to_owned() };
+        Killable::start_at(host, round, more, &here).await
+    }
+
+    pub(crate) async fn start_at(host: &Arc<Host>, round: u32, more: &Value, at: &Location) -> Killable {
         let url = host.folder.path().join(format!("url-{round}"));
         let mut settings = json!({
             "data_dir": host.folder.path().join("data"), "state_dir": host.folder.path().join("state"), "token": TOKEN,
             "python": plain_python(),
         });
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let plan = json!({"settings": settings, "socket": host.socket(), "url": url});
-        let child = Command::new(std::env::current_exe().unwrap())
+        let plan = json!({"settings": settings, "socket": host.socket(), "url": url, "listen": at.listen});
+        let own = std::env::current_exe().unwrap().to_string_lossy().into_owned();
+        let words: Vec<&str> = at.wrapper.iter().map(String::as_str).chain([own.as_str()]).collect();
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .args(["--ignored", "--exact", "durability::server_process", "--nocapture"])
             .env(PLAN, plan.to_string())
             .stdin(Stdio::null())
@@ -121,7 +137,7 @@ async fn another_server_takes_over_what_a_killed_one_had_open() {
     let database = postgres.database("notebook");
     std::fs::create_dir_all(one.folder.path().join("data")).unwrap();
     Server::elsewhere(one.clone(), String::new()).write_notebook("n.ipynb", "paster-python", &["a"]);
-    let more = json!({"database": database, "address": "http://one.example/"});
+    let more = json!({"database": database, "address": "http://one.invalid/"});
     let first = Killable::start_with(&one, 0, &more).await;
     let more = json!({"database": database, "data_dir": one.folder.path().join("data")});
     let second = Killable::start_with(&two, 0, &more).await;
@@ -130,7 +146,8 @@ async fn another_server_takes_over_what_a_killed_one_had_open() {
     let message = refused.1["message"].as_str().unwrap();
     assert_eq!(refused.0, 503);
     assert!(
-        message.contains("open on another server") && message.contains("http://one.example/"),
+        message.contains("http://one.invalid/")
+            && message.contains("has `n.ipynb` open, but it cannot be reached"),
         "{message}"
     );
     for text in ["b", "acknowledged"] {

@@ -12,7 +12,7 @@ use crate::server::{Page, Server, Socket};
 use crate::support::{Host, test_python};
 
 /// A client's request.
-fn request(channel: &str, kind: &str, id: &str, content: Value) -> Value {
+pub(crate) fn request(channel: &str, kind: &str, id: &str, content: Value) -> Value {
     json!({
         "channel": channel, "parent_header": {}, "metadata": {}, "buffers": [], "content": content,
         "header": {"msg_id": id, "msg_type": kind, "session": "s", "username": "", "date": "", "version": "5.4"},
@@ -20,7 +20,7 @@ fn request(channel: &str, kind: &str, id: &str, content: Value) -> Value {
 }
 
 /// Reads until a message of this kind about request `id`; returns its content.
-async fn reply(socket: &mut Socket, kind: &str, id: &str) -> Value {
+pub(crate) async fn reply(socket: &mut Socket, kind: &str, id: &str) -> Value {
     loop {
         let Some(Message::Text(text)) = socket.next().await else { panic!("expected text") };
         let message = Jupyter::parse_default_text(text.as_bytes()).unwrap();

@@ -99,7 +99,7 @@ async fn the_login_form_says_what_is_wrong() {
     assert_eq!(wrong.status(), 403);
     let text = wrong.text().await.unwrap();
     assert!(
-        text.contains("role=\"alert\">That token is wrong.") && text.contains("login?next=/tree/a"),
+        text.contains("role=\"alert\">The token is wrong.") && text.contains("login?next=/tree/a"),
         "{text}"
     );
     let mut last = None;

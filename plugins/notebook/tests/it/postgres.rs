@@ -1,4 +1,4 @@
-//! A real PostgreSQL server in a folder of its own, on a Unix socket.
+//! A real PostgreSQL server in a folder of its own, on a Unix socket, and also over TLS if a test asks for it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use crate::pki::Pair;
 use crate::support::patience;
 
 /// The user that runs the server if the tests run as root, which PostgreSQL refuses.
@@ -16,12 +17,23 @@ const NOBODY: u32 = 65534;
 pub(crate) struct Postgres {
     folder: tempfile::TempDir,
     program: PathBuf,
+    /// The port over TCP; `None`: it has only a Unix socket.
+    port: Option<u16>,
     child: Option<Child>,
 }
 
 impl Postgres {
     /// Starts one with an empty database; `None`, with a message, if it is not installed. It writes each commit to the disk.
     pub(crate) fn start() -> Option<Postgres> {
+        Postgres::start_with(None)
+    }
+
+    /// The same over TCP, with a certificate.
+    pub(crate) fn start_with_tls(certificate: &Pair) -> Option<Postgres> {
+        Postgres::start_with(Some(certificate))
+    }
+
+    fn start_with(certificate: Option<&Pair>) -> Option<Postgres> {
         let (initdb, program) = (program("initdb")?, program("postgres")?);
         let folder = tempfile::tempdir().unwrap();
         if rustix::process::geteuid().is_root() {
@@ -32,9 +44,28 @@ impl Postgres {
         command.args(["-D", "data", "-U", "paster", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"]);
         let output = command.current_dir(folder.path()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let mut server = Postgres { folder, program, child: None };
+        let port = certificate.map(|_| {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap().port()
+        });
+        let mut server = Postgres { folder, program, port, child: None };
+        if let Some(certificate) = certificate {
+            server.set_certificate(certificate);
+        }
         server.run();
         Some(server)
+    }
+
+    /// Replaces the certificate. It is used after a restart.
+    pub(crate) fn set_certificate(&self, pair: &Pair) {
+        for (name, text) in [("server.crt", &pair.certificate), ("server.key", &pair.key)] {
+            let file = self.folder.path().join("data").join(name);
+            std::fs::write(&file, text).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+            if rustix::process::geteuid().is_root() {
+                std::os::unix::fs::chown(&file, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
     }
 
     /// Starts it, and waits until it answers requests.
@@ -45,7 +76,14 @@ impl Postgres {
             // It does not start while a process of its predecessor is still ending.
             if self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some()) {
                 let mut command = as_user(Command::new(&self.program));
-                command.args(["-D", "data", "-c", "listen_addresses=", "-k"]).arg(self.folder.path());
+                command.args(["-D", "data", "-k"]).arg(self.folder.path());
+                match self.port {
+                    Some(port) => {
+                        let port = format!("port={port}");
+                        command.args(["-c", "listen_addresses=127.0.0.1", "-c", &port, "-c", "ssl=on"])
+                    }
+                    None => command.args(["-c", "listen_addresses="]),
+                };
                 let command = command.current_dir(self.folder.path()).stdin(Stdio::null());
                 self.child = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
             }
@@ -61,7 +99,8 @@ impl Postgres {
         let lines: Vec<&str> = file.lines().map(str::trim).collect();
         lines.first() == Some(&child.id().to_string().as_str())
             && lines.get(7) == Some(&"ready")
-            && UnixStream::connect(self.folder.path().join(".s.PGSQL.5432")).is_ok()
+            && UnixStream::connect(self.folder.path().join(format!(".s.PGSQL.{}", self.socket_port())))
+                .is_ok()
     }
 
     /// Kills it as a power failure would.
@@ -73,21 +112,40 @@ impl Postgres {
         }
     }
 
+    fn socket_port(&self) -> u16 {
+        self.port.unwrap_or(5432)
+    }
+
+    /// A client program that is connected over the Unix socket.
+    fn client(&self, name: &str) -> Command {
+        let mut command = Command::new(program(name).unwrap());
+        command.arg("-h").arg(self.folder.path());
+        command.args(["-p", &self.socket_port().to_string(), "-U", "paster"]);
+        command
+    }
+
     /// The address of a new, empty database.
     pub(crate) fn database(&self, name: &str) -> String {
-        let status = Command::new(program("createdb").unwrap())
-            .args(["-h"])
-            .arg(self.folder.path())
-            .args(["-U", "paster", name])
-            .status()
-            .unwrap();
-        assert!(status.success());
+        assert!(self.client("createdb").arg(name).status().unwrap().success());
         self.url(name)
+    }
+
+    /// The result of a query, as text.
+    pub(crate) fn query(&self, database: &str, sql: &str) -> String {
+        let output = self.client("psql").args(["-At", "-d", database, "-c", sql]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// The address of a database over TCP, at this name of the machine.
+    pub(crate) fn tcp_url(&self, host: &str, name: &str) -> String {
+        format!("postgres://paster:secret@{host}:{}/{name}", self.port.expect("it listens"))
     }
 
     /// The address of a database.
     pub(crate) fn url(&self, name: &str) -> String {
-        format!("postgres:///{name}?host={}&user=paster", self.folder.path().display())
+        let port = self.socket_port();
+        format!("postgres:///{name}?host={}&port={port}&user=paster", self.folder.path().display())
     }
 }
 

@@ -235,7 +235,7 @@ async fn a_run_goes_on_after_a_reload_and_is_lost_with_its_kernel() {
     second.call("DELETE", &format!("/api/kernels/{kernel}"), None).await;
     let run = newest(&second, &id, &["ok", "error", "lost"]).await;
     assert_eq!(run.status, "lost", "{}", run.message);
-    assert!(run.message.contains("the kernel is gone"), "{}", run.message);
+    assert!(run.message.contains("the kernel has ended"), "{}", run.message);
 }
 
 #[tokio::test]
@@ -255,10 +255,10 @@ async fn schedules_on_the_command_line_and_on_their_page() {
     let listed = run("schedules list").await.unwrap();
     assert!(listed.contains("ann/n.ipynb") && listed.contains("0 3 * * * (utc)"), "{listed}");
     for (line, wrong) in [
-        ("schedules add ann/n.ipynb 0~3~*~*~* --zone mars", "one of local and utc"),
+        ("schedules add ann/n.ipynb 0~3~*~*~* --zone mars", "must be local or utc"),
         ("schedules add ann/n.ipynb soon", "cron expression"),
         ("schedules add bob/n.ipynb 0~3~*~*~*", "no account"),
-        ("schedules run nothing", "there is no schedule"),
+        ("schedules run nothing", "matches no schedule"),
     ] {
         let error = run(line).await.expect_err(line);
         assert!(error.contains(wrong), "{line}: {error}");

@@ -9,12 +9,24 @@ use notebook::kernel::link::Link;
 use notebook::settings::Settings;
 use notebook::state::{Notebook, Shared};
 use serde_json::{Value, json};
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
+use crate::pki::{Pair, TlsListener};
 use crate::support::{Host, plain_python, within};
 
+/// The `address` of a server that others reach where it listens.
+pub(crate) const OWN: &str = "own";
 pub(crate) const TOKEN: &str = "the token of the tests";
+
+/// The settings of a server at `url`, which is its `address` if that is [`OWN`].
+pub(crate) fn with_own_address(mut settings: Value, url: &str) -> Value {
+    if settings["address"] == OWN {
+        settings["address"] = url.into();
+    }
+    settings
+}
 
 /// A running notebook. Several may share a kernel host and a folder, as two generations do.
 pub(crate) struct Server {
@@ -44,20 +56,38 @@ impl Server {
     }
 
     pub(crate) async fn start_with(host: Arc<Host>, more: Value) -> Server {
+        Server::start_at(host, more, None).await
+    }
+
+    /// With an `address` over TLS, at `localhost`.
+    pub(crate) async fn start_with_tls(host: Arc<Host>, more: Value, certificate: &Pair) -> Server {
+        Server::start_at(host, more, Some(certificate.acceptor())).await
+    }
+
+    async fn start_at(host: Arc<Host>, more: Value, tls: Option<TlsAcceptor>) -> Server {
         let mut settings = json!({
             "data_dir": host.folder.path().join("data"), "state_dir": host.folder.path().join("state"), "token": TOKEN,
         });
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let settings: Settings = serde_json::from_value(settings).unwrap();
         // A separate runtime, as a worker process has.
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let socket = host.socket();
         let started = runtime.spawn(async move {
-            let notebook = Notebook::open(settings, Link::new(socket)).unwrap();
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("http://{}", listener.local_addr().unwrap());
+            let over_tls = match tls {
+                Some(acceptor) => Some(TlsListener::bind(acceptor).await),
+                None => None,
+            };
+            let address = over_tls.as_ref().map_or(url.clone(), TlsListener::url);
+            let settings: Settings = serde_json::from_value(with_own_address(settings, &address)).unwrap();
+            let notebook = Notebook::open(settings, Link::new(socket)).unwrap();
             let app = router(notebook.clone());
+            if let Some(listener) = over_tls {
+                let app = app.clone();
+                tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+            }
             tokio::spawn(async move {
                 axum::serve(
                     axum::serve::ListenerExt::tap_io(listener, |io| io.set_nodelay(true).unwrap()),
@@ -153,7 +183,7 @@ impl Server {
             response.headers().get("sec-websocket-protocol").map(|name| name.to_str().unwrap()),
             subprotocol
         );
-        Socket(stream)
+        Socket(stream, None)
     }
 
     /// Writes a notebook with code cells `c0`, `c1`, …
@@ -171,9 +201,10 @@ impl Server {
     }
 }
 
-/// A WebSocket.
+/// A WebSocket, and the code with which the server closed it.
 pub(crate) struct Socket(
     tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
+    Option<u16>,
 );
 
 impl Socket {
@@ -190,7 +221,11 @@ impl Socket {
         loop {
             match within(self.0.next()).await {
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                Some(Ok(Message::Close(frame))) => {
+                    self.1 = frame.map(|frame| frame.code.into());
+                    return None;
+                }
+                Some(Err(_)) | None => return None,
                 Some(Ok(message)) => return Some(message),
             }
         }
@@ -325,8 +360,9 @@ impl Page {
             "input_requested" => self.document["input"] = change["input"].clone(),
             "reloaded" => self.document = change["document"].clone(),
             "conflict" => self.document["conflict"] = true.into(),
+            "save_failed" => self.document["save_failed"] = change["message"].clone(),
+            "saved" => self.document["save_failed"] = Value::Null,
             "metadata_changed"
-            | "saved"
             | "cell_moved"
             | "cell_replaced"
             | "cell_metadata_changed"
@@ -353,6 +389,22 @@ impl Page {
                 "reply" if frame["id"] == id => return Ok(frame["reply"].clone()),
                 "failed" if frame["id"] == id => return Err(frame["message"].as_str().unwrap().to_owned()),
                 _ => {}
+            }
+        }
+    }
+
+    /// Applies frames until the server closes the connection. Returns its code.
+    pub(crate) async fn until_closed(mut self) -> Option<u16> {
+        while self.step().await.is_some() {}
+        self.socket.1
+    }
+
+    /// The next frame of this type.
+    pub(crate) async fn next_of(&mut self, kind: &str) -> Value {
+        loop {
+            let frame = self.step().await.expect("the connection is open");
+            if frame["type"] == kind {
+                return frame;
             }
         }
     }

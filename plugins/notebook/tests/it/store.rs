@@ -84,9 +84,9 @@ async fn history(store: &Store) {
     let second = add(snapshot(2, Cause::Revision, "mine"), "{}").await;
     assert!(second > first);
     assert_eq!(store.snapshots(&document).unwrap().len(), 2);
-    let (found, _) = store.snapshot_before(&document, 2).unwrap().unwrap();
+    let (found, _) = store.snapshot_before(&document, 2).await.unwrap().unwrap();
     assert_eq!((found.id, found.cause), (first, Cause::Periodic));
-    assert_eq!(store.snapshot(&document, second).unwrap().unwrap().0.name, "mine");
+    assert_eq!(store.snapshot(&document, second).await.unwrap().unwrap().0.name, "mine");
     store.run_queued("run", &document, "cell", "ann", "print('a secret')\0").unwrap();
     store.run_queued("run", &document, "cell", "ann", "again").unwrap();
     store.run_ended("run", "ok").unwrap();
@@ -96,7 +96,7 @@ async fn history(store: &Store) {
     let runs = store.runs(&document, 10).unwrap();
     assert_eq!((runs.len(), runs[0].status.as_deref()), (1, Some("ok")));
     assert!(runs[0].source.starts_with("print('a [erased]')"), "{}", runs[0].source);
-    let (_, content) = store.snapshot(&document, first).unwrap().unwrap();
+    let (_, content) = store.snapshot(&document, first).await.unwrap().unwrap();
     assert!(content.contains("a [erased]"), "{content}");
     let operations = format!("{:?}", store.operations(&document, 0).unwrap());
     assert!(operations.contains("[erased] text") && !operations.contains("secret"), "{operations}");

@@ -30,7 +30,7 @@ function show(error: unknown): void {
   if (box === null) return;
   box.hidden = false;
   const cancelled = error instanceof DOMException && error.name === "NotAllowedError";
-  box.textContent = cancelled ? "That was cancelled, or this device has no passkey for this address." : error instanceof Error ? error.message : String(error);
+  box.textContent = cancelled ? "The login was cancelled, or this device has no passkey for this address." : error instanceof Error ? error.message : String(error);
 }
 
 async function logIn(): Promise<void> {
@@ -73,7 +73,7 @@ async function add(name: string): Promise<void> {
   if (made === null) return;
   const response = made.response as AuthenticatorAttestationResponse;
   const key = response.getPublicKey();
-  if (key === null) throw new Error("This device has a key of an unknown kind.");
+  if (key === null) throw new Error("This device has a key of an unknown type.");
   await call("account/passkeys", {
     name,
     id: text(made.rawId),

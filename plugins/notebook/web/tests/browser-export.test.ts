@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { violations } from "./axe";
 import { cell, notebook, ORIGIN, PREFIX } from "./fake";
 import { code, page } from "./pages";
-import { waitFor } from "./wait";
+import { eventually, waitFor } from "./wait";
 
 page("export lists every format of the server, tells what one needs, and why one failed", async ({ fake, context }) => {
   fake.document = notebook([cell("a", { source: "1" })]);
@@ -19,16 +19,18 @@ page("export lists every format of the server, tells what one needs, and why one
   await book.getByRole("button", { name: "More" }).click();
   await book.getByRole("menuitem", { name: "Export …" }).click();
   const dialog = book.getByRole("dialog");
-  assert.deepEqual((await dialog.locator(".export-row > :first-child").allInnerTexts()).map((text) => text.split("\n")[0]), ["Notebook (.ipynb)", "Web page (HTML)", "PDF", "Script", "Slides (HTML)", "strange"]);
+  await eventually.equal(async () => (await dialog.locator(".export-row > :first-child").allInnerTexts()).map((text) => text.split("\n")[0]), ["Notebook (.ipynb)", "Web page (HTML)", "PDF", "Script", "Slides (HTML)", "strange"]);
   await dialog.getByText("PDF files need a browser on the server").waitFor();
-  assert.equal(await dialog.getByRole("link", { name: "PDF" }).count(), 0);
-  assert.equal(await dialog.getByRole("link", { name: "Open Slides (HTML) in a new tab" }).getAttribute("href"), `${ORIGIN}${PREFIX}nbconvert/slides/a.ipynb`);
+  await eventually.equal(() => dialog.getByRole("link", { name: "PDF" }).count(), 0);
+  await eventually.equal(() => dialog.getByRole("link", { name: "Open Slides (HTML) in a new tab" }).getAttribute("href"), `${ORIGIN}${PREFIX}nbconvert/slides/a.ipynb`);
   assert.deepEqual(await violations(book), []);
   const [saved] = await Promise.all([book.waitForEvent("download"), dialog.getByRole("link", { name: "Script", exact: true }).click()]);
   assert.equal(saved.suggestedFilename(), "a b.py");
   assert.equal(await readFile(await saved.path(), "utf8"), "print(1)");
   await dialog.getByRole("link", { name: "strange", exact: true }).click();
-  await book.getByText("strange: the disk is full").waitFor();
+  await book.locator(".toast", { hasText: "strange: the disk is full" }).waitFor();
+  // Screen readers read only the dialog while it is open.
+  await eventually.equal(() => dialog.locator("[aria-live]").textContent(), "strange: the disk is full");
 }, { complaints: /status of 500/ });
 
 page("a broken file shows where it is broken, and its text at that line", async ({ fake, context }) => {
@@ -39,8 +41,8 @@ page("a broken file shows where it is broken, and its text at that line", async 
   const broken = book.getByRole("region", { name: "The file is broken" });
   await broken.getByText("expected value at line 4 column 14").waitFor();
   await waitFor("the line is shown", async () => (await broken.locator(".broken-line").count()) === 1);
-  assert.match(await broken.locator(".broken-line").innerText(), /4 +"source": oops/);
-  assert.equal(await broken.getByRole("link", { name: "Download it" }).getAttribute("href"), `${ORIGIN}${PREFIX}files/a.ipynb?download=1`);
+  await eventually.match(() => broken.locator(".broken-line").innerText(), /4 +"source": oops/);
+  await eventually.equal(() => broken.getByRole("link", { name: "Download it" }).getAttribute("href"), `${ORIGIN}${PREFIX}files/a.ipynb?download=1`);
   assert.deepEqual(await violations(book), []);
   const tab = await context.newPage();
   await tab.goto((await broken.getByRole("link", { name: "Edit its text" }).getAttribute("href")) ?? "");
@@ -51,7 +53,7 @@ page("a broken file shows where it is broken, and its text at that line", async 
   fake.document = notebook([cell("a", { source: "now = 1" })]);
   fake.refusal = null;
   await code(book, 0).getByText("now").waitFor();
-  assert.equal(await broken.isVisible(), false);
+  await eventually.equal(() => broken.isVisible(), false);
 });
 
 page("ipykernel is installed into an environment from the list of kernels", async ({ fake, context }) => {
@@ -63,7 +65,7 @@ page("ipykernel is installed into an environment from the list of kernels", asyn
   await book.locator(".kernel").click();
   const dialog = book.getByRole("dialog");
   await dialog.getByText("This environment has no kernel. Install ipykernel here?").waitFor();
-  assert.equal(await dialog.getByText("Other", { exact: true }).count(), 0);
+  await eventually.equal(() => dialog.getByText("Other", { exact: true }).count(), 0);
   assert.deepEqual(await violations(book), []);
   await dialog.getByRole("button", { name: /Install/ }).click();
   await dialog.getByText("no such thing").waitFor();

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { parseCsv } from "../src/state/csv";
 import { ORIGIN, PREFIX } from "./fake";
 import { page } from "./pages";
-import { waitFor } from "./wait";
+import { eventually, waitFor } from "./wait";
 
 test("csv: quotes, line ends, separators, and a limit", () => {
   assert.deepEqual(parseCsv('a,"b ""x"", y"\r\n1,"two\nlines"\n', 10), [["a", 'b "x", y'], ["1", "two\nlines"]]);
@@ -33,7 +33,7 @@ page("a text file is edited and saved; another program's change asks", async ({ 
   await text.keyboard.press("Control+End");
   await text.keyboard.type(" and mine");
   await waitFor("it is saved by itself", () => fake.texts["dir/tool.py"]?.content === "theirs and mine");
-  assert.equal(await text.getByRole("link", { name: "Files" }).getAttribute("href"), `${ORIGIN}${PREFIX}tree/dir`);
+  await eventually.equal(() => text.getByRole("link", { name: "Files" }).getAttribute("href"), `${ORIGIN}${PREFIX}tree/dir`);
 });
 
 page("a table and a picture are shown; what is neither can be downloaded", async ({ fake, context }) => {
@@ -41,12 +41,12 @@ page("a table and a picture are shown; what is neither can be downloaded", async
   fake.files["dot.png"] = { type: "image/png", body: Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==", "base64") };
   const table = await fake.open(context, "edit/a.csv");
   await table.getByRole("cell", { name: "x, y" }).waitFor();
-  assert.deepEqual(await table.locator("td.number").allInnerTexts(), ["1.5", "-2"]);
+  await eventually.equal(() => table.locator("td.number").allInnerTexts(), ["1.5", "-2"]);
   await table.getByRole("button", { name: "Edit as text" }).click();
   await table.locator(".cm-line", { hasText: "<b>,-2" }).waitFor();
   const picture = await fake.open(context, "edit/dot.png");
   await waitFor("the picture is seen", () => picture.locator("img").evaluate((image: HTMLImageElement) => image.naturalWidth === 1));
-  assert.equal(await picture.getByRole("link", { name: "Download" }).getAttribute("href"), `${ORIGIN}${PREFIX}files/dot.png?download=1`);
+  await eventually.equal(() => picture.getByRole("link", { name: "Download" }).getAttribute("href"), `${ORIGIN}${PREFIX}files/dot.png?download=1`);
 });
 
 page("a terminal: its output, keys, size, a lost connection, its end", async ({ fake, context }) => {

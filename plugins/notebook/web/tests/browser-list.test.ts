@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { ORIGIN, PREFIX } from "./fake";
 import { page } from "./pages";
-import { waitFor } from "./wait";
+import { eventually, waitFor } from "./wait";
 
 page("the list: sorts, searches, shows what runs, links below the prefix", async ({ fake, context }) => {
   fake.entries = [
@@ -16,15 +16,15 @@ page("the list: sorts, searches, shows what runs, links below the prefix", async
   const list = await fake.open(context, "");
   const names = () => list.locator("td.name").allInnerTexts();
   await list.waitForSelector("td.name");
-  assert.deepEqual(await names(), ["folder", "b", "data.csv", "a"]);
+  await eventually.equal(names, ["folder", "b", "data.csv", "a"]);
   await list.getByRole("button", { name: "Name" }).click();
-  assert.deepEqual(await names(), ["folder", "a", "b", "data.csv"]);
-  assert.equal(await list.locator("tr[data-path='a.ipynb'] .chip").innerText(), "Busy");
-  assert.equal(await list.getByRole("link", { name: "a", exact: true }).getAttribute("href"), `${ORIGIN}${PREFIX}notebooks/a.ipynb`);
+  await eventually.equal(names, ["folder", "a", "b", "data.csv"]);
+  await eventually.equal(() => list.locator("tr[data-path='a.ipynb'] .chip").innerText(), "Busy");
+  await eventually.equal(() => list.getByRole("link", { name: "a", exact: true }).getAttribute("href"), `${ORIGIN}${PREFIX}notebooks/a.ipynb`);
   await list.getByRole("searchbox").fill("B");
-  assert.deepEqual(await names(), ["b"]);
+  await eventually.equal(names, ["b"]);
   await list.getByRole("searchbox").fill("nothing like it");
-  assert.match(await list.locator(".empty").innerText(), /No names contain/);
+  await eventually.match(() => list.locator(".empty").innerText(), /No names contain/);
 });
 
 page("the list: rename, duplicate and the trash ask the server, and the trash can be undone", async ({ fake, context }) => {
@@ -39,10 +39,10 @@ page("the list: rename, duplicate and the trash ask the server, and the trash ca
   await act("Rename");
   await list.getByRole("textbox", { name: "Name" }).fill("b");
   await list.getByRole("button", { name: "Rename", exact: true }).click();
-  assert.match(await list.locator(".error-text").innerText(), /name is already taken/);
+  await eventually.match(() => list.locator(".error-text").innerText(), /name is already taken/);
   await list.getByRole("textbox", { name: "Name" }).fill("c/d");
   await list.keyboard.press("Enter");
-  assert.match(await list.locator(".error-text").innerText(), /slash/);
+  await eventually.match(() => list.locator(".error-text").innerText(), /slash/);
   await list.getByRole("textbox", { name: "Name" }).fill("new #1");
   await list.keyboard.press("Enter");
   await list.locator("dialog").waitFor({ state: "detached" });

@@ -1,9 +1,10 @@
 //! The look of the pages and the positions of their parts.
 
 import assert from "node:assert/strict";
+import type { Page } from "playwright-core";
 import { cell, notebook, ORIGIN } from "./fake";
 import { code, page } from "./pages";
-import { waitFor } from "./wait";
+import { eventually, waitFor } from "./wait";
 
 /** What pandas writes for a table. */
 const TABLE = '<div><style scoped>.dataframe tbody tr th { vertical-align: top; }</style><table border="1" class="dataframe"><thead><tr style="text-align: right;"><th></th><th>x</th></tr></thead><tbody><tr><th>0</th><td>1</td></tr><tr><th>1</th><td>2</td></tr></tbody></table></div>';
@@ -30,10 +31,10 @@ page("the result of a cell is marked, what it printed is not", async ({ fake, co
   ] })]);
   const book = await fake.open(context);
   const mark = (text: string) => book.locator(".output", { hasText: text }).evaluate((element) => getComputedStyle(element).borderLeftWidth);
-  assert.equal(await mark("printed"), "0px");
-  assert.equal(await mark("result"), "3px");
+  await eventually.equal(() => mark("printed"), "0px");
+  await eventually.equal(() => mark("result"), "3px");
   const left = (text: string) => book.locator(".output pre", { hasText: text }).evaluate((element) => element.getBoundingClientRect().left);
-  assert.equal(await left("printed"), await left("result"));
+  await eventually.equal(() => left("printed"), await left("result"));
 });
 
 page("brackets are marked only in the cell with the focus", async ({ fake, context }) => {
@@ -48,7 +49,7 @@ page("brackets are marked only in the cell with the focus", async ({ fake, conte
   await book.keyboard.press("Escape");
   await book.keyboard.press("ArrowDown");
   await book.locator(".cell.selected", { hasText: "g(2)" }).waitFor();
-  if ((await mark.count()) > 0) assert.equal(await color(), "rgba(0, 0, 0, 0)");
+  if ((await mark.count()) > 0) await eventually.equal(color, "rgba(0, 0, 0, 0)");
 });
 
 for (const width of [1280, 360]) {
@@ -93,10 +94,10 @@ page("the menu of a cell acts on that cell alone", async ({ fake, context }) => 
   await waitFor("one output is cleared", () => fake.asked("clear_outputs").length === 1);
   assert.deepEqual(fake.asked("clear_outputs"), [{ type: "clear_outputs", cell_ids: ["b"] }]);
   await act(0, "Move down");
-  assert.deepEqual(await book.locator(".cell").evaluateAll((cells) => cells.map((one) => (one as HTMLElement).dataset["id"])), ["b", "a", "m"]);
+  await eventually.equal(() => book.locator(".cell").evaluateAll((cells) => cells.map((one) => (one as HTMLElement).dataset["id"])), ["b", "a", "m"]);
   await code(book, 2).hover();
   await code(book, 2).getByRole("button", { name: "Actions for this cell" }).click();
-  assert.equal(await book.getByRole("menuitem", { name: "output" }).count(), 0, "Markdown has no output");
+  await eventually.equal(() => book.getByRole("menuitem", { name: "output" }).count(), 0, "Markdown has no output");
   await book.keyboard.press("Escape");
   await act(2, "Delete");
   assert.deepEqual(fake.asked("delete_cell"), [{ type: "delete_cell", cell_id: "m" }]);
@@ -117,23 +118,31 @@ page("a long output scrolls in a box, stays at its end while it grows, and opens
   for (let from = 10; from < 490; from += 10) fake.change({ type: "text_appended", cell_id: "c", index: 0, text: lines(from, from + 10) });
   await outputs.getByText("line 489").waitFor();
   await waitFor("the box stays at its end", async () => JSON.stringify(await state()) === JSON.stringify({ boxed: true, atEnd: true }));
-  assert.deepEqual(await book.locator(".outputs.scrolled").count(), 1, "neither the short one nor the one that the file opens");
+  await eventually.equal(() => book.locator(".outputs.scrolled").count(), 1, "neither the short one nor the one that the file opens");
   // A box that the user scrolled back stays there.
   await outputs.evaluate((element) => element.scrollTo(0, 100));
   await outputs.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
   fake.change({ type: "text_appended", cell_id: "c", index: 0, text: lines(490, 495) });
   await outputs.getByText("line 494").waitFor();
-  assert.equal(await outputs.evaluate((element) => element.scrollTop), 100);
+  await eventually.equal(() => outputs.evaluate((element) => element.scrollTop), 100);
   await code(book, 0).getByRole("button", { name: "Show the whole output" }).click();
-  assert.equal((await state()).boxed, false);
+  await eventually.equal(async () => (await state()).boxed, false);
   assert.equal(fake.asked("set_cell_metadata").length, 0, "opening is not saved");
   await code(book, 0).getByRole("button", { name: "Scroll the output in a box" }).click();
-  assert.equal((await state()).boxed, true);
+  await eventually.equal(async () => (await state()).boxed, true);
   await code(book, 0).locator(".gutter").click();
   await book.keyboard.press("Shift+O");
   await waitFor("the choice is saved", () => fake.asked("set_cell_metadata").length === 1);
   assert.deepEqual(fake.asked("set_cell_metadata"), [{ type: "set_cell_metadata", cell_id: "c", metadata: { scrolled: false } }]);
 });
+
+/** A narrow page has the shortcuts in its menu only. */
+async function openShortcuts(book: Page): Promise<void> {
+  const direct = book.getByRole("button", { name: "Keyboard shortcuts" });
+  if (await direct.isVisible()) return direct.click();
+  await book.getByRole("button", { name: "More", exact: true }).click();
+  await book.getByRole("menuitem", { name: "Keyboard shortcuts" }).click();
+}
 
 page("the dialog of shortcuts and the long menu show whether there is more", async ({ fake, context }) => {
   fake.document = notebook([cell("a", { source: "x" })]);
@@ -141,12 +150,12 @@ page("the dialog of shortcuts and the long menu show whether there is more", asy
   const overflow = (selector: string) => book.locator(selector).evaluate((element) => ({ more: element.scrollHeight > element.clientHeight, shadow: getComputedStyle(element).backgroundImage.includes("gradient"), inside: element.getBoundingClientRect().bottom <= innerHeight }));
   for (const [width, height, more] of [[1280, 1100, false], [1280, 500, true], [360, 640, true]] as const) {
     await book.setViewportSize({ width, height });
-    await book.getByRole("button", { name: "Keyboard shortcuts" }).click();
-    assert.deepEqual(await overflow(".shortcuts"), { more, shadow: true, inside: true }, `${width}x${height}`);
-    assert.equal(await book.locator("dialog").evaluate((element) => element.scrollHeight > element.clientHeight), false, "one box scrolls, not two");
+    await openShortcuts(book);
+    await eventually.equal(() => overflow(".shortcuts"), { more, shadow: true, inside: true }, `${width}x${height}`);
+    await eventually.equal(() => book.locator("dialog").evaluate((element) => element.scrollHeight > element.clientHeight), false, "one box scrolls, not two");
     await book.getByRole("button", { name: "Close" }).click();
     await book.getByRole("button", { name: "More", exact: true }).click();
-    assert.deepEqual(await overflow(".menu"), { more, shadow: true, inside: true }, `${width}x${height}`);
+    await eventually.equal(() => overflow(".menu"), { more, shadow: true, inside: true }, `${width}x${height}`);
     await book.keyboard.press("Escape");
   }
 });
@@ -168,10 +177,10 @@ page("the menu opens where its button is, however far the page is scrolled", asy
     await book.keyboard.press(key);
     const [top, bottom] = await book.locator(".menu").evaluate((element) => [element.getBoundingClientRect().top, innerHeight - element.getBoundingClientRect().bottom]);
     assert.ok(top !== undefined && top >= 0 && bottom !== undefined && bottom >= 0, `${key}: ${top} ${bottom}`);
-    assert.equal(await book.evaluate(() => scrollY), scrolled, `${key}: the page stays`);
+    await eventually.equal(() => book.evaluate(() => scrollY), scrolled, `${key}: the page stays`);
   }
   await book.keyboard.press("Escape");
-  assert.equal(await book.evaluate(() => scrollY), scrolled, "the page stays when the menu closes");
+  await eventually.equal(() => book.evaluate(() => scrollY), scrolled, "the page stays when the menu closes");
 });
 
 page("each heading of the shortcuts stands above its list", async ({ fake, context }) => {
@@ -179,7 +188,7 @@ page("each heading of the shortcuts stands above its list", async ({ fake, conte
   const book = await fake.open(context);
   for (const width of [1200, 1280, 900, 360]) {
     await book.setViewportSize({ width, height: 900 });
-    await book.getByRole("button", { name: "Keyboard shortcuts" }).click();
+    await openShortcuts(book);
     const lefts = await book.locator(".shortcuts section").evaluateAll((sections) => sections.map((one) => [one.querySelector("h3"), one.querySelector("dl div")].map((part) => part?.getBoundingClientRect().left)));
     for (const [heading, row] of lefts) assert.equal(heading, row, `${width}`);
     await book.getByRole("button", { name: "Close" }).click();

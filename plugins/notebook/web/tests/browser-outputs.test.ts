@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import type { Page } from "playwright-core";
 import { cell, notebook, ORIGIN, PREFIX } from "./fake";
 import { page, type World } from "./pages";
-import { waitFor } from "./wait";
+import { eventually, waitFor } from "./wait";
 
 const EVIL_HTML = "<img src=x onerror=\"parent.document.title='owned'\"><script>document.title='owned'; top.owned = 1; parent.owned = 1; fetch('http://notebook.test/owned')</script><b>bold</b>";
 const EVIL_MARKDOWN = [
@@ -25,8 +25,8 @@ page("hostile names and outputs do nothing", async ({ fake, context }) => {
   fake.entries = [{ name: evil }, { name: "javascript:alert(1).ipynb" }];
   const list = await fake.open(context, "");
   await list.waitForSelector("td.name");
-  assert.equal(await list.locator("td img").count(), 0);
-  assert.equal(await list.title(), "Notebooks");
+  await eventually.equal(() => list.locator("td img").count(), 0);
+  await eventually.equal(() => list.title(), "Notebooks");
   await list.close();
 
   fake.document = notebook([
@@ -84,8 +84,8 @@ page("a fresh HTML output runs its scripts in the sandbox only, without network 
   fake.change({ type: "output_added", cell_id: "c", output: { output_type: "display_data", data: { "text/html": html }, metadata: {} } });
   const text = book.frameLocator("iframe").locator("#p", { hasText: "page closed" });
   await text.waitFor();
-  assert.equal(await text.innerText(), "page closed, no storage, no network");
-  assert.equal(await book.title(), "● a");
+  await eventually.equal(() => text.innerText(), "page closed, no storage, no network");
+  await eventually.equal(() => book.title(), "● a");
   // The frame reports its height, which is limited.
   await book.waitForFunction(() => (document.querySelector("iframe")?.getBoundingClientRect().height ?? 0) > 20);
 }, { complaints: /Content Security Policy/ });
@@ -121,11 +121,11 @@ page("a link in an output opens a tab of its own, and the output stays", async (
     const [tab] = await Promise.all([world.context.waitForEvent("page"), frame.locator(`#${id}`).click()]);
     await tab.waitForLoadState();
     assert.equal(tab.url(), address);
-    assert.equal(await tab.evaluate(() => window.opener as unknown), null);
+    await eventually.equal(() => tab.evaluate(() => window.opener as unknown), null);
     await tab.close();
   }
   await frame.locator("#anchor").click();
-  assert.equal(await frame.locator("#top").innerText(), "text");
+  await eventually.equal(() => frame.locator("#top").innerText(), "text");
   assert.equal(world.context.pages().length, 1);
   assert.ok(book.url().endsWith("/notebooks/dir/a.ipynb"));
   for (const { headers } of requests) assert.equal(headers["referer"], undefined);
@@ -141,7 +141,7 @@ for (const fresh of [true, false]) {
     const frame = book.frameLocator("iframe");
     const width = (id: string) => frame.locator(id).evaluate((image: HTMLImageElement) => image.naturalWidth);
     for (const id of ["#beside", "#far", "#scheme"]) await waitFor(`${id} is shown`, async () => (await width(id)) === 1);
-    assert.equal(await frame.getByRole("link", { name: "plain" }).getAttribute("href"), "http://elsewhere.test/c.png");
+    await eventually.equal(() => frame.getByRole("link", { name: "plain" }).getAttribute("href"), "http://elsewhere.test/c.png");
     await waitFor("the reasons are told", async () => (await frame.locator("#gone").getAttribute("alt")) === "gone.png: there is no such file" && /type of file cannot be shown/.test((await frame.locator("#secret").getAttribute("alt")) ?? ""));
     for (const { headers } of requests) assert.deepEqual([headers["referer"], headers["cookie"]], [undefined, undefined]);
   }, { complaints: /404/ });
@@ -156,7 +156,7 @@ page("IFrame shows a page from elsewhere and one beside the notebook, in the san
   await frame.frameLocator("iframe").nth(0).getByText("from elsewhere").waitFor();
   await frame.frameLocator("iframe").nth(1).locator("#r", { hasText: /^closed no cookie$/ }).waitFor();
   await frame.getByRole("link", { name: /data\.bin/ }).waitFor();
-  assert.equal(await frame.getByRole("link", { name: "localhost" }).getAttribute("href"), "http://localhost:8050/");
+  await eventually.equal(() => frame.getByRole("link", { name: "localhost" }).getAttribute("href"), "http://localhost:8050/");
 });
 
 page("an output is given pictures that its scripts add, within the limits", async (world) => {
@@ -176,7 +176,7 @@ page("Markdown shows pictures from elsewhere, over https only", async (world) =>
   fake.document = notebook([cell("m", { cell_type: "markdown", source: "![far](https://elsewhere.test/a.png) ![scheme](//elsewhere.test/b.png) ![plain](http://elsewhere.test/c.png)" })]);
   const again = await fake.open(context);
   await waitFor("both pictures are shown", async () => (await again.locator(".markdown img").evaluateAll((images) => images.map((image) => (image as HTMLImageElement).naturalWidth))).join() === "1,1");
-  assert.equal(await again.getByRole("link", { name: /plain/ }).getAttribute("href"), "http://elsewhere.test/c.png");
+  await eventually.equal(() => again.getByRole("link", { name: /plain/ }).getAttribute("href"), "http://elsewhere.test/c.png");
   assert.equal(requests.length, 2);
   for (const { headers } of requests) assert.deepEqual([headers["referer"], headers["cookie"]], [undefined, undefined]);
 }, { complaints: /Content Security Policy/ });

@@ -5,7 +5,7 @@ import type { Page } from "playwright-core";
 import { violations } from "./axe";
 import { cell, notebook, ORIGIN, PREFIX } from "./fake";
 import { code, page } from "./pages";
-import { waitFor } from "./wait";
+import { eventually, waitFor } from "./wait";
 
 page("typing is sent; a cut is survived; what was typed offline arrives", async ({ fake, context }) => {
   fake.document = notebook([cell("c", { source: "a = 1" })]);
@@ -21,9 +21,9 @@ page("typing is sent; a cut is survived; what was typed offline arrives", async 
 
   fake.down = true;
   fake.cut();
-  await book.locator(".notice", { hasText: "does not answer" }).waitFor();
+  await book.locator(".notice", { hasText: "does not respond" }).waitFor();
   await book.keyboard.type("0");
-  await book.locator(".save-state", { hasText: "changes kept here" }).waitFor();
+  await book.locator(".save-state", { hasText: "changes kept in this page" }).waitFor();
   fake.down = false;
   await tryNow(book);
   await waitFor("what was typed offline is sent", () => fake.asked("set_source").length > 1);
@@ -47,19 +47,19 @@ page("a notebook that cannot be opened: the reason is told and stays; once it ca
   const first = await notice.elementHandle();
   await waitFor("it is tried again", () => fake.connections.length > 2);
   assert.equal(await first?.evaluate((element) => element.isConnected), true, "the notice does not blink");
-  assert.equal(await book.locator(".save-state").innerText(), "Not opened");
-  assert.equal(await book.locator(".loading").innerText(), "The notebook could not be opened.");
+  await eventually.equal(() => book.locator(".save-state").innerText(), "Not opened");
+  await eventually.equal(() => book.locator(".loading").innerText(), "The notebook could not be opened.");
   // A cell inserted now would be added to whatever the file contains later.
-  assert.equal(await book.getByRole("button", { name: "Code", exact: true }).count(), 0);
+  await eventually.equal(() => book.getByRole("button", { name: "Code", exact: true }).count(), 0);
   await book.getByRole("button", { name: "Insert a cell below" }).click();
-  assert.equal(await book.locator(".cell").count(), 0);
-  assert.equal(await book.locator(".notice", { hasText: "does not answer" }).count(), 0);
+  await eventually.equal(() => book.locator(".cell").count(), 0);
+  await eventually.equal(() => book.locator(".notice", { hasText: "does not respond" }).count(), 0);
   fake.refusal = null;
   await book.locator(".cell", { hasText: "a = 1" }).waitFor();
   await notice.waitFor({ state: "detached" });
 });
 
-page("a proxy without WebSockets is not told as a server that does not answer", async ({ fake, context }) => {
+page("a proxy without WebSockets is not reported as a server that does not respond", async ({ fake, context }) => {
   fake.document = notebook([cell("c", { source: "a = 1" })]);
   fake.noSockets = true;
   const book = await fake.open(context);
@@ -69,7 +69,7 @@ page("a proxy without WebSockets is not told as a server that does not answer", 
   const tries = fake.connections.length;
   await waitFor("it is tried again", () => fake.connections.length > tries + 1);
   assert.equal(await first?.evaluate((element) => element.isConnected), true, "the notice does not blink");
-  assert.equal(await book.locator(".save-state").innerText(), "Not opened");
+  await eventually.equal(() => book.locator(".save-state").innerText(), "Not opened");
   fake.noSockets = false;
   await tryNow(book);
   await book.locator(".cell", { hasText: "a = 1" }).waitFor();
@@ -86,7 +86,7 @@ page("unsent text is there again after the page was closed and opened", async ({
   await book.keyboard.type("23");
   fake.answer = () => "silence";
   book.on("dialog", (dialog) => void dialog.accept());
-  await book.locator(".save-state", { hasText: "changes kept here" }).waitFor();
+  await book.locator(".save-state", { hasText: "changes kept in this page" }).waitFor();
   fake.down = false;
   await book.reload();
   await book.locator(".cell", { hasText: "a = 123" }).waitFor();
@@ -107,7 +107,7 @@ page("two people replace the same text: the second one sees both and chooses", a
   await book.keyboard.type("mine");
   const clash = book.locator(".clash");
   await clash.waitFor();
-  assert.match(await clash.innerText(), /from another page/);
+  await eventually.match(() => clash.innerText(), /from another page/);
   await clash.getByRole("button", { name: "Keep mine" }).click();
   await clash.waitFor({ state: "hidden" });
   await waitFor("the chosen text arrives", () => fake.document.cells[0]?.source === "mine");
@@ -128,7 +128,7 @@ page("texts typed in different places are merged, and the cursor stays", async (
   await waitFor("both texts arrive", () => fake.document.cells[0]?.source === "a new\nstart mine");
   await book.keyboard.press("Control+z");
   await waitFor("undo takes back what was typed here", () => fake.document.cells[0]?.source === "a new\nstart");
-  assert.equal(await book.locator(".clash").isVisible(), false);
+  await eventually.equal(() => book.locator(".clash").isVisible(), false);
 });
 
 page("a file that changed on disk: nothing is written before the choice", async ({ fake, context }) => {
@@ -138,7 +138,7 @@ page("a file that changed on disk: nothing is written before the choice", async 
   fake.change({ type: "conflict", message: "git changed the file." });
   const notice = book.locator(".notice", { hasText: "git changed the file" });
   await notice.waitFor();
-  assert.match(await book.locator(".save-state").innerText(), /Not saved/);
+  await eventually.match(() => book.locator(".save-state").innerText(), /Not saved/);
   await notice.getByRole("button", { name: "Keep this version" }).click();
   await notice.waitFor({ state: "detached" });
   assert.deepEqual(fake.asked("resolve_conflict"), [{ type: "resolve_conflict", keep: "mine" }]);
@@ -156,19 +156,19 @@ page("keyboard alone: write, run, select, insert, move, delete, undo, change typ
   await book.keyboard.type("!");
   await press("Escape");
   await press("j", "a");
-  assert.deepEqual(await shown(), ["one!", "", "two"]);
+  await eventually.equal(shown, ["one!", "", "two"]);
   await press("Enter");
   await book.keyboard.type("mid");
   await press("Escape", "Alt+ArrowUp");
-  assert.deepEqual(await shown(), ["mid", "one!", "two"]);
+  await eventually.equal(shown, ["mid", "one!", "two"]);
   await press("d", "d");
-  assert.deepEqual(await shown(), ["one!", "two"]);
+  await eventually.equal(shown, ["one!", "two"]);
   await press("z");
-  assert.deepEqual(await shown(), ["mid", "one!", "two"]);
+  await eventually.equal(shown, ["mid", "one!", "two"]);
   await press("c", "v");
-  assert.deepEqual(await shown(), ["mid", "mid", "one!", "two"]);
+  await eventually.equal(shown, ["mid", "mid", "one!", "two"]);
   await press("Shift+ArrowDown", "Shift+M");
-  assert.deepEqual(await shown(), ["mid", "mid\none!", "two"]);
+  await eventually.equal(shown, ["mid", "mid\none!", "two"]);
   await press("m");
   await book.locator(".cell.markdown-cell .markdown", { hasText: "one!" }).waitFor();
   await press("Shift+Enter");
@@ -180,7 +180,7 @@ page("keyboard alone: write, run, select, insert, move, delete, undo, change typ
   assert.deepEqual(fake.asked("run"), [{ type: "run", cell_ids: ["b"] }]);
   // The editor does not trap the focus: Escape, then Tab moves on.
   await press("Escape", "Tab");
-  assert.equal(await book.evaluate(() => document.activeElement?.closest(".cm-editor") !== null), false);
+  await eventually.equal(() => book.evaluate(() => document.activeElement?.closest(".cm-editor") !== null), false);
   await press("Escape", "h");
   await book.locator("dialog", { hasText: "Keyboard shortcuts" }).waitFor();
   await press("Escape");
@@ -226,7 +226,7 @@ page("merging keeps the pictures of every cell, and splitting gives each half it
   assert.equal(fake.document.cells[0]?.source, "![one](attachment:image.png)\n\n![two](attachment:image-1.png)\n![three](attachment:plot.gif)");
   assert.deepEqual(fake.document.cells[0]?.attachments, { "image.png": { "image/png": PICTURE }, "image-1.png": { "image/gif": OTHER }, "plot.gif": { "image/gif": OTHER } });
   const sources = () => book.locator(".markdown img").evaluateAll((images) => images.map((image) => (image as HTMLImageElement).src));
-  assert.deepEqual(await sources(), [`data:image/png;base64,${PICTURE}`, `data:image/gif;base64,${OTHER}`, `data:image/gif;base64,${OTHER}`]);
+  await eventually.equal(sources, [`data:image/png;base64,${PICTURE}`, `data:image/gif;base64,${OTHER}`, `data:image/gif;base64,${OTHER}`]);
   await book.keyboard.press("Enter");
   await book.keyboard.press("Control+End");
   await book.keyboard.press("Home");
@@ -247,7 +247,7 @@ page("completion and inspection come from the kernel", async ({ fake, context })
   await book.keyboard.type("pr");
   await book.keyboard.press("Tab");
   await book.locator(".cm-tooltip-autocomplete li").first().waitFor();
-  assert.deepEqual(await book.locator(".cm-completionLabel").allInnerTexts(), ["print", "property"]);
+  await eventually.equal(() => book.locator(".cm-completionLabel").allInnerTexts(), ["print", "property"]);
   await book.keyboard.press("Enter");
   await book.locator(".cm-content", { hasText: "print" }).waitFor();
   await book.keyboard.press("Shift+Tab");
@@ -256,7 +256,7 @@ page("completion and inspection come from the kernel", async ({ fake, context })
   await book.locator(".inspection", { hasText: "detail 1" }).waitFor();
   await book.keyboard.press("Escape");
   await book.locator(".inspection").waitFor({ state: "detached" });
-  assert.equal(await book.locator(".cm-editor.cm-focused").count(), 1, "the first Escape closes the help only");
+  await eventually.equal(() => book.locator(".cm-editor.cm-focused").count(), 1, "the first Escape closes the help only");
   await book.keyboard.press("Control+a");
   await book.keyboard.type("only");
   await book.keyboard.press("Tab");
@@ -310,7 +310,7 @@ page("streams grow in place, a long one is cut in the middle and shown whole whe
   }
   await book.locator(".gap", { hasText: "3,001 lines" }).or(book.locator(".gap", { hasText: "3,002 lines" })).waitFor();
   assert.ok((await book.locator(".out-text").innerText()).length < 20_000);
-  assert.match(await book.locator(".out-text").innerText(), /line 2999/);
+  await eventually.match(() => book.locator(".out-text").innerText(), /line 2999/);
   await book.getByRole("button", { name: "Show all" }).click();
   const all = (await book.locator(".out-text").innerText()).match(/line \d+/g) ?? [];
   assert.equal(new Set(all).size, all.length);
@@ -339,8 +339,8 @@ page("Markdown: formulas are set, images and links are where the notebook is", a
   ], { path: "dir/sub/a.ipynb" });
   const book = await fake.open(context, "notebooks/dir/sub/a.ipynb");
   await book.locator(".katex").first().waitFor();
-  assert.equal(await book.locator(".katex-error, .math-error").count(), 0);
-  assert.equal(await book.locator(".katex").count(), 3, "a macro holds in later cells");
+  await eventually.equal(() => book.locator(".katex-error, .math-error").count(), 0);
+  await eventually.equal(() => book.locator(".katex").count(), 3, "a macro holds in later cells");
   const found = await book.evaluate(() => ({ images: [...document.images].map((image) => image.src), links: [...document.querySelectorAll<HTMLAnchorElement>(".markdown a")].map((a) => [a.href, a.rel, a.target]) }));
   assert.deepEqual(found.images, [`${ORIGIN}${PREFIX}files/dir/sub/plots/a%20b.png`, "data:image/png;base64,AAAA"]);
   assert.deepEqual(found.links[0], [`${ORIGIN}${PREFIX}files/dir/data.csv`, "noopener noreferrer", "_blank"]);
@@ -358,7 +358,7 @@ page("a notebook of 1,000 cells opens and scrolls without editors", async ({ fak
   await book.locator(".cell").nth(999).waitFor({ state: "attached" });
   const took = performance.now() - begun;
   console.log(`# 1,000 cells in ${Math.round(took)} ms`);
-  assert.equal(await book.locator(".cm-editor").count(), 0);
+  await eventually.equal(() => book.locator(".cm-editor").count(), 0);
   await book.keyboard.press("Control+End");
   await book.locator(".cell.selected", { hasText: "result 999" }).waitFor();
 });

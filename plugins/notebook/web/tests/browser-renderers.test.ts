@@ -5,7 +5,7 @@ import type { FrameLocator, Page } from "playwright-core";
 import type { Comm, CommMessage, Output } from "../src/protocol";
 import { cell, notebook } from "./fake";
 import { code, page } from "./pages";
-import { waitFor } from "./wait";
+import { eventually, waitFor } from "./wait";
 
 const VIEW = "application/vnd.jupyter.widget-view+json";
 
@@ -28,7 +28,7 @@ page("Vega-Lite and Plotly are drawn, in the sandbox", async ({ fake, context })
   await code(book, 1).scrollIntoViewIfNeeded();
   await frame(book, 1).locator(".gtitle", { hasText: "Two bars" }).waitFor();
   await frame(book, 2).getByText("This output cannot be shown").waitFor();
-  assert.equal(await code(book, 1).locator("iframe").getAttribute("sandbox"), "allow-scripts allow-popups allow-popups-to-escape-sandbox allow-downloads");
+  await eventually.equal(() => code(book, 1).locator("iframe").getAttribute("sandbox"), "allow-scripts allow-popups allow-popups-to-escape-sandbox allow-downloads");
   await waitFor("the frame is as tall as the figure", async () => ((await code(book, 1).locator("iframe").boundingBox())?.height ?? 0) >= 450);
 }, { complaints: /vega|Invalid|mark/i });
 
@@ -52,9 +52,9 @@ page("widgets: a page that comes late shows their state; both directions; a clos
   const book = await fake.open(context);
   const readout = (n: number) => frame(book, n).locator(".widget-readout");
   await readout(0).waitFor();
-  assert.equal(await readout(0).innerText(), "3");
+  await eventually.equal(() => readout(0).innerText(), "3");
   await frame(book, 0).getByText("captured 3").waitFor();
-  await code(book, 2).getByText("The kernel does not have this widget any more").waitFor();
+  await code(book, 2).getByText("The kernel no longer has this widget").waitFor();
   await code(book, 2).getByText("Gone()").waitFor();
   assert.equal(fake.asked("open_comms").length, 1, "the state is asked for once");
   // From the page to the kernel.
@@ -75,7 +75,7 @@ page("widgets: a page that comes late shows their state; both directions; a clos
   await frame(book, 0).locator("b", { hasText: "nine" }).waitFor();
   // The kernel restarts.
   fake.change({ type: "comm_sent", message: sent({ kind: "close" }) });
-  await code(book, 1).getByText("The kernel does not have this widget any more").waitFor();
+  await code(book, 1).getByText("The kernel no longer has this widget").waitFor();
 });
 
 page("anywidget: its module runs in the frame, with binary state and messages", async ({ fake, context }) => {

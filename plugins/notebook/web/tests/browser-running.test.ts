@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { violations } from "./axe";
 import { ORIGIN, PREFIX } from "./fake";
 import { page } from "./pages";
-import { waitFor } from "./wait";
+import { eventually, waitFor } from "./wait";
 
 const kernel = (id: string, part: object = {}) => ({
   id, name: "python3", display_name: "Python 3", execution_state: "idle", reason: null, last_activity: new Date().toISOString(), connections: 1,
@@ -14,23 +14,23 @@ const terminal = (name: string, part: object = {}) => ({ name, owner: "me", own:
 
 for (const colorScheme of ["light", "dark"] as const) {
   page(`what runs: notebooks, use, states and links, ${colorScheme}`, async ({ fake, context }) => {
-    const running = { kernels: [kernel("a", { execution_state: "busy" }), kernel("b", { last_activity: "2020-01-01T00:00:00Z" }), kernel("c", { path: null, session: null, usage: null })], terminals: [terminal("1"), terminal("2", { own: false, owner: "bob" })] };
+    const running = { kernels: [kernel("a", { execution_state: "busy" }), kernel("b", { last_activity: "2020-01-01T00:00:00Z" }), kernel("c", { path: null, session: null, usage: null, last_activity: new Date(Date.now() - 60_000).toISOString() })], terminals: [terminal("1"), terminal("2", { own: false, owner: "bob" })] };
     fake.answers["GET api/running"] = running;
     const shown = await fake.open(context, "running");
     const rows = shown.locator("li[data-key]");
     await rows.first().waitFor();
-    assert.equal(await shown.getByRole("link", { name: "a", exact: true }).getAttribute("href"), `${ORIGIN}${PREFIX}notebooks/work/a.ipynb`);
-    assert.equal(await shown.getByRole("link", { name: "Terminal 1" }).getAttribute("href"), `${ORIGIN}${PREFIX}terminals/1`);
-    assert.equal(await shown.getByRole("link", { name: "Terminal 2" }).count(), 0, "somebody else's cannot be opened");
-    assert.match(await rows.nth(0).innerText(), /Busy[\s\S]*work · Python 3 · 120 MB · 1\.5 s of CPU · used just now · 1 connection/);
-    assert.match(await rows.nth(2).innerText(), /^b\b/, "the one used last comes first");
-    assert.match(await shown.locator("li", { hasText: "without a notebook" }).innerText(), /Python 3 · used/);
+    await eventually.equal(() => shown.getByRole("link", { name: "a", exact: true }).getAttribute("href"), `${ORIGIN}${PREFIX}notebooks/work/a.ipynb`);
+    await eventually.equal(() => shown.getByRole("link", { name: "Terminal 1" }).getAttribute("href"), `${ORIGIN}${PREFIX}terminals/1`);
+    await eventually.equal(() => shown.getByRole("link", { name: "Terminal 2" }).count(), 0, "somebody else's cannot be opened");
+    await eventually.match(() => rows.nth(0).innerText(), /Busy[\s\S]*work · Python 3 · 120 MB · 1\.5 s of CPU · used just now · 1 connection/);
+    await eventually.match(() => rows.nth(2).innerText(), /^b\b/, "the one used last comes first");
+    await eventually.match(() => shown.locator("li", { hasText: "without a notebook" }).innerText(), /Python 3 · used/);
     // From the second answer on, the share of a processor is known.
     for (const one of running.kernels) if (one.usage !== null) one.usage = { ...one.usage, cpu_secs: 100 };
     await shown.locator("li", { hasText: /\d+ % CPU/ }).first().waitFor();
     assert.deepEqual(await violations(shown), []);
     await shown.setViewportSize({ width: 360, height: 740 });
-    assert.deepEqual(await shown.evaluate(() => [...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML.slice(0, 120))), [], "nothing is beyond the edge");
+    await eventually.equal(() => shown.evaluate(() => [...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML.slice(0, 120))), [], "nothing is beyond the edge");
   }, { colorScheme });
 }
 
@@ -59,7 +59,7 @@ page("what runs is interrupted, restarted and ended, one by one or together", as
   running.kernels = [];
   running.terminals = [];
   await shown.getByText("No kernel is running.").waitFor();
-  assert.equal(await shown.getByRole("button", { name: "Shut down all" }).isVisible(), false);
+  await eventually.equal(() => shown.getByRole("button", { name: "Shut down all" }).isVisible(), false);
 });
 
 page("the links of a list's header stand on one line", async ({ fake, context }) => {

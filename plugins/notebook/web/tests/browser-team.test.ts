@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { cell, notebook } from "./fake";
 import { page } from "./pages";
-import { waitFor } from "./wait";
+import { eventually, waitFor } from "./wait";
 
 const listed = (path: string, part: object = {}) => ({ path, name: path.replace(/\.ipynb$/, ""), last_modified: "2026-01-02T03:04:05Z", size: 1200, level: "manage", starred: false, archived: false, tags: [], published: null, snippet: [], ...part });
 
@@ -13,7 +13,7 @@ page("all notebooks: lists, a search with its matches, tags, stars", async ({ fa
   fake.answers["PATCH api/notebooks/work/heat.ipynb"] = found;
   const list = await fake.open(context, "library");
   await list.getByRole("link", { name: "work/heat" }).waitFor();
-  assert.equal(await list.locator("mark").innerText(), "<heat>");
+  await eventually.equal(() => list.locator("mark").innerText(), "<heat>");
   const asked = (part: string) => list.waitForRequest((request) => decodeURIComponent(request.url()).includes(part));
   let request = asked("q=\"heat+equation\"");
   await list.getByRole("searchbox").fill('"heat equation"');
@@ -21,7 +21,7 @@ page("all notebooks: lists, a search with its matches, tags, stars", async ({ fa
   request = asked("tag=pde");
   await list.getByRole("button", { name: "pde (1)" }).click();
   await request;
-  assert.equal(await list.getByRole("button", { name: "pde (1)" }).getAttribute("aria-pressed"), "true");
+  await list.getByRole("button", { name: "pde (1)", pressed: true }).waitFor();
   request = asked("view=starred");
   await list.getByRole("link", { name: "Starred" }).click();
   await request;
@@ -47,7 +47,7 @@ page("the trash: restores, and deletes only after a question", async ({ fake, co
   await list.getByRole("button", { name: "Cancel" }).click();
   assert.equal(fake.calls.some(({ method }) => method === "DELETE"), false);
   await list.getByRole("button", { name: "Empty the trash" }).click();
-  await list.getByRole("button", { name: "Empty it" }).click();
+  await list.getByRole("button", { name: "Delete all" }).click();
   await waitFor("it is emptied", () => fake.calls.some(({ method, path }) => method === "DELETE" && path === "api/trash"));
 });
 
@@ -70,15 +70,15 @@ page("the history: a slider over steps, compares cells and lines, restores", asy
   fake.answers["POST api/history/a.ipynb"] = {};
   const history = await fake.open(context, "history/a.ipynb");
   await history.locator(".change-added").waitFor();
-  assert.match(await history.locator(".moment").innerText(), /bob changed a cell.*3 of 3/s);
-  assert.equal((await history.locator(".diff-removed").innerText()).trimEnd(), "- y");
-  assert.equal((await history.locator(".diff-added").innerText()).trimEnd(), "+ z");
-  assert.equal(await history.locator(".change-removed pre").innerText(), "old");
-  assert.equal(await history.locator(".change-added pre").innerText(), "<b>new</b>");
-  assert.equal(await history.getByRole("button", { name: "Restore this state" }).isDisabled(), true);
-  await history.getByRole("button", { name: "Step before" }).click();
+  await eventually.match(() => history.locator(".moment").innerText(), /bob changed a cell.*3 of 3/s);
+  await eventually.equal(async () => (await history.locator(".diff-removed").innerText()).trimEnd(), "- y");
+  await eventually.equal(async () => (await history.locator(".diff-added").innerText()).trimEnd(), "+ z");
+  await eventually.equal(() => history.locator(".change-removed pre").innerText(), "old");
+  await eventually.equal(() => history.locator(".change-added pre").innerText(), "<b>new</b>");
+  await eventually.equal(() => history.getByRole("button", { name: "Restore this state" }).isDisabled(), true);
+  await history.getByRole("button", { name: "Previous step" }).click();
   await history.locator(".change-removed").waitFor({ state: "detached" });
-  assert.equal((await history.locator(".diff-added").innerText()).trimEnd(), "+ y");
+  await eventually.equal(async () => (await history.locator(".diff-added").innerText()).trimEnd(), "+ y");
   await history.getByRole("checkbox", { name: "Every edit" }).check();
   await waitFor("every edit is a step", async () => /of 4/.test(await history.locator(".moment").innerText()));
   await history.getByRole("button", { name: "Restore this state" }).click();
@@ -95,8 +95,8 @@ page("comments: a thread at a cell, with its count, a reply and a mention", asyn
   await own.locator(".cell[data-comments='1']").waitFor();
   await own.getByRole("button", { name: "More" }).click();
   await own.getByRole("menuitem", { name: "Comments" }).click();
-  assert.equal(await own.locator(".mention").innerText(), "@ann");
-  assert.match(await own.locator(".comment-text").innerText(), /<b>no markup<\/b>/);
+  await eventually.equal(() => own.locator(".mention").innerText(), "@ann");
+  await eventually.match(() => own.locator(".comment-text").innerText(), /<b>no markup<\/b>/);
   await own.getByRole("button", { name: "Reply" }).click();
   await own.getByRole("textbox", { name: "Comment" }).fill("because");
   await own.keyboard.press("Control+Enter");
@@ -114,8 +114,8 @@ page("the inbox: what is unread, and an offer that can be accepted", async ({ fa
   const inbox = await fake.open(context, "inbox");
   const link = inbox.getByRole("link", { name: "n.ipynb" });
   await link.waitFor();
-  assert.match((await link.getAttribute("href")) ?? "", /notebooks\/ann\/n\.ipynb#comment-7$/);
-  assert.match((await inbox.locator("form").first().getAttribute("action")) ?? "", /handover\/ann\/n\.ipynb/);
+  await eventually.match(() => link.getAttribute("href"), /notebooks\/ann\/n\.ipynb#comment-7$/);
+  await eventually.match(() => inbox.locator("form").first().getAttribute("action"), /handover\/ann\/n\.ipynb/);
   await inbox.getByRole("button", { name: "Mark all as read" }).click();
   await waitFor("it is sent", () => fake.calls.some(({ method, path }) => method === "POST" && path === "api/inbox"));
 });

@@ -40,6 +40,12 @@ const DEBUGGED = [
   { cell_type: "code", source: "def mean(values):\n    total = 0\n    for value in values:\n        total += value\n    return total / len(values)\n\nsamples = {\"a\": [3, 4, 8], \"b\": [1, 1]}\nprint({name: mean(values) for name, values in samples.items()})" },
 ];
 
+const OUTPUTS = [
+  { cell_type: "code", source: "from ipywidgets import interact\n\n@interact(n=(1, 20), loud=False)\ndef powers(n=8, loud=False):\n    print(*(2**k for k in range(n)), \"!\" if loud else \"\")" },
+  { cell_type: "code", source: "for number in range(400):\n    print(\"line\", number)" },
+  { cell_type: "code", source: "def ratio(a, b):\n    return a / b\n\nratio(1, 0)" },
+];
+
 /** A page of the notebook, with its own window. */
 async function window_(size: { width: number; height: number }, colorScheme: "light" | "dark" = "light"): Promise<{ context: BrowserContext; page: Page }> {
   const context = await browser.newContext({ viewport: size, colorScheme, reducedMotion: "reduce" });
@@ -75,6 +81,7 @@ test("pictures of the notebook", { skip: on ? false : "PASTER_PICTURES is not se
   await mkdir(join(DOCS, "notebook"), { recursive: true });
   await server.write("oscillation.ipynb", WORKED);
   await server.write("mean.ipynb", DEBUGGED);
+  await server.write("outputs.ipynb", OUTPUTS);
   const size = { width: 1100, height: 860 };
   const { context, page } = await window_(size);
 
@@ -88,6 +95,18 @@ test("pictures of the notebook", { skip: on ? false : "PASTER_PICTURES is not se
   await page.locator(".find-count", { hasText: /of|\d/ }).waitFor();
   await take(page, "notebook/find.png");
   await page.keyboard.press("Escape");
+
+  await page.setViewportSize({ width: 1000, height: 420 });
+  await page.keyboard.press("Control+End");
+  await page.keyboard.press("Enter");
+  await page.keyboard.press("Control+End");
+  await page.keyboard.press("Enter");
+  await page.keyboard.type("np.l");
+  await page.keyboard.press("Tab");
+  await page.locator(".cm-tooltip-autocomplete li").first().waitFor();
+  await take(page, "notebook/completion.png");
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Control+z");
 
   await page.setViewportSize({ width: 1280, height: 700 });
   await page.getByRole("button", { name: "Table of contents" }).click();
@@ -114,10 +133,15 @@ test("pictures of the notebook", { skip: on ? false : "PASTER_PICTURES is not se
   const [terminal] = await Promise.all([context.waitForEvent("page"), more(page, "Open a terminal")]);
   await terminal.setViewportSize({ width: 900, height: 480 });
   await terminal.locator(".xterm-rows", { hasText: "$" }).or(terminal.locator(".xterm-rows", { hasText: "#" })).waitFor();
-  await terminal.keyboard.type("PS1='$ '; clear\n");
+  await terminal.keyboard.type("PS1='$ '\n");
+  await terminal.keyboard.press("Control+l");
   await terminal.keyboard.type("ls\npython3 -c 'print(6 * 7)'\n");
   await terminal.locator(".xterm-rows", { hasText: "42" }).waitFor();
   await take(terminal, "notebook/terminal.png");
+
+  await page.setViewportSize({ width: 1000, height: 1180 });
+  await open(page, "outputs.ipynb");
+  await take(page, "notebook/outputs.png");
 
   await page.setViewportSize({ width: 1280, height: 560 });
   await open(page, "mean.ipynb");

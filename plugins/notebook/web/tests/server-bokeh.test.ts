@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { launch } from "./browser";
 import { Server, TOKEN } from "./server";
-import { PATIENCE_MS, waitFor } from "./wait";
+import { PATIENCE_MS, eventually, waitFor } from "./wait";
 
 const python = process.env["PASTER_TEST_PYTHON"] ?? "python3";
 const missing = spawnSync(python, ["-c", "import bokeh, ipykernel"]).status === 0 ? false : `${python} has no bokeh`;
@@ -33,7 +33,7 @@ test("Bokeh draws figures from its own package; a page that comes later asks fir
     await figure(1).locator(".bk-Figure canvas").first().waitFor({ timeout: 2 * PATIENCE_MS });
     const box = await page.locator(".cell").nth(1).locator("iframe").boundingBox();
     assert.ok(box !== null && box.height >= 280, `as tall as the figure: ${box?.height}`);
-    assert.equal(await page.locator(".cell").nth(1).locator("iframe").count(), 1);
+    await eventually.equal(() => page.locator(".cell").nth(1).locator("iframe").count(), 1);
     await waitFor("the file is written", async () => JSON.stringify(await server.file("bokeh.ipynb")).includes("bokehjs_exec"));
     // Scripts of a file do not run by themselves.
     await page.reload();

@@ -6,7 +6,7 @@ import type { Browser, BrowserContext, Page } from "playwright-core";
 import { violations } from "./axe";
 import { launch } from "./browser";
 import { Server, TOKEN } from "./server";
-import { PATIENCE_MS, waitFor } from "./wait";
+import { PATIENCE_MS, eventually, waitFor } from "./wait";
 
 const SLOW = 2 * PATIENCE_MS;
 const without = process.env["PASTER_TEST_PYTHON"] === undefined ? "PASTER_TEST_PYTHON names no Python with ipykernel" : false;
@@ -54,10 +54,10 @@ test("a program stops at a breakpoint, shows its variables, goes on step by step
     await panel(page).getByText("Cell 2, line 3").waitFor();
     await cell(page, 1).locator(".run-button").click();
     await panel(page).getByText("Stopped in area, line 3").waitFor({ timeout: SLOW });
-    assert.equal((await cell(page, 1).locator(".stopped-line").innerText()).trim(), "result = width * height");
-    assert.deepEqual((await panel(page).locator(".frames li").allInnerTexts()).map((text) => text.split("\n")[0]), ["area", "<module>"]);
+    await eventually.equal(async () => (await cell(page, 1).locator(".stopped-line").innerText()).trim(), "result = width * height");
+    await eventually.equal(async () => (await panel(page).locator(".frames li").allInnerTexts()).map((text) => text.split("\n")[0]), ["area", "<module>"]);
     const variable = (name: string) => panel(page).locator(".variable", { has: page.locator(".variable-name", { hasText: new RegExp(`^${name}$`) }) });
-    assert.match(await variable("width").last().innerText(), /width\s*2/);
+    await eventually.match(() => variable("width").last().innerText(), /width\s*2/);
     await variable("box").last().locator("summary").first().click();
     await variable("'h'").last().waitFor();
     assert.deepEqual(await violations(page), []);
@@ -76,7 +76,7 @@ test("a program stops at a breakpoint, shows its variables, goes on step by step
     await cell(page, 1).locator(".stopped-line").waitFor();
     await panel(page).getByRole("button", { name: "Continue" }).click();
     await panel(page).getByText("Stopped in area, line 3").waitFor();
-    assert.match(await variable("width").last().innerText(), /width\s*3/, "the second round");
+    await eventually.match(() => variable("width").last().innerText(), /width\s*3/, "the second round");
     await panel(page).getByRole("button", { name: "Remove the breakpoint in cell 2, line 3" }).click();
     await panel(page).getByRole("button", { name: "Continue" }).click();
     await cell(page, 1).locator(".output", { hasText: "area 15" }).waitFor();

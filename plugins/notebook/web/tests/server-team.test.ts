@@ -5,7 +5,7 @@ import { after, before, test } from "node:test";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { launch } from "./browser";
 import { Server } from "./server";
-import { PATIENCE_MS, waitFor } from "./wait";
+import { PATIENCE_MS, eventually, waitFor } from "./wait";
 
 const PASSWORD = "correct horse";
 
@@ -85,7 +85,7 @@ test("two people: one invites the other, shares a notebook, and both type in one
   for (const page of [own, theirs]) {
     await waitFor(() => `both pages show both texts: ${JSON.stringify(seen)}`, async () => (seen = await text(page)) === whole);
     await page.locator(".save-state", { hasText: "Saved" }).waitFor();
-    assert.equal(await page.locator(".clash").isVisible(), false);
+    await eventually.equal(() => page.locator(".clash").isVisible(), false);
   }
   await waitFor("the file has both", async () => {
     const { source } = (await server.file("ann/n.ipynb")).cells[0] ?? { source: "" };
@@ -108,7 +108,7 @@ test("two people: one invites the other, shares a notebook, and both type in one
   await theirs.locator(".save-state", { hasText: "You may view it" }).waitFor();
   await theirs.keyboard.press("b");
   await theirs.locator(".toast", { hasText: "You may only view this notebook." }).waitFor();
-  assert.equal(await theirs.locator(".cell").count(), 1);
+  await eventually.equal(() => theirs.locator(".cell").count(), 1);
   await admin.getByRole("row", { name: /bob/ }).getByRole("button", { name: "Remove" }).click();
   await theirs.locator(".notice", { hasText: /no longer|does not exist/ }).waitFor();
   await Promise.all([ann.close(), bob.close()]);

@@ -6,7 +6,7 @@ import { after, before, test } from "node:test";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { launch } from "./browser";
 import { Server, TOKEN } from "./server";
-import { PATIENCE_MS, waitFor } from "./wait";
+import { PATIENCE_MS, eventually, waitFor } from "./wait";
 
 /** How long a kernel may take to start on a busy machine. */
 const SLOW = 2 * PATIENCE_MS;
@@ -49,7 +49,7 @@ test("interact: a slider runs the function, its output is captured; a second pag
     // A page that comes late.
     const late = await open("interact.ipynb");
     await frame(late, 0).getByText("square 9", { exact: true }).waitFor();
-    assert.equal(await frame(late, 0).locator(".widget-readout").innerText(), "3");
+    await eventually.equal(() => frame(late, 0).locator(".widget-readout").innerText(), "3");
     await frame(late, 0).locator(".noUi-handle").focus();
     await late.keyboard.press("ArrowRight");
     await frame(page, 0).getByText("square 16", { exact: true }).waitFor();
@@ -70,9 +70,9 @@ test("interact: a slider runs the function, its output is captured; a second pag
     await page.bringToFront();
     await page.getByRole("button", { name: "Restart the kernel" }).click();
     await page.getByRole("button", { name: "Restart", exact: true }).click();
-    await page.getByText("The kernel does not have this widget any more").waitFor({ timeout: SLOW });
+    await page.getByText("The kernel no longer has this widget").waitFor({ timeout: SLOW });
     await page.reload();
-    await page.getByText("The kernel does not have this widget any more").waitFor();
+    await page.getByText("The kernel no longer has this widget").waitFor();
   } catch (error) {
     console.log(`# ${server.log.slice(-3000).replaceAll("\n", "\n# ")}`);
     throw error;
@@ -89,7 +89,7 @@ test("a deleted cell that runs is brought back with what it printed meanwhile; a
     await page.getByRole("button", { name: "Run all" }).click();
     await cell(0).locator(".output", { hasText: "begun" }).waitFor({ timeout: SLOW });
     await page.getByRole("button", { name: "Running cell 1, 2 waiting" }).click();
-    await page.getByRole("menuitem", { name: "Take out cell 2" }).click();
+    await page.getByRole("menuitem", { name: "Remove cell 2" }).click();
     await page.getByRole("button", { name: "Running cell 1, 1 waiting" }).waitFor();
     await cell(0).locator(".gutter").click();
     await page.keyboard.press("d");
@@ -102,7 +102,7 @@ test("a deleted cell that runs is brought back with what it printed meanwhile; a
     await writeFile(`${server.data}/end`, "");
     await cell(0).locator(".output", { hasText: "done" }).waitFor();
     await cell(2).locator(".output", { hasText: "third" }).waitFor();
-    assert.equal(await cell(1).locator(".output").count(), 0);
+    await eventually.equal(() => cell(1).locator(".output").count(), 0);
   } finally {
     await page.close();
   }
@@ -123,7 +123,7 @@ test("interact of the built-in kernel, without ipywidgets", async () => {
     await frame(page, 0).getByText("green 36 .", { exact: true }).waitFor();
     await frame(page, 0).getByRole("checkbox").check();
     await frame(page, 0).getByText("green 36 !", { exact: true }).waitFor();
-    assert.equal(await frame(page, 0).locator(".widget-readout").innerText(), "6");
+    await eventually.equal(() => frame(page, 0).locator(".widget-readout").innerText(), "6");
     // The next generation learns the state from the kernel.
     server.reload();
     await waitFor("the plugin is loaded again", () => (server.log.match(/"event":"reloaded"/g) ?? []).length >= 2);

@@ -64,6 +64,11 @@ ${prefix === "" ? "" : `\n[app.site]\nuse = "mount"\n[app.site.routes]\n${quoted
     return join(this.folder, "data");
   }
 
+  /** The process of the program. */
+  get pid(): number {
+    return this.#child?.pid ?? 0;
+  }
+
   /** A notebook's file as JSON. */
   async file(name: string): Promise<{ cells: { cell_type: string; source: string | string[]; outputs?: unknown[] }[] }> {
     return JSON.parse(await readFile(join(this.data, name), "utf8")) as Awaited<ReturnType<Server["file"]>>;

@@ -9,16 +9,7 @@ import { changes, diff, rebase } from "../src/state/rebase";
 import { Session } from "../src/state/session";
 import { Connection, type Socket } from "../src/transport/connection";
 import { cell, notebook } from "./fake";
-
-/** Pseudorandom numbers (mulberry32). */
-function random(seed: number): (limit: number) => number {
-  return (limit) => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % limit;
-  };
-}
+import { random } from "./random";
 
 /** What the server does with one cell, as `Model::set_source`, `Pages` and `Log` do. */
 class Server {
@@ -193,4 +184,8 @@ test("a difference is applied as it was found, and both sides of a merge are kep
   assert.equal(merge("x", "xmine", "xtheirs"), "xtheirsmine");
   assert.equal(merge("one two", "two", "one two three"), "two three");
   assert.equal(merge("one", "mine", "theirs"), null);
+  // Enter at the same place, which replaces the space: once with a word before it.
+  const enter = (insert: string) => ChangeSet.of({ from: 1, to: 2, insert }, 3);
+  const both = rebase("a b", enter(" x\n "), "a\nb", enter("\n").toJSON());
+  assert.deepEqual([both.text, both.clash], ["a\n x\n b", false]);
 });

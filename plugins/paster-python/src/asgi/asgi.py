@@ -6,7 +6,7 @@ VERSION = {"version": "3.0", "spec_version": "2.4"}
 
 
 def new_loop(choice):
-    """An event loop: uvloop's where it is installed, unless the config names one."""
+    """Creates the event loop: that of the config, or uvloop's if it is installed."""
     if choice != "asyncio":
         try:
             import uvloop
@@ -42,7 +42,7 @@ class Lifespan:
         if self.error is not None:
             raise self.error
         if self.message is not None:
-            raise RuntimeError(self.message or "the application failed at its startup")
+            raise RuntimeError(self.message or "the application failed at startup")
 
     async def stop(self):
         if not self.supported or self.task.done():
@@ -57,7 +57,7 @@ class Lifespan:
         try:
             await self.application(scope, self._receive, self._send)
         except BaseException as error:
-            # An application that raises at once does not support the protocol.
+            # An application that raises at once does not support the lifespan protocol.
             if self.supported and not self.started.is_set():
                 self.error = error
         finally:
@@ -181,7 +181,7 @@ async def call(application, loop, stream, scope, describe):
 
 
 def run(application, inbox, start, choice, describe):
-    """Serves until the process is to end."""
+    """Serves until the process is asked to end."""
     loop = new_loop(choice)
     asyncio.set_event_loop(loop)
     tasks = set()

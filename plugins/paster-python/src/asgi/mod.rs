@@ -1,7 +1,7 @@
 //! ASGI 3: one event loop, on the main thread, runs all requests.
 //!
-//! The connections' readers put what happens into an [`Inbox`], and wake the loop by a descriptor: once for many events.
-//! `asgi.py` is the loop's side; `scope` describes a request to it, and `stream` moves its messages.
+//! The connections' readers put events into an [`Inbox`] and wake the loop with a descriptor, once for many events. `asgi.py`
+//! is the loop's side. `scope` describes a request to it, and `stream` transfers its messages.
 //!
 //! # Source
 //! ASGI 3.0, "HTTP & WebSocket ASGI Message Format" 2.4, "Lifespan Protocol" 2.0.
@@ -25,12 +25,12 @@ use crate::exchange::Exchange;
 use crate::load::Load;
 use crate::queue::Job;
 
-/// What has happened, and the descriptor that wakes the loop.
+/// Events for the loop, and the descriptor that wakes it.
 pub(crate) struct Events {
     happened: Mutex<Happened>,
     wake: OwnedFd,
     load: Arc<Load>,
-    /// The loop runs several requests, and then calls [`Inbox::flush`].
+    /// The loop is running several requests and will then call [`Inbox::flush`].
     busy: AtomicBool,
 }
 
@@ -47,7 +47,7 @@ impl Events {
         Ok(Events { happened: Mutex::default(), wake, load, busy: AtomicBool::new(false) })
     }
 
-    /// Whether the loop has more requests at hand.
+    /// Whether the loop already has more requests.
     pub(crate) fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed)
     }
@@ -68,7 +68,7 @@ impl Events {
         self.add(|happened| happened.jobs.append(jobs));
     }
 
-    /// Something has arrived for an exchange.
+    /// Records that something has arrived for an exchange.
     pub(crate) fn change(&self, exchange: Arc<Exchange>) {
         self.add(|happened| happened.changed.push(exchange));
     }
@@ -94,10 +94,10 @@ impl Inbox {
         self.events.wake.as_raw_fd()
     }
 
-    /// New requests, each with its stream and its scope, and futures to be completed. If there are several, the loop calls
-    /// `flush` after it has begun them.
+    /// Returns new requests, each with its stream and its scope, and futures to complete. If there are several requests, the
+    /// loop calls `flush` after it has begun them.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let _ = rustix::io::read(&self.events.wake, &mut [0; 8]); // it may be awake without an event
+        let _ = rustix::io::read(&self.events.wake, &mut [0; 8]); // the loop may be awake without an event
         let Happened { jobs, changed } = std::mem::take(&mut *self.events.happened.lock());
         self.events.load.seen(jobs.len());
         self.events.busy.store(jobs.len() + changed.len() > 1, Ordering::Relaxed);

@@ -36,20 +36,20 @@ struct StreamState {
     /// The response, or the WebSocket, is complete.
     ended: bool,
     accepted: bool,
-    /// The request body was given to the application.
+    /// The application has received the whole request body.
     received: bool,
     connected: bool,
 }
 
 #[pymethods]
 impl Stream {
-    /// Registers a future for the next change. `false` if there was one since the last look.
+    /// Registers a future for the next change. Returns `false` if there was a change since the last check.
     fn wait(&self, future: Py<PyAny>) -> bool {
         self.exchange.wait_for_change(future)
     }
 
-    /// The next part of the request body, and whether more follows; `None`: wait; `False`: the client is gone, or the
-    /// response is complete.
+    /// The next part of the request body, and whether more follows. `None` if it must wait; `False` if the client is gone or
+    /// the response is complete.
     fn receive<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let gone = || PyBool::new(py, false).to_owned().into_any();
         let mut state = self.state.lock();
@@ -79,7 +79,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Sends a part of the body. Returns what must wait for credit, or `False` if the client is gone.
+    /// Sends a part of the body. Returns the bytes that must wait for credit, or `False` if the client is gone.
     fn send<'py>(
         &self,
         py: Python<'py>,
@@ -99,7 +99,7 @@ impl Stream {
         self.push(py, bytes, last)
     }
 
-    /// Sends more of what [`Stream::send`] has returned.
+    /// Sends more of the bytes that [`Stream::send`] has returned.
     fn send_rest<'py>(
         &self,
         py: Python<'py>,
@@ -128,7 +128,7 @@ impl Stream {
         Ok(())
     }
 
-    /// The next event of a WebSocket; `None`: wait.
+    /// The next event of a WebSocket; `None` if it must wait.
     fn receive_message<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
         let message = PyDict::new(py);
         let mut state = self.state.lock();
@@ -218,7 +218,7 @@ impl Stream {
         }
     }
 
-    /// Closes the WebSocket; before it is accepted, the answer is 403.
+    /// Closes the WebSocket. Before it is accepted, the response is 403.
     fn close(&self, code: u16, reason: &str) -> PyResult<()> {
         let mut state = self.state.lock();
         if std::mem::replace(&mut state.ended, true) {
@@ -239,7 +239,7 @@ impl Stream {
         Ok(())
     }
 
-    /// The application has returned.
+    /// Handles the return of the application.
     fn returned(&self) -> PyResult<()> {
         let state = self.state.lock();
         let (ended, accepted, started) = (state.ended, state.accepted, state.started);
@@ -254,7 +254,7 @@ impl Stream {
         Ok(())
     }
 
-    /// The application has raised an error.
+    /// Handles an error of the application.
     fn failed(&self, text: &str) {
         let mut state = self.state.lock();
         let (ended, started, accepted) = (state.ended, state.started && state.head.is_none(), state.accepted);
@@ -317,8 +317,8 @@ impl Stream {
     }
 }
 
-/// A head from `status`, an iterable of pairs of bytes, and the changes in the session. Fields that concern the connection
-/// are the server's.
+/// A head from `status`, an iterable of pairs of bytes, and the changes in the session. Drops fields that concern the
+/// connection, which only the server sets.
 fn encode_head(status: u16, headers: &Bound<'_, PyAny>, session: Option<&[u8]>) -> PyResult<Vec<u8>> {
     if !(101..600).contains(&status) {
         return Err(PyValueError::new_err(format!("{status} is not a status")));

@@ -34,7 +34,7 @@ impl ErrorStream {
 
 #[pymethods]
 impl ErrorStream {
-    /// Writes text; what ends with a line end is one entry of the log, such as a traceback.
+    /// Writes text. Text that ends with a line break becomes one log entry, such as a traceback.
     fn write(&self, text: &Bound<'_, PyString>) -> usize {
         let text = text.to_string_lossy();
         let mut line = self.line.lock();

@@ -1,4 +1,4 @@
-//! `wsgi.file_wrapper`: a file that the worker sends, or that is read in blocks if it is not one of the disk.
+//! `wsgi.file_wrapper`: a file that the worker sends, or that is read in blocks if it is not a regular file.
 
 use std::fs::File;
 
@@ -42,7 +42,7 @@ impl FileWrapper {
 }
 
 impl FileWrapper {
-    /// The file, its current position and how many bytes follow, if it is a regular file that can be opened again.
+    /// The file, its current position and the number of remaining bytes, if it is a regular file that can be opened again.
     pub(super) fn part(&self, py: Python<'_>) -> Option<(File, u64, u64)> {
         let file = self.file.bind(py);
         let descriptor: i32 = file.call_method0("fileno").ok()?.extract().ok()?;

@@ -14,7 +14,7 @@ use crate::exchange::{Exchange, Left};
 #[pyclass(frozen)]
 pub(super) struct Input {
     exchange: Arc<Exchange>,
-    /// The rest of the part that was taken last.
+    /// The rest of the last part that was taken.
     rest: Mutex<Bytes>,
 }
 
@@ -42,7 +42,7 @@ impl Input {
         taken.map_err(left)
     }
 
-    /// Up to `limit` bytes, until `find` returns how many bytes of a part are the last ones.
+    /// Reads up to `limit` bytes, until `find` returns the end within a part.
     fn gather<'py>(
         &self,
         py: Python<'py>,
@@ -98,7 +98,7 @@ impl Input {
         self.gather(py, limit(size), line_end)
     }
 
-    /// All lines; stops after the line that reaches `hint` bytes.
+    /// Reads all lines. Stops after the line that reaches `hint` bytes.
     #[pyo3(signature = (hint=None, /))]
     fn readlines<'py>(&self, py: Python<'py>, hint: Option<isize>) -> PyResult<Bound<'py, PyList>> {
         let wanted = hint.filter(|hint| *hint > 0).map_or(usize::MAX, |hint| hint.unsigned_abs());

@@ -1,8 +1,8 @@
 //! PEP 3333: calls the application for each request, on threads that stay attached to the interpreter.
 //!
-//! - here: the call, the iteration over what it returns, and its errors
-//! - `environ`, `input`, `errors`: what the application gets
-//! - `response`: `start_response`, `write`, and what is sent
+//! - here: the call, the iteration over the result, and errors
+//! - `environ`, `input`, `errors`: the application's input
+//! - `response`: `start_response`, `write`, and the response itself
 //! - `file_wrapper`: files, which the worker sends
 
 mod environ;
@@ -27,7 +27,7 @@ use crate::load::Load;
 use crate::process::Settings;
 use crate::queue::{Job, Queue};
 
-/// Serves requests: what a thread of the application runs.
+/// Serves requests on a thread of the application.
 #[pyclass(frozen)]
 pub(crate) struct Handler {
     application: Py<PyAny>,
@@ -49,7 +49,7 @@ impl Handler {
         loop {
             let Some(job) = self.queue.try_next() else {
                 if let Some(connection) = last.take() {
-                    connection.send_attached(py, |_| ()); // what was held back
+                    connection.send_attached(py, |_| ()); // the frames that were held back
                 }
                 if !py.detach(|| self.queue.wait()) {
                     return Ok(());
@@ -94,7 +94,7 @@ impl Handler {
         }
     }
 
-    /// Calls the application and sends its response. `close()` is called whatever happens.
+    /// Calls the application and sends its response. `close()` is always called.
     fn answer(&self, py: Python<'_>, environ: Bound<'_, PyDict>, response: &Arc<Response>) -> PyResult<()> {
         let start_response = Bound::new(py, StartResponse(response.clone()))?;
         let result = self.application.bind(py).call1((environ, start_response))?;
@@ -106,7 +106,7 @@ impl Handler {
         };
         match (sent, closed) {
             (Ok(()), Err(error)) if response.has_ended() => {
-                // The response is complete; only the log can tell.
+                // The response is complete, so the error only goes to the log.
                 response.exchange.log(Level::Error, &self.describe(py, &error));
                 Ok(())
             }
@@ -115,10 +115,10 @@ impl Handler {
         }
     }
 
-    /// Reports an error of the application: instead of a response, or in the log if a part of it is sent.
+    /// Reports an error of the application: as the response, or in the log if a part of the response was already sent.
     fn failed(&self, py: Python<'_>, response: &Response, error: &PyErr) {
         if response.exchange.has_left() {
-            return; // the application was told, and nobody waits for the response
+            return; // the application knows that the client has left, and nobody waits for the response
         }
         let text = self.describe(py, error);
         if response.is_sent() {
@@ -127,7 +127,7 @@ impl Handler {
         response.exchange.abort(&text);
     }
 
-    /// The traceback, in development with the variables too.
+    /// The traceback. In development, it contains the variables too.
     fn describe(&self, py: Python<'_>, error: &PyErr) -> String {
         let text = self.loader.bind(py).call_method1("describe", (exception(py, error),));
         text.and_then(|text| text.extract()).unwrap_or_else(|_| error.to_string())
@@ -139,7 +139,7 @@ fn exception(py: Python<'_>, error: &PyErr) -> Py<PyAny> {
     error.clone_ref(py).into_value(py).into_any()
 }
 
-/// Sends what the application has returned.
+/// Sends the result of the application.
 fn send(py: Python<'_>, result: &Bound<'_, PyAny>, response: &Response) -> PyResult<()> {
     if let Ok(parts) = result.cast_exact::<PyList>() {
         return send_all(py, parts.iter().collect(), response);
@@ -179,7 +179,7 @@ fn next_part<'py>(parts: &mut Bound<'py, pyo3::types::PyIterator>) -> PyResult<O
     parts.next().transpose()?.map(bytes).transpose()
 }
 
-/// Sends a body whose parts are all known.
+/// Sends a body whose parts are all available.
 fn send_all(py: Python<'_>, parts: Vec<Bound<'_, PyAny>>, response: &Response) -> PyResult<()> {
     let parts = parts.into_iter().map(bytes).collect::<PyResult<Vec<_>>>()?;
     response.announce_length(parts.iter().map(|part| part.as_bytes().len() as u64).sum());
@@ -199,7 +199,7 @@ fn bytes(part: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyBytes>> {
     })
 }
 
-/// The error of an application that has called nothing.
+/// The error of an application that has not called `start_response`.
 fn not_started() -> PyErr {
     PyAssertionError::new_err("the application has not called `start_response` before its first body part")
 }

@@ -1,5 +1,6 @@
-//! `start_response`, `write`, and what is sent of a response.
+//! `start_response`, `write`, and sending the response.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,12 +22,12 @@ const LARGE: usize = 4096;
 /// Longest head of a response, in bytes.
 const LONGEST_HEAD: usize = 1 << 20;
 
-/// Whether to go on with the body.
+/// Whether to continue with the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
     /// Send the next part.
     On,
-    /// Nothing more is to be sent.
+    /// Send nothing more.
     Full,
 }
 
@@ -46,11 +47,11 @@ struct ResponseState {
     sent: bool,
     /// The response is complete.
     ended: bool,
-    /// Bytes of the body that have been sent.
+    /// Number of bytes of the body that have been sent.
     written: u64,
 }
 
-/// What `start_response` was called with.
+/// The arguments of `start_response`.
 struct Head {
     /// The encoded [`ResponseHead`].
     payload: Vec<u8>,
@@ -65,8 +66,8 @@ impl Response {
         Response { exchange, is_head, session, state: Mutex::default() }
     }
 
-    /// What the application has changed in its session, if the head is not sent yet. Python code runs here, so the state
-    /// must not be locked.
+    /// The application's changes in its session, if the head is not sent yet. This runs Python code, so the state must not be
+    /// locked.
     fn session_changes(&self, py: Python<'_>) -> PyResult<Option<Vec<u8>>> {
         match &self.session {
             Some(session) if !self.is_sent() => session.call_method0(py, "_changes")?.extract(py),
@@ -88,7 +89,7 @@ impl Response {
         self.state().ended
     }
 
-    /// The whole body is known: adds its length to the head, if the application has set none.
+    /// Adds the length of the body, which is now known, to the head if the application has not set it.
     pub(super) fn announce_length(&self, length: u64) {
         let mut state = self.state();
         if state.sent {
@@ -103,9 +104,10 @@ impl Response {
         }
     }
 
-    /// Sends a part of the body, after the head; `last` if nothing follows. An empty part sends nothing.
+    /// Sends a part of the body, after the head. `last` means that nothing follows. An empty part sends nothing.
     /// # Errors
-    /// Without a head; if the part is longer than the head allows.
+    /// If
+    /// there is no head, or if the part is longer than the head allows.
     pub(super) fn part(&self, py: Python<'_>, part: Bound<'_, PyBytes>, last: bool) -> PyResult<Flow> {
         let length = part.as_bytes().len() as u64;
         let changes = if length == 0 { None } else { self.session_changes(py)? };
@@ -149,7 +151,7 @@ impl Response {
         Some(payload)
     }
 
-    /// Sends `bytes` as the worker gives credit.
+    /// Sends `bytes` as far as the worker's credit allows.
     fn send(&self, py: Python<'_>, mut head: Option<Vec<u8>>, mut bytes: Bytes, end: bool) -> PyResult<()> {
         let (exchange, stream) = (&self.exchange, self.exchange.stream);
         let left = |_| PyConnectionAbortedError::new_err("the client has left");
@@ -183,7 +185,7 @@ impl Response {
 
     /// Ends the response.
     /// # Errors
-    /// Without a head; if the body is shorter than the head has promised.
+    /// If there is no head, or if the body is shorter than the head states.
     pub(super) fn finish(&self, py: Python<'_>) -> PyResult<()> {
         let changes = self.session_changes(py)?;
         let mut state = self.state();
@@ -194,7 +196,7 @@ impl Response {
         let has_body = !self.is_head && !head.bodiless;
         if let Some(length) = head.length.filter(|length| has_body && *length != state.written) {
             let message =
-                format!("the body has {} bytes, and its `Content-Length` is {length}", state.written);
+                format!("the body has {} bytes, but its `Content-Length` is {length}", state.written);
             return Err(PyAssertionError::new_err(message));
         }
         state.ended = true;
@@ -208,9 +210,9 @@ impl Response {
         Ok(())
     }
 
-    /// Lets the worker send a file, if it is one; otherwise it must be read.
+    /// Lets the worker send a file, if it is a regular file. Otherwise, the file must be read.
     /// # Errors
-    /// Without a head.
+    /// If there is no head.
     pub(super) fn file(&self, py: Python<'_>, file: &Bound<'_, FileWrapper>) -> PyResult<bool> {
         let Some((opened, offset, available)) = file.get().part(py) else { return Ok(false) };
         let changes = self.session_changes(py)?;
@@ -289,7 +291,7 @@ impl Write {
 impl Head {
     fn read(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Head> {
         let status = text(status, "the status")?;
-        let (code, reason) = split_status(&status)?;
+        let (code, reason) = split_status(status.text())?;
         let headers =
             headers.cast::<PyList>().map_err(|_| PyTypeError::new_err("the headers must be a list"))?;
         let mut payload = Vec::with_capacity(64 * headers.len());
@@ -299,9 +301,9 @@ impl Head {
             let header = header.cast_into::<PyTuple>().ok().filter(|header| header.len() == 2);
             let pair = header
                 .ok_or_else(|| PyTypeError::new_err("a header must be a tuple of a name and a value"))?;
-            let name = text(&pair.get_item(0)?, "the name of a header")?;
-            let value = text(&pair.get_item(1)?, "the value of a header")?;
-            let value = encode(&value)?;
+            let (name, value) =
+                (text(&pair.get_item(0)?, "a header name")?, text(&pair.get_item(1)?, "a header value")?);
+            let (name, value) = (name.text(), encode(value.text())?);
             check_field(name.as_bytes(), &value).map_err(PyValueError::new_err)?;
             if name.eq_ignore_ascii_case("status") {
                 return Err(PyValueError::new_err("the headers must not contain `Status`"));
@@ -326,10 +328,19 @@ impl Head {
     }
 }
 
-/// A string of Python's own type `str`, as PEP 3333 demands.
-fn text(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
+/// The UTF-8 of a Python string.
+struct Text<'py>(Bound<'py, PyBytes>);
+
+impl Text<'_> {
+    fn text(&self) -> &str {
+        std::str::from_utf8(self.0.as_bytes()).unwrap_or_default() // Python has encoded it
+    }
+}
+
+/// A string of Python's own type `str`, as PEP 3333 requires.
+fn text<'py>(value: &Bound<'py, PyAny>, what: &str) -> PyResult<Text<'py>> {
     match value.cast::<PyString>() {
-        Ok(text) => text.extract(),
+        Ok(text) => text.encode_utf8().map(Text),
         Err(_) => {
             let name = value.get_type().name()?;
             Err(PyTypeError::new_err(format!("{what} must be of type `str`, not `{name}`")))
@@ -338,7 +349,7 @@ fn text(value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
 }
 
 /// `200 OK`: three digits, a space and the reason, which may be empty.
-fn split_status(status: &str) -> PyResult<(u16, String)> {
+fn split_status(status: &str) -> PyResult<(u16, Cow<'_, str>)> {
     let (digits, reason) = status.split_once(' ').unwrap_or((status, ""));
     let code = digits.parse::<u16>().ok().filter(|code| digits.len() == 3 && (200..600).contains(code));
     let code =
@@ -346,9 +357,12 @@ fn split_status(status: &str) -> PyResult<(u16, String)> {
     if reason.chars().any(is_control) {
         return Err(PyValueError::new_err("the status contains a control character"));
     }
+    if reason.is_ascii() {
+        return Ok((code, reason.into()));
+    }
     // A reason phrase is for people: what HTTP cannot carry is replaced.
     let printable = |c: char| if u32::from(c) < 256 { c } else { '?' };
-    Ok((code, reason.chars().map(printable).collect()))
+    Ok((code, reason.chars().map(printable).collect::<String>().into()))
 }
 
 fn is_control(c: char) -> bool {
@@ -356,9 +370,12 @@ fn is_control(c: char) -> bool {
 }
 
 /// ISO 8859-1.
-fn encode(text: &str) -> PyResult<Vec<u8>> {
+fn encode(text: &str) -> PyResult<Cow<'_, [u8]>> {
+    if text.is_ascii() {
+        return Ok(text.as_bytes().into());
+    }
     let encoded: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
-    encoded.ok_or_else(|| {
+    encoded.map(Cow::from).ok_or_else(|| {
         PyValueError::new_err(format!("{text:?} contains a character that is not in ISO 8859-1"))
     })
 }

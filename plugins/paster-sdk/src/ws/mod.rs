@@ -1,8 +1,10 @@
-//! WebSockets that implement all of RFC 6455: the handshake, limits, the origin, and the closing handshake.
+//! WebSockets that implement all of RFC 6455: the handshake, limits, the origin, fragments of long messages, and the
+//! closing handshake.
 //!
 //! axum's own `WebSocketUpgrade` works too, but leaves all of that to the application.
 
 mod handshake;
+mod stream;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -11,13 +13,17 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::extract::ws;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::request::Parts;
+use http::{HeaderValue, StatusCode, Version};
+use hyper::upgrade::OnUpgrade;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 pub use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, close_code};
 
 use self::handshake::RequestOrigin;
 pub use self::handshake::WebSocketRejection;
+use self::stream::{MessageStream, close_code_of};
 use crate::Host;
 
 /// How long a client may take to respond to a close.
@@ -51,7 +57,12 @@ const MESSAGE_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 #[must_use = "the response of `on_upgrade` opens the WebSocket"]
 pub struct WebSocketUpgrade {
+    /// Checks the request, and chooses the subprotocol.
     inner: ws::WebSocketUpgrade,
+    on_upgrade: OnUpgrade,
+    /// The `Sec-WebSocket-Accept` of the response; `None` in HTTP/2.
+    accept: Option<HeaderValue>,
+    message_bytes: usize,
     host: Option<Host>,
     origin: RequestOrigin,
 }
@@ -63,12 +74,14 @@ impl<S: Send + Sync> FromRequestParts<S> for WebSocketUpgrade {
         handshake::check(parts)?;
         let origin = handshake::origin(parts);
         let host = parts.extensions.get::<Host>().cloned();
+        let on_upgrade = parts.extensions.get::<OnUpgrade>().cloned();
         let upgrade = ws::WebSocketUpgrade::from_request_parts(parts, state).await;
-        let inner = upgrade.map_err(|rejection| {
-            WebSocketRejection::new(rejection.into_response().status(), "this connection cannot be upgraded")
-        })?;
-        let inner = inner.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES);
-        Ok(WebSocketUpgrade { inner, host, origin })
+        let refused = |status| WebSocketRejection::new(status, "this connection cannot be upgraded");
+        let inner = upgrade.map_err(|rejection| refused(rejection.into_response().status()))?;
+        let on_upgrade = on_upgrade.ok_or_else(|| refused(StatusCode::UPGRADE_REQUIRED))?;
+        let key = parts.headers.get(SEC_WEBSOCKET_KEY).filter(|_| parts.version <= Version::HTTP_11);
+        let accept = key.and_then(|key| derive_accept_key(key.as_bytes()).try_into().ok());
+        Ok(WebSocketUpgrade { inner, on_upgrade, accept, message_bytes: MESSAGE_BYTES, host, origin })
     }
 }
 
@@ -76,7 +89,7 @@ impl WebSocketUpgrade {
     /// Sets the limit of a message, in bytes; 1 MiB by default. A longer message ends the WebSocket with
     /// 1009.
     pub fn max_message_bytes(mut self, limit: usize) -> WebSocketUpgrade {
-        self.inner = self.inner.max_message_size(limit).max_frame_size(limit);
+        self.message_bytes = limit;
         self
     }
 
@@ -132,20 +145,41 @@ impl WebSocketUpgrade {
             let reason = format!("pages from the origin `{}` may not connect here", origin.escape_debug());
             return WebSocketRejection::new(StatusCode::FORBIDDEN, reason).into_response();
         }
-        let host = self.host;
-        self.inner.on_upgrade(move |socket| serve(WebSocket { socket: Some(socket), host }))
+        let WebSocketUpgrade { inner, on_upgrade, accept, message_bytes, host, origin: _ } = self;
+        let protocol = inner.selected_protocol().cloned();
+        let selected = protocol.clone();
+        tokio::spawn(async move {
+            // It fails if the connection is lost.
+            let Ok(upgraded) = on_upgrade.await else { return };
+            let socket = MessageStream::new(upgraded, message_bytes).await;
+            serve(WebSocket { socket: Some(socket), protocol, host }).await;
+        });
+        let mut response = Response::default();
+        let headers = response.headers_mut();
+        if let Some(protocol) = selected {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+        }
+        // The response to an extended CONNECT is 200 (RFC 8441 section 5).
+        if let Some(accept) = accept {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        }
+        response
     }
 }
 
 /// An open WebSocket.
 ///
-/// It responds to pings and to the client's close by itself. When the generation ends, it closes with 1012
+/// It responds to pings and to the client's close automatically. When the generation ends, it closes with 1012
 /// (service restart), so that clients reconnect to the next one. After an error of the client it closes with
 /// the matching code.
 #[derive(Debug)]
 pub struct WebSocket {
     /// `None` once it has ended.
-    socket: Option<ws::WebSocket>,
+    socket: Option<MessageStream>,
+    protocol: Option<HeaderValue>,
     host: Option<Host>,
 }
 
@@ -188,7 +222,11 @@ impl WebSocket {
                 Some(Ok(Message::Ping(_))) => {}
                 Some(Ok(Message::Close(_))) => {
                     let mut socket = self.socket.take()?;
-                    detached(async move { answer_close(&mut socket).await }).await;
+                    // The response is ready and is sent with the next read (RFC 6455 section 5.5.1).
+                    detached(async move {
+                        let _ = tokio::time::timeout(GOODBYE, socket.recv()).await;
+                    })
+                    .await;
                     return None;
                 }
                 Some(Ok(message)) => return Some(Ok(message)),
@@ -197,7 +235,7 @@ impl WebSocket {
                     if let Some((code, reason)) = close_code_of(&error) {
                         detached(goodbye(socket, code, reason)).await;
                     }
-                    return Some(Err(error));
+                    return Some(Err(axum::Error::new(error)));
                 }
                 None => {
                     self.socket = None;
@@ -207,19 +245,20 @@ impl WebSocket {
         }
     }
 
-    /// Sends a message. Waits while the client does not read.
+    /// Sends a message, in fragments if it is long. Waits while the client does not read. If the future is dropped,
+    /// the message may be sent in part, and the rest follows before the next message.
     /// # Errors
     /// If the WebSocket has ended or the connection is lost.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), axum::Error> {
         match &mut self.socket {
-            Some(socket) => socket.send(message.into()).await,
+            Some(socket) => socket.send(message.into()).await.map_err(axum::Error::new),
             None => Err(axum::Error::new(std::io::Error::from(std::io::ErrorKind::NotConnected))),
         }
     }
 
     /// The subprotocol that was chosen.
     pub fn protocol(&self) -> Option<&str> {
-        self.socket.as_ref()?.protocol()?.to_str().ok()
+        self.protocol.as_ref()?.to_str().ok()
     }
 
     /// Closes with a code ([`close_code`]) and a reason of at most 123 bytes, and waits a short time for the
@@ -251,16 +290,25 @@ async fn detached(closing: impl Future<Output = ()> + Send + 'static) {
 }
 
 /// Starts the closing handshake and waits for its end.
-fn goodbye(mut socket: ws::WebSocket, code: u16, reason: &str) -> impl Future<Output = ()> + Send + use<> {
+fn goodbye(mut socket: MessageStream, code: u16, reason: &str) -> impl Future<Output = ()> + Send + use<> {
     let close = CloseFrame { code, reason: reason.into() };
-    async move { goodbye_to(&mut socket, close).await }
+    async move {
+        let closed = async {
+            socket.send(Message::Close(Some(close))).await?;
+            // Read what the client sends until it has read the close. Otherwise a reset could overtake it.
+            while let Some(message) = socket.recv().await {
+                message?;
+            }
+            Ok::<_, tokio_tungstenite::tungstenite::Error>(())
+        };
+        let _ = tokio::time::timeout(GOODBYE, closed).await;
+    }
 }
 
-/// The same for a borrowed socket.
+/// The same for one of axum's own WebSockets.
 pub(crate) async fn goodbye_to(socket: &mut ws::WebSocket, close: CloseFrame) {
     let closed = async {
         socket.send(Message::Close(Some(close))).await?;
-        // Read what the client sends until it has read the close. Otherwise a reset could overtake it.
         while let Some(message) = socket.recv().await {
             message?;
         }
@@ -269,26 +317,10 @@ pub(crate) async fn goodbye_to(socket: &mut ws::WebSocket, close: CloseFrame) {
     let _ = tokio::time::timeout(GOODBYE, closed).await;
 }
 
-/// Finishes a closing handshake that the client started. The response is ready and is sent with the next
-/// read.
+/// Finishes a closing handshake that the client of one of axum's own WebSockets started. The response is ready and is sent
+/// with the next read.
 /// # Source
 /// RFC 6455 section 5.5.1.
 pub(crate) async fn answer_close(socket: &mut ws::WebSocket) {
     let _ = tokio::time::timeout(GOODBYE, socket.recv()).await;
-}
-
-/// The code for an error of the client (RFC 6455 section 7.4.1); `None` if the connection is lost.
-fn close_code_of(error: &axum::Error) -> Option<(u16, &'static str)> {
-    // The cause's type belongs to a crate that axum chooses, so its kind is recognized by how its text
-    // begins.
-    let text = error.to_string();
-    if text.starts_with("Space limit exceeded") {
-        Some((close_code::SIZE, "the message is too long"))
-    } else if text.starts_with("UTF-8 encoding error") {
-        Some((close_code::INVALID, "the text is not UTF-8"))
-    } else if text.starts_with("WebSocket protocol error") && !text.contains("without closing handshake") {
-        Some((close_code::PROTOCOL, "protocol error"))
-    } else {
-        None
-    }
 }

@@ -7,15 +7,15 @@ from django.core.management.utils import get_random_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# Set DJANGO_DEBUG=1 for Django's page of errors, never on the internet.
+# Set DJANGO_DEBUG=1 for Django's debug page, but never on the internet.
 DEBUG = os.environ.get("DJANGO_DEBUG") == "1"
 
-# The hosts that the site may be asked for, separated by commas. paster's gate checks the form of `Host`, Django its value.
+# The host names of the site, separated by commas. paster's gate checks the syntax of `Host`, and Django its value.
 ALLOWED_HOSTS = os.environ.get("DJANGO_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
 
 
 def secret_key():
-    """The key in the file `secret_key`, which the first start writes, and which is not in the repository."""
+    """The key in the file `secret_key`, which the first start creates. The file is not in the repository."""
     path = BASE_DIR / "secret_key"
     try:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,4 +1,4 @@
-//! Accounts: sign up, log in, log out, and who sends a request.
+//! Accounts: sign up, log in, log out, and the account of a request.
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
@@ -27,7 +27,7 @@ pub(crate) struct Credentials {
     password: String,
 }
 
-/// Who is logged in. As an argument of a handler, it refuses everyone else.
+/// The logged-in account. As an argument of a handler, it refuses requests without a login.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Account {
     #[serde(skip)]
@@ -61,14 +61,14 @@ fn without_sessions() -> ApiError {
     ApiError::internal("the middleware `session` is missing in server.toml")
 }
 
-/// `POST /api/sign-up`: makes an account and logs it in.
+/// `POST /api/sign-up`: creates an account and logs it in.
 pub(crate) async fn sign_up(
     State(state): State<AppState>,
     Extension(session): Extension<Session>,
     Json(form): Json<Credentials>,
 ) -> Result<(StatusCode, Json<Account>), ApiError> {
     if !state.settings.sign_up {
-        return Err(ApiError::refused(StatusCode::FORBIDDEN, "Accounts are made by the administrator."));
+        return Err(ApiError::refused(StatusCode::FORBIDDEN, "Only the administrator can create accounts."));
     }
     let name = form.name.trim().to_owned();
     if !(1..=40).contains(&name.chars().count()) || name.chars().any(char::is_control) {
@@ -90,7 +90,7 @@ pub(crate) async fn sign_up(
     Ok((StatusCode::CREATED, Json(account)))
 }
 
-/// `POST /api/log-in`. Whether the name or the password is wrong, the answer and its time are the same.
+/// `POST /api/log-in`. The response and its time are the same for a wrong name and a wrong password.
 pub(crate) async fn log_in(
     State(state): State<AppState>,
     Extension(session): Extension<Session>,
@@ -116,7 +116,7 @@ pub(crate) async fn log_out(Extension(session): Extension<Session>) -> StatusCod
     StatusCode::NO_CONTENT
 }
 
-/// Logs an account in. The session gets a new id, so that nobody who knew the old one is logged in too.
+/// Logs an account in. The session gets a new id, so that knowing the old id does not grant access.
 fn begin(session: &Session, account: &Account) -> Result<(), ApiError> {
     session.renew();
     session.insert(KEY, account.id).map_err(ApiError::internal)
@@ -131,7 +131,7 @@ impl Default for Passwords {
     }
 }
 
-/// The hash of no password. It is checked if there is no such account, so that this takes as long.
+/// A hash that matches no password. It is checked if there is no such account, so that the response takes as long.
 const NO_ACCOUNT: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$MXuuV7fKS/iOQfFNHpCoHpQXTmSvHt2IRnXpDGQwZSQ";
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use paster_sdk::BoxError;
 use rusqlite::{Connection, TransactionBehavior};
 
-/// Changes of the schema, oldest first. Add new ones at the end: those that a database has already are not run again.
+/// Changes of the schema, oldest first. Add new ones at the end. Those that have already run on a database are skipped.
 const MIGRATIONS: [&str; 2] =
     [include_str!("../migrations/0001_accounts.sql"), include_str!("../migrations/0002_notes.sql")];
 
@@ -51,7 +51,7 @@ impl Database {
     }
 }
 
-/// Runs the missing migrations, all of them or none. SQLite keeps their number in the file.
+/// Runs the missing migrations, all of them or none. SQLite stores their number in the file.
 fn migrate(connection: &mut Connection) -> Result<(), BoxError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let done: usize = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;

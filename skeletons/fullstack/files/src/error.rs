@@ -8,9 +8,9 @@ use serde_json::json;
 /// Why a request fails.
 #[derive(Debug)]
 pub(crate) enum ApiError {
-    /// The client's fault: a status, and a sentence for the user.
+    /// An error of the client: a status, and a sentence for the user.
     Refused(StatusCode, String),
-    /// Our fault. It is logged, and the client learns nothing about it.
+    /// An internal error. It is logged, and not shown to the client.
     Internal(String),
 }
 

@@ -10,7 +10,7 @@ use crate::AppState;
 use crate::accounts::Account;
 use crate::error::ApiError;
 
-/// A note, as the page gets it.
+/// A note, in the form for the page.
 #[derive(Debug, Serialize)]
 pub(crate) struct Note {
     id: i64,
@@ -25,7 +25,7 @@ impl Note {
     }
 }
 
-/// What the page sends.
+/// The request body of the page.
 #[derive(Deserialize)]
 pub(crate) struct Draft {
     text: String,
@@ -95,5 +95,5 @@ pub(crate) async fn remove(
 }
 
 fn missing() -> ApiError {
-    ApiError::refused(StatusCode::NOT_FOUND, "This note does not exist any more.")
+    ApiError::refused(StatusCode::NOT_FOUND, "This note no longer exists.")
 }

@@ -13,18 +13,18 @@ use crate::AppState;
 use crate::accounts::Account;
 use crate::error::ApiError;
 
-/// What `build.rs` found: empty without npm.
+/// The files from `build.rs`, which are empty without npm.
 pub(crate) const SCRIPT: &str = include_str!(concat!(env!("OUT_DIR"), "/app.js"));
 const STYLE: &str = include_str!(concat!(env!("OUT_DIR"), "/app.css"));
 
-/// Part of the addresses of script and style, so that browsers may keep them until they change.
+/// Part of the addresses of the script and the style sheet, so that browsers can cache them until they change.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut hasher = DefaultHasher::new();
     (SCRIPT, STYLE).hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 });
 
-/// What the page shows if the front end is missing.
+/// The content of the page if the front end is missing.
 const WITHOUT: &str = "<p>The front end is not built. Install Node.js 20 or newer, which has npm, and start paster again; or run \
                        <code>npm ci</code> and <code>npm run build</code> in <code>web</code>.</p>";
 
@@ -62,7 +62,7 @@ pub(crate) async fn asset(Path(name): Path<String>) -> Response {
     (fields, content).into_response()
 }
 
-/// Replaces each `{{name}}`, in one pass: values are not searched.
+/// Replaces each `{{name}}` in one pass, without searching the values.
 fn render(template: &str, value: impl Fn(&str) -> String) -> String {
     let mut parts = template.split("{{");
     let mut page = parts.next().unwrap_or_default().to_owned();

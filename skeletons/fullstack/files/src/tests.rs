@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 
 use super::create;
 
-/// An application with a database of its own.
+/// An application with its own database.
 struct Fixture {
     app: TestApp,
     _folder: tempfile::TempDir,
 }
 
-/// A visitor with a session, as the middleware `session` would keep it.
+/// A visitor with a session, as from the middleware `session`.
 #[derive(Default)]
 struct Visitor(serde_json::Map<String, Value>);
 

@@ -47,7 +47,7 @@ impl Visits {
         }
         self.count.fetch_add(1, Ordering::Relaxed);
         let began = Instant::now();
-        // The request goes on here, and may be changed before. The body of the response is streamed.
+        // Passes the request on. You can change the request before. The body of the response is streamed.
         let mut response = next.run(request).await?;
         let timing = format!("app;dur={:.1}", began.elapsed().as_secs_f64() * 1000.0);
         response.headers_mut().insert("server-timing", HeaderValue::from_str(&timing)?);
@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// The middleware around an application that knows no page.
+    /// The middleware around an application without pages.
     fn middleware(saved: Option<Vec<u8>>) -> TestMiddleware {
         let mut setup = Setup::default();
         setup.settings = json!({ "path": "/visits" });

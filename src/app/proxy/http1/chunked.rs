@@ -56,7 +56,7 @@ pub(super) fn trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Failur
     Ok(Some(trailers))
 }
 
-/// Whether a field is allowed after a body: not one that tells how to read the body, who sent it or where to
+/// Whether a field is allowed after a body: not one that defines how to read the body, who sent it or where to
 /// (RFC 9110, section 6.5.1).
 pub(super) fn may_trail(name: &HeaderName) -> bool {
     let name = name.as_str();

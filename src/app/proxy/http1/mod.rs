@@ -173,14 +173,14 @@ impl Protocol for Http1 {
 }
 
 impl Http1 {
-    /// Decides by a final head how the response goes on.
+    /// Decides from a final head how the response continues.
     fn accept(&mut self, parsed: ParsedHead) -> Result<ResponseHead, FailureReason> {
         let ParsedHead { status, recent, mut headers, framing } = parsed;
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let websocket = headers.get(UPGRADE).map(HeaderValue::as_bytes);
             if !self.upgrade || !websocket.is_some_and(|name| name.eq_ignore_ascii_case(b"websocket")) {
                 return Err(FailureReason::Malformed(
-                    "it switches protocols, which the request did not ask for",
+                    "it switches protocols, but the request did not ask for an upgrade",
                 ));
             }
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));

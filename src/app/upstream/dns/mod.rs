@@ -36,7 +36,7 @@ pub(in crate::app) struct NameOptions {
     min_ttl_secs: Secs,
     /// Maximum time between two lookups of a name, for records with a longer time to live.
     max_ttl_secs: Secs,
-    /// Maximum wait for the response of a DNS server. Then another one, or the same one, is asked once more.
+    /// Maximum time to wait for the response of a DNS server. After that, another server, or the same one, is asked once more.
     timeout_secs: Secs,
 }
 
@@ -178,7 +178,7 @@ impl<A: ProbeUpstreams> NameTask<A> {
                 Ok(found) => {
                     let ttl = found.ttl.clamp(self.bounds.0, self.bounds.1);
                     if failing.take().is_some() {
-                        tracing::info!("the name `{name}` of an upstream can be resolved again");
+                        tracing::info!("the upstream name `{name}` can be resolved again");
                     }
                     self.take(&app, found, name, first);
                     ttl
@@ -188,8 +188,8 @@ impl<A: ProbeUpstreams> NameTask<A> {
                         let known =
                             app.group().members().list.iter().any(|one| one.upstream == self.upstream);
                         let rest =
-                            if known { "its last addresses stay in use" } else { "it has no address yet" };
-                        tracing::warn!("cannot resolve the name `{name}` of an upstream: {why}; {rest}");
+                            if known { "its last addresses remain in use" } else { "it has no address yet" };
+                        tracing::warn!("cannot resolve the upstream name `{name}`: {why}; {rest}");
                     }
                     if first {
                         app.group().unresolved();
@@ -218,7 +218,7 @@ impl<A: ProbeUpstreams> NameTask<A> {
                 addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
             };
             let (new, gone) = (shown(&new), shown(&gone));
-            tracing::info!(new, gone, "the name `{name}` of an upstream has other addresses");
+            tracing::info!(new, gone, "the addresses of the upstream name `{name}` have changed");
         }
         if left_out > 0 {
             tracing::warn!("{left_out} addresses of `{name}` are not used: there are too many upstreams");

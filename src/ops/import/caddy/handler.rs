@@ -175,7 +175,7 @@ impl CaddyReader {
 
     fn root(&mut self, line: &CaddyLine, scope: &CaddyScope) -> String {
         scope.root.clone().unwrap_or_else(|| {
-            self.draft.lose(line.line, "the directory: Caddy serves the one that it is started in");
+            self.draft.lose(line.line, "the directory: Caddy serves its working directory");
             ".".to_owned()
         })
     }

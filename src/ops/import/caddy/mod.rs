@@ -70,7 +70,7 @@ pub(super) fn read(input: &ImportInput) -> Result<Draft> {
             None if name == "import" => reader.lose(&line, "the file: import it too"),
             // It may hold whole sites, and is often empty.
             None if line.block.is_none() && name.starts_with("${env:") && line.words.len() == 1 => {
-                reader.lose(&line, "what the variable adds to the file");
+                reader.lose(&line, "the lines that the variable adds");
             }
             None => sites.push(line),
         }

@@ -146,7 +146,9 @@ impl CaddyReader {
         let (wide, why) = match guards || refuses {
             true => (
                 true,
-                format!("paster cannot match `{unknown}`: it is for all requests that the rest matches"),
+                format!(
+                    "paster cannot match `{unknown}`: the setting applies to all requests that the other conditions match"
+                ),
             ),
             false => (false, format!("paster cannot match `{unknown}`")),
         };

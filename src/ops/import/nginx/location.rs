@@ -310,7 +310,9 @@ impl NginxReader {
         let mut options = php.scope.bridge();
         options.insert("upstreams".to_owned(), json!(php.upstreams));
         options.insert("root".to_owned(), root.into());
-        let fallback = last.filter(|last| last.starts_with('/')).and_then(|last| last.split('?').next());
+        // The script gets the query in any case.
+        let fallback =
+            last.filter(|last| last.starts_with('/')).and_then(|last| last.split(['?', '$']).next());
         if let Some(fallback) = fallback {
             options.insert("fallback".to_owned(), fallback.into());
         }
@@ -334,7 +336,7 @@ impl NginxReader {
             return Some(app(&mut self.draft, wanted, "respond", json!({ "status": 404 }), &stack));
         }
         if root.is_empty() {
-            self.draft.lose(line, "a location without `root`: nothing answers for it");
+            self.draft.lose(line, "a location without `root`: nothing serves it");
             return None;
         }
         let mut options = Map::from_iter([("publish_dir".to_owned(), plain(root))]);

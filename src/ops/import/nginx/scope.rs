@@ -38,7 +38,7 @@ pub(super) struct NginxScope {
     pub(super) params: Map<String, Value>,
     /// Rate limits by zone.
     pub(super) zones: Map<String, Value>,
-    /// Directories of the pages of `error_page` that have a `location` of their own.
+    /// Directories of the pages of `error_page` that have a separate `location`.
     pub(super) page_roots: Map<String, Value>,
 }
 
@@ -176,7 +176,7 @@ impl NginxScope {
         let option = |name: &str| directive.args.iter().find_map(|arg| arg.strip_prefix(name));
         let Some(zone) = option("zone=") else { return };
         let Some(Value::Object(mut limit)) = self.zones.get(zone).cloned() else {
-            return lose(draft, directive, "its zone is not one by the client's address");
+            return lose(draft, directive, "its zone does not count by the client's address");
         };
         if let Some(burst) = option("burst=").and_then(|burst| burst.parse::<u64>().ok()) {
             limit.insert("burst".to_owned(), (burst + 1).into());
@@ -290,7 +290,7 @@ impl NginxScope {
         let mixed =
             self.access.iter().skip_while(|(allow, _)| !allow).any(|(allow, who)| !allow && who != "all");
         if mixed {
-            draft.lose(line, "the order of `allow` and `deny`: in `grant_ip`, `deny` comes before `allow`");
+            draft.lose(line, "the order of `allow` and `deny`: in `grant_ip`, `deny` takes precedence");
         }
         let mut table = json!({ "use": "grant_ip" });
         if last == Some((false, "all")) {
@@ -336,7 +336,7 @@ impl NginxScope {
         stack.extend(self.path_changes(draft));
     }
 
-    /// The middleware that looks at the path below the app's mount.
+    /// The middleware that uses the path below the app's mount.
     pub(super) fn path_changes(&self, draft: &mut Draft) -> Vec<String> {
         let mut stack = Vec::new();
         if !self.redirects.is_empty() {

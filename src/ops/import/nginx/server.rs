@@ -49,7 +49,7 @@ impl NginxReader {
         self.sites.push(site);
     }
 
-    /// The app of a site: of its locations, or of what the block itself says.
+    /// The app of a site: from its locations, or from the block itself.
     fn site_app(
         &mut self,
         name: &str,
@@ -145,7 +145,11 @@ impl NginxReader {
                 });
                 let rest: Vec<_> = rest.collect();
                 for directive in rest {
-                    lose(&mut self.draft, directive, "a location by an expression can only set fields");
+                    lose(
+                        &mut self.draft,
+                        directive,
+                        "a location with an expression can only set header fields",
+                    );
                 }
                 if let Some(cache) = own.cache_control {
                     scope.by_path.push((paths, cache));

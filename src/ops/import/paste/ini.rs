@@ -64,7 +64,7 @@ pub(super) fn parse(input: &ImportInput) -> Result<BTreeMap<String, IniSection>>
         }
     }
     let default = sections.remove("DEFAULT").unwrap_or_default();
-    // Others are for the logging and for other programs, whose values may have a syntax of their own.
+    // Others are for the logging and for other programs, whose values may have a different syntax.
     let is_pastes = |name: &str| name.split_once(':').is_some_and(|(kind, _)| KINDS.contains(&kind.trim()));
     sections.retain(|name, _| is_pastes(name));
     for section in sections.values_mut() {

@@ -46,7 +46,7 @@ pub(super) fn read(input: &ImportInput) -> Result<Draft> {
     if main != "main" {
         reader
             .draft
-            .lose(0, format!("there is no `main`: `{main}`, which no other application uses, is served"));
+            .lose(0, format!("there is no `main`: serving `{main}`, which no other application uses"));
     }
     let app = reader.app(&main)?;
     reader.servers(&app);
@@ -108,7 +108,7 @@ impl PasteReader {
             return Err(Error::config(format!("there is no section for the application `{name}`")).into());
         };
         if self.open.iter().any(|open| open == name) {
-            return Err(Error::config(format!("the section of `{name}` needs itself")).into());
+            return Err(Error::config(format!("the section of `{name}` refers to itself")).into());
         }
         self.open.push(name.to_owned());
         let table = match kind {

@@ -143,7 +143,7 @@ pub(crate) enum Report {
     Heartbeat(Heartbeat),
     /// The start has failed, or the role was [`Role::Try`]; the process ends.
     Failed(Vec<Error>),
-    /// No server accepts connections any more, as [`WorkerCommand::Retire`] has requested.
+    /// All servers have stopped accepting connections, as [`WorkerCommand::Retire`] has requested.
     Retired,
     /// The path at which the user should open an app. It may contain a token.
     Announce {
@@ -167,7 +167,7 @@ pub(crate) enum Report {
     Metrics(Counts),
     /// The raw bytes are lines of the log, which standard error already has.
     Log,
-    /// All servers have ended by themselves (a console has printed its response): stop, with this exit code.
+    /// All servers have ended on their own (a console has printed its response). Stop with this exit code.
     Done(u8),
 }
 

@@ -50,7 +50,7 @@ impl<R> PendingRequests<R> {
     pub(crate) fn expect(&self, id: u64, pid: u32) -> oneshot::Receiver<R> {
         let (sender, reply) = oneshot::channel();
         let mut waiting = self.waiting();
-        // Forget requests that nobody waits for, because they may never be answered.
+        // Forget requests that no task waits for, because they may never get a reply.
         waiting.open.retain(|_, (_, sender)| !sender.is_closed());
         waiting.open.insert(id, (pid, sender));
         reply

@@ -156,7 +156,7 @@ fn receive_once(stream: &UnixStream, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) 
         }
     }
     if received.flags.contains(ReturnFlags::CTRUNC) {
-        return Err(io::Error::other("descriptors were cut off: too many open files"));
+        return Err(io::Error::other("descriptors were lost: too many open files"));
     }
     Ok(received.bytes)
 }

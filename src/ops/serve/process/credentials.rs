@@ -19,7 +19,7 @@ use crate::config::{Config, Purpose, Table};
 use crate::error::{Error, Errors, Result};
 use crate::ops::sections::process::Process;
 
-/// Tells a new program, by its process id, that it takes over. No process that is started may inherit it.
+/// Informs a new program, by its process id, that it takes over. No process that is started may inherit it.
 pub(crate) const PREDECESSOR: &str = "PASTER_PREDECESSOR";
 
 /// What a process takes on before it does anything else.

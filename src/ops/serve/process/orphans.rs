@@ -20,16 +20,15 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use tokio_util::task::TaskTracker;
 
-/// How long the programs of a worker that ended normally may go on: their responses are sent, and they finish
-/// the rest.
+/// How long the programs of a worker that ended normally may continue. Their responses are sent, and they finish other work.
 pub(crate) const AFTERWARDS: Duration = Duration::from_secs(10);
 /// How long a program may take to end after TERM.
 const GRACE: Duration = Duration::from_secs(2);
 /// The pauses between two scans grow from the first to the last.
 const LOOKS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(250)];
-/// Maximum number of scans for what a worker that ends by itself has started.
+/// Maximum number of scans for the child processes of a worker that ends on its own.
 const LAST_LOOKS: u32 = 200;
-/// Nobody waits for an ended process that was seen this often.
+/// An ended process that was seen this often has no waiting parent.
 const OFTEN: u32 = 4;
 
 /// A process as `/proc` shows it.
@@ -134,8 +133,8 @@ impl Orphans {
         self.sessions().iter().copied().collect()
     }
 
-    /// Clears what `worker` has left, in the background: its processes may go on for `patience`, then get
-    /// TERM, and KILL 2 s later. Call this once the worker is reaped.
+    /// Cleans up after `worker` in the background: its processes may continue for `patience`, then get TERM, and KILL 2 s
+    /// later. Call this once the worker is reaped.
     pub(crate) fn clear(self: &Arc<Self>, worker: u32, patience: Duration) {
         // If the children cannot be read now, scan again later.
         if children().is_ok_and(|children| !children.iter().any(|child| child.session == worker)) {
@@ -233,12 +232,12 @@ async fn end(session: u32, signal: Option<Signal>, time: Duration) -> bool {
     }
 }
 
-/// Reaps children that nobody waits for: orphans, and processes of the previous program.
+/// Reaps children without a waiting task: orphans, and processes of the previous program.
 #[derive(Debug, Default)]
 pub(crate) struct Reaper(BTreeMap<u32, u32>);
 
 impl Reaper {
-    /// Looks for such children, except the `known` ones, which have somebody who waits for them.
+    /// Looks for such children, except the `known` ones, which have a waiting task.
     pub(crate) fn sweep(&mut self, known: &[u32]) {
         let Ok(children) = children() else { return };
         let ended = children.into_iter().filter(|child| child.ended && !known.contains(&child.pid));

@@ -19,8 +19,7 @@ pub(crate) struct RuntimeDir(OnceLock<Made>);
 #[derive(Debug)]
 struct Made {
     path: PathBuf,
-    // Locked while the supervisor lives, so that other supervisors can tell whether the directory is still in
-    // use.
+    // Locked while the supervisor runs, so that other supervisors can check whether the directory is still in use.
     lock: File,
     /// The copies of libraries in the directory.
     copies: Copies,
@@ -107,7 +106,7 @@ impl RuntimeDir {
         Ok(self.0.get_or_init(|| made))
     }
 
-    /// Lets every user enter, but not see what is there: the sockets in it have permissions of their own.
+    /// Lets every user enter the directory, but not list it. The sockets in it have their own permissions.
     /// # Errors
     /// When this process may not change the permissions.
     pub(crate) fn open_to_all(&self) -> std::io::Result<()> {

@@ -1,8 +1,8 @@
 //! `paster __program`: runs beside one program. It starts the program, finds out when it is ready, copies its output to the
 //! log, and ends it.
 //!
-//! The supervisor starts this process as it starts those of Python applications, and both tell each other the same over
-//! the control socket. So the supervisor sends no requests, and reads no responses.
+//! The supervisor starts this process like those of Python applications, with the same messages over the control socket. So
+//! the supervisor sends no requests, and reads no responses.
 //!
 //! - here: the life of the program; `child`: its start and its signals; `ready`: whether it is ready
 //! - `output`: what it writes, and its terminal; `exec`: the last step before the program, in its process
@@ -26,9 +26,9 @@ use crate::app::process::{LoadFailure, Settings, Starter};
 use crate::app::program::ProgramSettings;
 use crate::error::{Error, Result};
 
-/// The first and the longest pause between two looks at whether the program is ready.
+/// The first and the maximum pause between two readiness checks.
 const LOOKS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(250)];
-/// The shortest and the longest pause between two looks at a program that was ready, in seconds.
+/// The minimum and the maximum pause between two checks of a program that was ready, in seconds.
 const CHECKS: [u64; 2] = [1, 5];
 /// The pause between two reports.
 const REPORTS: Duration = Duration::from_secs(1);

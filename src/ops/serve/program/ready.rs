@@ -62,7 +62,7 @@ impl Readiness {
         })
     }
 
-    /// Sets the variables that the program needs to say that it is ready.
+    /// Sets the variables that the program needs to report its readiness.
     pub(super) fn set_variables(&self, command: &mut std::process::Command) {
         if let Some((_, name)) = &self.notify {
             command.env("NOTIFY_SOCKET", name);
@@ -96,7 +96,7 @@ impl Readiness {
         }
         match tokio::time::timeout(self.limit, what).await {
             Ok(looked) => looked.map_err(|cause| format!("{} ({cause})", self.ready)),
-            Err(_) => Err(format!("{} (no answer within {} s)", self.ready, self.limit.as_secs())),
+            Err(_) => Err(format!("{} (no response within {} s)", self.ready, self.limit.as_secs())),
         }
     }
 

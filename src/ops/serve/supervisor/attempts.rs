@@ -37,7 +37,7 @@ impl Supervisor {
                 }
                 return;
             }
-            // What the running attempt builds is already out of date.
+            // The result of the running attempt is already out of date.
             forced |= running.forced;
             told = running.progress.is_told();
             self.attempt = None;
@@ -53,7 +53,7 @@ impl Supervisor {
         self.attempt(from, (reason, detail), forced, told, self.kept(reason));
     }
 
-    /// The processes that an attempt may keep: what somebody asks for replaces everything.
+    /// The processes that an attempt may keep. A requested reload replaces all.
     fn kept(&self, reason: ReloadReason) -> AppProcesses {
         let pool = self.pool.as_ref().filter(|_| reason.is_watched());
         pool.map(|pool| pool.apps.clone()).unwrap_or_default()
@@ -62,10 +62,10 @@ impl Supervisor {
     /// Starts an attempt at the previous generation: its config, and its libraries as they were. The files do
     /// not change, and the next reload reads them again.
     /// # Errors
-    /// When there is no previous generation, or another attempt is running.
+    /// If there is no previous generation, or if another attempt is running.
     pub(super) fn rollback(&mut self) -> Result<(), Error> {
         let Some(previous) = &self.previous else {
-            return Err(Error::new("there is no previous generation to go back to"));
+            return Err(Error::new("there is no previous generation to return to"));
         };
         if self.attempt.is_some() || self.stopping.is_some() {
             return Err(Error::new("another reload is running, or the server is stopping"));
@@ -85,7 +85,7 @@ impl Supervisor {
     /// Starts an attempt at the same generation, with other processes of the app or program `name`; all others keep
     /// theirs.
     /// # Errors
-    /// When there are no such processes, or another attempt is running.
+    /// If there are no such processes, or if another attempt is running.
     pub(super) fn restart(&mut self, name: &str, why: &str) -> Result<(), Error> {
         let Some(pool) = self.pool.as_ref().filter(|pool| pool.generation > 0) else {
             return Err(Error::new("the server is still starting"));
@@ -117,7 +117,7 @@ impl Supervisor {
     ) {
         let progress = Arc::new(AttemptProgress::new(told));
         let number = self.next_task();
-        // After a failure, always make a generation: it tells the user that the fault is gone.
+        // After a failure, always create a generation, which shows the user that the error is fixed.
         let compared = !forced && self.faults.is_none();
         let serves = self.pool.as_ref().filter(|pool| pool.generation > 0 && compared);
         let attempt = Attempt {

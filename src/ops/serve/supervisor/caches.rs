@@ -1,4 +1,4 @@
-//! What the control socket does with the caches of all workers.
+//! The commands of the control socket for the caches of all workers.
 
 use super::control::{QueriedWorker, all, refusal, value};
 use super::inbox::ControlOutcome;
@@ -19,7 +19,7 @@ pub(super) async fn purge(asked: Vec<QueriedWorker>, purge: Purge) -> ControlOut
         }
     }
     if silent > 0 {
-        let error = Error::new(format!("{silent} of {} workers did not answer", asked.len()));
+        let error = Error::new(format!("{silent} of {} workers did not respond", asked.len()));
         return refusal(error.help("try again: they may still have old responses"));
     }
     value(Purged { purged })

@@ -24,7 +24,7 @@ use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::process::orphans::{AFTERWARDS, Orphans};
 use crate::ops::serve::process::running::Running;
 
-/// What the supervisor learns about a worker process.
+/// An event of a worker process.
 #[derive(Debug)]
 pub(super) enum News {
     /// A message, with its raw bytes.
@@ -33,7 +33,7 @@ pub(super) enum News {
     Ended(ExitStatus),
 }
 
-/// Which worker a process is.
+/// The identity of a worker process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Name {
     /// Distinguishes it from all other workers of this supervisor.

@@ -27,9 +27,9 @@ use crate::ops::sections::task::{Order, Work};
 use crate::ops::serve::ipc::message::{WorkerReply, WorkerRequest};
 use crate::ops::serve::process::memory;
 
-/// How long a worker may take for an answer that needs no work.
+/// The time limit for an answer of a worker that needs no work.
 const SOON: Duration = Duration::from_secs(1);
-/// How long a command of a plugin may take.
+/// The time limit for a command of a plugin.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Maximum number of requests in one list.
 const MOST: usize = 1000;
@@ -241,7 +241,7 @@ impl Supervisor {
             let outcome = match answer.await {
                 Some((WorkerReply::Ran(Ok(text)), _)) => value(text),
                 Some((WorkerReply::Ran(Err(message)), _)) => refusal(Error::new(message)),
-                _ => refusal(Error::new("the worker ended before the command did")),
+                _ => refusal(Error::new("the worker ended before the command")),
             };
             reply.send(outcome)
         });
@@ -298,7 +298,7 @@ pub(super) fn ran(
     async move {
         let result = match answer.await {
             Ok((WorkerReply::Ran(result), _)) => result,
-            _ => Err("its worker ended before the task did".to_owned()),
+            _ => Err("its worker ended before the task".to_owned()),
         };
         scheduler.end(&begun, result)
     }
@@ -398,7 +398,7 @@ async fn cancel(asked: Vec<QueriedWorker>, request: String) -> ControlOutcome {
             .help("it may have finished; `paster top --once` lists the requests in flight, with their ids");
         if silent > 0 {
             error =
-                error.help(format!("{silent} workers did not answer within {} s", Duration::as_secs(&SOON)));
+                error.help(format!("{silent} workers did not respond within {} s", Duration::as_secs(&SOON)));
         }
         return refusal(error);
     }

@@ -27,11 +27,11 @@ use crate::ops::control::{ControlCommand, ControlRequest, Hello, Reply, VERSION,
 const CLIENTS: usize = 128;
 /// Maximum length of a request, in bytes.
 const LONGEST: usize = 64 << 10;
-/// How long a client may take to send its first request.
+/// The time limit for a client's first request.
 const FIRST: Duration = Duration::from_secs(5);
-/// How long a client may be silent between two requests.
+/// The time that a client may be silent between two requests.
 const IDLE: Duration = Duration::from_secs(60);
-/// How long a client may take to accept a line.
+/// The time limit for a client to accept a line.
 const STUCK: Duration = Duration::from_secs(10);
 /// Maximum number of log lines in one answer.
 const MOST_LINES: usize = 100_000;
@@ -94,7 +94,7 @@ pub(super) fn open(shared: &Arc<SupervisorShared>, path: &Path) -> Result<Contro
         let error = failed(io::Error::other("another process is listening there"));
         return Err(error.help("give each server its own `control`").into());
     }
-    // Created beside its place and moved there, so that nobody sees it with the wrong mode.
+    // Created beside its place and moved there, so that it is never visible with the wrong mode.
     let beside = path.with_extension(format!("new{}", std::process::id()));
     let _ = std::fs::remove_file(&beside); // of an earlier process with this id
     let listener = UnixListener::bind(&beside).map_err(failed)?;
@@ -139,7 +139,7 @@ async fn serve(shared: &Arc<SupervisorShared>, mut stream: UnixStream) -> io::Re
     let allowed = may(&stream);
     let (reader, mut writer) = stream.split();
     if !allowed {
-        let error = Error::new("only root and the user that the server runs as may control it");
+        let error = Error::new("only root and the user of the server may control it");
         return write(&mut writer, &Reply::Failed(vec![error])).await;
     }
     let mut reader = BufReader::new(reader);
@@ -205,7 +205,7 @@ fn read(line: &[u8]) -> Result<ControlCommand, Error> {
     if value["paster"] != VERSION {
         let ours = env!("CARGO_PKG_VERSION");
         return Err(Error::new(format!(
-            "the server is paster {ours} and speaks version {VERSION} of the control protocol"
+            "the server is paster {ours} and uses version {VERSION} of the control protocol"
         ))
         .help("use the same version of paster for the command"));
     }

@@ -141,7 +141,7 @@ pub enum Event {
         pid: u32,
         /// `exit status: 0`, `signal: 9 (SIGKILL)`.
         status: String,
-        /// Whether it was told to end.
+        /// Whether it was asked to end.
         expected: bool,
     },
     /// A side process has ended and is restarted.
@@ -324,7 +324,7 @@ impl ReloadReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
-    /// It ended by itself.
+    /// It ended on its own.
     Ended,
     /// It is of an older generation, and its turn has come.
     Rolling,

@@ -34,7 +34,7 @@ pub(super) struct LifecycleCounts {
     pub(super) switches: u64,
     /// How many attempts at a generation failed.
     pub(super) failures: u64,
-    /// How many workers ended without being told to.
+    /// The number of workers that ended unexpectedly.
     pub(super) crashes: u64,
 }
 

@@ -22,7 +22,7 @@ const VERSION: u64 = 1;
 pub(super) struct HandoffState {
     /// When the first program in this process started.
     pub(super) began: Option<SystemTime>,
-    /// What the supervisors themselves have counted.
+    /// The counters of the supervisors themselves.
     pub(super) seen: Counts,
     pub(super) totals: events::LifecycleCounts,
     pub(super) workers: totals::TotalsSnapshot,

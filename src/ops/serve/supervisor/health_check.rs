@@ -1,5 +1,4 @@
-//! The regular check for workers that hang, have served long enough, or are overdue, and for processes that
-//! nobody waits for.
+//! The regular check for workers that hang, have reached a limit, or are overdue, and for processes without a waiting task.
 
 use std::time::{Duration, Instant};
 

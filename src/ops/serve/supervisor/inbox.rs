@@ -1,4 +1,4 @@
-//! What the supervisor's tasks send to its loop.
+//! The messages from the supervisor's tasks to its loop.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::metrics::Counts;
 use crate::ops::control::ControlCommand;
 
-/// What its tasks send to the supervisor's loop.
+/// A message from a task to the supervisor's loop.
 pub(super) enum Notification {
     /// The attempt with this number has ended.
     Attempted(u64, Box<AttemptOutcome>),
@@ -42,7 +42,7 @@ pub(super) enum Notification {
     Due(String),
     /// A request from the control socket, which waits for the outcome.
     Control(Box<ControlCommand>, oneshot::Sender<ControlOutcome>),
-    /// Which workers serve, by their slots?
+    /// Asks which workers serve, by their slots.
     Serving(oneshot::Sender<Vec<Option<WorkerHandle>>>),
 }
 

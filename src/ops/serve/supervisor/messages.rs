@@ -141,7 +141,7 @@ impl Supervisor {
             FromWorker::Notice(Report::Metrics(counts)) => self.totals.counted(id, counts),
             FromWorker::Notice(Report::Invalidated(purge)) => {
                 for other in self.workers().filter(|other| other.id() != id) {
-                    // Nobody waits for the reply.
+                    // No task waits for the reply.
                     let request = WorkerRequest::PurgeCache(purge.clone());
                     other.child.handle().send_request(self.shared.requests.new_id(), request);
                 }
@@ -150,7 +150,7 @@ impl Supervisor {
         }
     }
 
-    /// Asks all workers for their counts, and tells the asker the sum.
+    /// Requests the counts of all workers, and sends the sum to the requester.
     pub(super) fn count(&mut self, asker: Asker) {
         let Some(round) = self.totals.ask(asker) else { return };
         let counts = self.workers().map(|worker| worker.child.handle().request(WorkerRequest::Metrics));

@@ -1,21 +1,21 @@
-//! The supervisor's loop: it holds what serves and what is being started, and decides what happens next.
+//! The supervisor's loop: it holds the serving generations and the one that is being started, and decides the next step.
 //!
 //! The loop:
-//! - here: the start, signals, the end; `state`: what it holds; `shared`: what its tasks share
-//! - `messages`: what tasks and workers send (`inbox`, `child`)
-//! - `attempts`: when a new generation is started; `attempt`: how it is made, changing nothing that serves
+//! - here: the start, signals, the end; `state`: its state; `shared`: the state shared by its tasks
+//! - `messages`: the messages of tasks and workers (`inbox`, `child`)
+//! - `attempts`: when a new generation is started; `attempt`: how it is started, without changing the serving ones
 //! - `switch`: from one generation to the next, all workers at once or one by one
 //! - `replace_worker`: one worker for another of the same generation
-//! - `replace_program`: a new program in place of this one; `upgrade` and `handoff_state`: what it receives
+//! - `replace_program`: a new program in place of this one; `upgrade` and `handoff_state`: the state that it receives
 //! - `health_check`: which worker must be replaced or ended
-//! - `control`: what the control socket (`control_socket`) asks for
+//! - `control`: the commands of the control socket (`control_socket`)
 //!
-//! What it uses:
-//! - `plan`: what a generation is made from; `services`: what workers may ask for
+//! Used by the loop:
+//! - `plan`: the input of a generation; `services`: services for workers
 //! - `pool`: the workers; `sockets`: where they listen; `totals`: their counts
 //! - `watch`: changed files; `open_files`: files that workers may not open themselves
 //! - `scheduler`: tasks; `side_process`: processes of plugins
-//! - `event`, `events`, `log`, `log_buffer`, `notify`: what it reports, and to whom
+//! - `event`, `events`, `log`, `log_buffer`, `notify`: reports and their receivers
 
 mod app_process;
 mod attempt;

@@ -23,7 +23,7 @@ use crate::ops::serve::process::log::sink::open as open_log;
 /// Maximum number of symbolic links on the way to a file, as in the kernel.
 const MOST_LINKS: usize = 40;
 
-/// What may be opened for workers.
+/// The files that may be opened for workers.
 #[derive(Debug, Default)]
 pub(super) struct OpenFiles(Mutex<BTreeSet<(PathBuf, Purpose)>>);
 
@@ -62,7 +62,7 @@ pub(super) fn open(path: &Path, purpose: Purpose, owner: (u32, u32)) -> io::Resu
     }
 }
 
-/// Whether only root and this process's own user can change what `path` leads to.
+/// Whether only root and this process's own user can change the target of `path`.
 fn is_protected(path: &Path) -> io::Result<bool> {
     let us = rustix::process::geteuid().as_raw();
     let is_ours = |meta: &Metadata| [0, us].contains(&meta.uid());
@@ -85,7 +85,7 @@ fn is_protected(path: &Path) -> io::Result<bool> {
             found => Some(found?),
         };
         let shared = folder.mode() & 0o002 != 0 || (folder.mode() & 0o020 != 0 && folder.gid() != 0);
-        // In a sticky directory such as /tmp, nobody can replace the files of others.
+        // In a sticky directory such as /tmp, users cannot replace the files of others.
         let kept = folder.mode() & 0o1000 != 0 && entry.as_ref().is_some_and(is_ours);
         if !is_ours(&folder) || (shared && !kept) {
             return Ok(false);

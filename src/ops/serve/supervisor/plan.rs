@@ -1,4 +1,4 @@
-//! What a generation is made from.
+//! The input from which a generation is started.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,7 +14,7 @@ use crate::ops::sections::process::Process;
 use crate::ops::sections::task::ScheduledTask;
 use crate::ops::serve::process::credentials::Credentials;
 
-/// What a generation is made from.
+/// The input from which a generation is started.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct GenerationPlan {
     pub(super) config: Config,

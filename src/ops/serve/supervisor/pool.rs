@@ -20,7 +20,7 @@ pub(super) struct Worker {
     pub(super) child: Child,
     /// When it became ready.
     pub(super) since: Instant,
-    /// Whether it was told to serve.
+    /// Whether it was asked to serve.
     pub(super) serving: bool,
     /// When it was retired, and in which turn.
     pub(super) retired: Option<(Instant, u64)>,
@@ -105,7 +105,7 @@ pub(super) struct Starting {
     pub(super) number: u64,
     pub(super) why: Why,
     pub(super) since: Instant,
-    /// How long its start is delayed.
+    /// The delay of its start.
     pub(super) pause: Duration,
     /// Ends this delay.
     pub(super) start_now: Arc<Notify>,

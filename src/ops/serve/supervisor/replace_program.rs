@@ -25,7 +25,7 @@ use crate::ops::serve::process::clock::{instant_of, time_of};
 use crate::ops::serve::process::pid_file::PidFile;
 use crate::server::listener::{Listen, Socket};
 
-/// How long the workers may take to finish sending their current messages.
+/// The time limit for the workers to finish sending their current messages.
 const PAUSE: Duration = Duration::from_secs(2);
 
 impl Supervisor {
@@ -109,7 +109,7 @@ impl Supervisor {
             let _ = self.handle(message); // an error ends only a supervisor that serves nothing
         }
         if self.totals.is_asked() {
-            // After the upgrade, nobody would answer those who wait for counts.
+            // After the upgrade, pending requests for counts would get no reply.
             self.tell_counts();
         }
         any

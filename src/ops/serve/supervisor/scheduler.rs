@@ -175,7 +175,7 @@ impl Scheduler {
         begun
     }
 
-    /// Clears the timers: no task becomes due any more.
+    /// Clears the timers, so that no task becomes due.
     pub(super) fn stop(&self) {
         self.entries().values_mut().for_each(|entry| {
             entry._timer = None;
@@ -185,7 +185,7 @@ impl Scheduler {
 
     /// Starts a run.
     /// # Errors
-    /// When there is no such task, or it is running already and may not overlap.
+    /// If there is no such task, or if it is already running and may not overlap.
     pub(super) fn begin(&self, name: &str, going: RunningTask) -> Result<StartedTask, Error> {
         let mut entries = self.entries();
         let Some(entry) = entries.get_mut(name) else {

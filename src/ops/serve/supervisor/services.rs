@@ -1,4 +1,4 @@
-//! What the supervisor does for its workers on request.
+//! The services that the supervisor provides to its workers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::ops::serve::ipc::message::{FromWorker, HostReply, HostRequest, Report};
 use crate::ops::serve::process::credentials::Credentials;
 
-/// What the supervisor does for its workers. Clones share it.
+/// The services that the supervisor provides to its workers. Clones share them.
 #[derive(Clone)]
 pub(super) struct Services {
     shared: Arc<SupervisorShared>,

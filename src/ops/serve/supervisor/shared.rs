@@ -1,4 +1,4 @@
-//! What the supervisor's tasks share.
+//! The state shared by the supervisor's tasks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::ops::serve::process::orphans::Orphans;
 use crate::ops::serve::process::runtime_dir::RuntimeDir;
 use crate::server::tickets::Secret;
 
-/// What the supervisor's tasks share.
+/// The state shared by the supervisor's tasks.
 pub(super) struct SupervisorShared {
     pub(super) options: Options,
     pub(super) events: EventLog,

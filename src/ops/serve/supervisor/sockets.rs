@@ -75,7 +75,7 @@ pub(super) fn bind(config: &Config, old: &[Bound]) -> Result<Vec<Bound>> {
             *slot = take(None, listen);
         }
     }
-    // If there are separate IPv4 entries, a dual-stack entry must be IPv6 only, whatever their order.
+    // If there are separate IPv4 entries, a dual-stack entry must be IPv6 only, regardless of their order.
     let only_v6: Vec<bool> = wanted
         .iter()
         .map(|(_, one)| one.is_dual_stack() && wanted.iter().any(|(_, other)| one.meets(other)))

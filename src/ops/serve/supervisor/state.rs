@@ -1,4 +1,4 @@
-//! What the supervisor holds: what serves, and what is being started.
+//! The supervisor's state: the generations that serve, and the one that is being started.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,7 +66,7 @@ pub(super) struct Supervisor {
     pub(super) stopping: Option<Stopping>,
     pub(super) announcing: Option<Announcing>,
     pub(super) watch: Option<FileWatch>,
-    /// What is watched, or would be.
+    /// The watched paths, or those that would be watched.
     pub(super) scope: Option<Scope>,
     /// Whether the warning that files cannot be watched was emitted.
     pub(super) unwatched: bool,
@@ -91,7 +91,7 @@ pub(super) struct Trying {
     pub(super) reason: ReloadReason,
     pub(super) _task: AbortOnDropHandle<()>,
     pub(super) since: Instant,
-    /// What has changed, for people.
+    /// The changes, as text for people.
     pub(super) detail: String,
     /// Whether to make a generation even if nothing is new, because more than a file change has caused the
     /// attempt.

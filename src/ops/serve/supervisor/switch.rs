@@ -19,7 +19,7 @@ use crate::ops::serve::ipc::message::WorkerCommand;
 use crate::ops::serve::ipc::wire;
 use crate::ops::serve::process::clock::millis;
 
-/// How long an old worker may take to report that it accepts no more connections.
+/// The time limit for an old worker to report that it accepts no more connections.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The time that connections of an old generation get when there are too many old generations.
 const CROWDED: Duration = Duration::from_secs(5);
@@ -53,7 +53,7 @@ impl Supervisor {
             && plan.process.user.is_none()
             && !self.reload
         {
-            let message = "the applications run as root: name a `user` in `[process]`";
+            let message = "the applications run as root: set a `user` in `[process]`";
             self.shared.emit(&Event::Warning { message: message.into() });
         }
         let wanted = plan.workers(&bound);

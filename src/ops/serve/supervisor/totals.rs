@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::event::Event;
 use crate::metrics::{Counts, Value, families};
 
-/// How long to wait for a worker's counts; after that, its last known counts are used.
+/// The time limit for a worker's counts; after that, its last known counts are used.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Receives a sum.
@@ -24,11 +24,11 @@ pub(super) struct Totals {
     last: BTreeMap<u64, Counts>,
     /// How often workers were asked.
     rounds: u64,
-    /// Who waits for the sum of the last round.
+    /// The callers that wait for the sum of the last round.
     askers: Vec<Asker>,
 }
 
-/// What an upgraded program needs, so that no sum decreases.
+/// The state that an upgraded program needs, so that no sum decreases.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct TotalsSnapshot {
     pub(super) ended: Counts,
@@ -80,7 +80,7 @@ impl Totals {
         }
     }
 
-    /// Whether somebody waits for the sum of this round.
+    /// Whether a task waits for the sum of this round.
     pub(super) fn waits(&self, round: u64) -> bool {
         self.is_asked() && self.rounds == round
     }

@@ -28,7 +28,7 @@ use crate::ops::serve::ipc::wire::{self, MOST_DESCRIPTORS, Packet};
 use crate::ops::serve::process::credentials::PREDECESSOR;
 use crate::ops::serve::process::descriptors::take_over_stdin;
 
-/// How long the new program may take to read the state.
+/// The time limit for the new program to read the state.
 const PREFLIGHT_TIME: Duration = Duration::from_secs(10);
 
 /// What one supervisor passes to the next. The descriptors follow in the order of the fields: standard input,
@@ -217,7 +217,7 @@ async fn pack(upgrade_state: &[u8], stdin: &OwnedFd, descriptors: Vec<OwnedFd>) 
     Ok(into)
 }
 
-/// What the previous program in this process has passed, if there was one.
+/// The state passed by the previous program in this process, if there was one.
 /// # Errors
 /// When it cannot be read: the workers are lost then.
 pub(super) async fn inherited() -> Result<Option<(UpgradeState, std::vec::IntoIter<OwnedFd>)>> {

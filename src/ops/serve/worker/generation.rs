@@ -200,7 +200,7 @@ impl Generation {
             let (instance, turn, threads) = (instance.clone(), turn.clone(), self.threads.clone());
             self.callbacks.spawn(async move {
                 let _turn = turn.lock().await;
-                // A panic in it is logged already; the shutdown goes on.
+                // A panic in it was already logged, and the shutdown continues.
                 let _ = threads.spawn_blocking(move || function(&instance)).await;
             });
         }

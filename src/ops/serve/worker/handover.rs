@@ -105,7 +105,7 @@ pub(super) async fn send_on(
             }
         };
         if tokio::time::timeout(PATIENCE, delivered).await.is_err() {
-            tracing::warn!(%server, "an idle connection was closed: no generation took it");
+            tracing::warn!(%server, "an idle connection was closed: no generation accepted it");
         }
     }
 }

@@ -95,7 +95,7 @@ impl Host for WorkerHost {
         match self.request_blocking(HostRequest::MemoryDir, OPENING) {
             Some((HostReply::MemoryDir(Ok(folder)), _)) => Some(folder),
             Some((HostReply::MemoryDir(Err(error)), _)) => {
-                tracing::warn!(%error, "values in memory are not shared among workers, and end with a reload");
+                tracing::warn!(%error, "values in memory are not shared among workers, and are lost on a reload");
                 None
             }
             _ => None,

@@ -114,7 +114,7 @@ impl Live {
                 _ => String::new(),
             };
             let page = format!(
-                "<!doctype html><meta charset=utf-8><title>It does not build yet</title><h1>It does not build yet</h1><pre>{}</pre>",
+                "<!doctype html><meta charset=utf-8><title>The build failed</title><h1>The build failed</h1><pre>{}</pre>",
                 escape(&errors)
             );
             let mut response = Response::new(page.into());

@@ -95,7 +95,7 @@ fn end_with(parent: Option<Pid>) -> bool {
     rustix::process::getppid() == parent
 }
 
-/// The threads that serve: one per CPU, or as many as the config says.
+/// The serving threads: one per CPU, or the number in the config.
 fn threads(count: usize) -> std::io::Result<Handle> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().thread_name("serve");
@@ -230,7 +230,7 @@ async fn run(control: OwnedFd, parent: Option<Pid>) -> u8 {
     code
 }
 
-/// Waits for the end of the supervisor, whose sockets close slightly earlier; `false` if it goes on.
+/// Waits for the end of the supervisor, whose sockets close slightly earlier; `false` if it continues.
 async fn has_ended(parent: Option<Pid>) -> bool {
     let gone = async {
         while rustix::process::getppid() == parent {

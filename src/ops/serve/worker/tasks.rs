@@ -59,7 +59,7 @@ pub(super) fn check_plugins(config: &Config, orders: &[Order], instances: &[Inst
             errors.push(match nearest(wanted, known.iter().map(String::as_str)) {
                 Some(near) => error.help(format!("did you mean `{near}`?")),
                 None if known.is_empty() => {
-                    error.help("its plugin has not registered any: use `App::task` of paster-sdk")
+                    error.help("its plugin has none: add one with `App::task` of paster-sdk")
                 }
                 None => error.help(format!("it has: {}", known.join(", "))),
             });

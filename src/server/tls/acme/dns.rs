@@ -22,15 +22,16 @@ const PAUSE: Duration = Duration::from_secs(2);
 #[serde(deny_unknown_fields)]
 pub(in crate::server) struct DnsOptions {
     /// Program that sets TXT records, with its arguments. It is called with `present NAME VALUE` to add a record, and
-    /// with `cleanup NAME VALUE` to remove it, as by lego's `exec` provider: NAME is `_acme-challenge.example.org.`. It
-    /// must keep other records of the same name: `example.org` and `*.example.org` have one each. The variables
-    /// `ACME_ACTION`, `ACME_DOMAIN`, `ACME_RECORD_NAME` and `ACME_RECORD_VALUE` say the same.
+    /// with `cleanup NAME VALUE` to remove it, like the programs of lego's `exec` provider. NAME is
+    /// `_acme-challenge.example.org.`. The program must keep other records with the same name, because `example.org` and
+    /// `*.example.org` have one each. The same values are in the variables `ACME_ACTION`, `ACME_DOMAIN`, `ACME_RECORD_NAME`
+    /// and `ACME_RECORD_VALUE`.
     pub command: Vec<String>,
-    /// DNS servers to ask whether a record can be seen, best those of the zone: `192.0.2.53`, `[2001:db8::53]:5353`. By
-    /// default the servers of `/etc/resolv.conf`.
+    /// DNS servers to ask whether a record is visible, preferably those of the zone: `192.0.2.53`, `[2001:db8::53]:5353`. By
+    /// default, the servers of `/etc/resolv.conf`.
     #[serde(default)]
     pub resolvers: Vec<String>,
-    /// How long to wait until all of them can see a record. After that the authority is asked all the same. 0 does not ask.
+    /// How long to wait until all of them have a record. After that, the authority is asked anyway. 0 skips the check.
     #[serde(default = "two_minutes")]
     pub propagation_secs: u32,
     /// Maximum time for one run of the command.
@@ -66,7 +67,7 @@ impl DnsSettings {
     /// Checks the options; faults go to `errors`.
     pub(super) fn build(table: &Table, options: &DnsOptions, errors: &mut Vec<Error>) -> DnsSettings {
         if options.command.first().is_none_or(String::is_empty) {
-            let error = table.error("tls.acme.dns.command", "there is no command that sets records");
+            let error = table.error("tls.acme.dns.command", "there is no command to set records");
             errors.push(error.help("write `command = [\"/path/to/program\"]`"));
         }
         let mut resolvers = Vec::new();
@@ -98,7 +99,7 @@ impl DnsSettings {
         let late = tokio::time::timeout(self.propagation, self.wait_for(&record)).await.is_err();
         if late && !self.propagation.is_zero() {
             let secs = self.propagation.as_secs();
-            tracing::warn!(record = record.name, "not every DNS server sees the record after {secs} s");
+            tracing::warn!(record = record.name, "not all DNS servers have the record after {secs} s");
         }
         Ok(record)
     }
@@ -107,7 +108,7 @@ impl DnsSettings {
     pub(super) async fn clean_up(&self, record: &DnsRecord) {
         if let Err(error) = self.run("cleanup", record).await {
             let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
-            tracing::warn!(record = record.name, "the record may be left: {error}{cause}");
+            tracing::warn!(record = record.name, "the record may remain: {error}{cause}");
         }
     }
 
@@ -140,12 +141,12 @@ impl DnsSettings {
                 match texts_of(&record.name, resolver).await {
                     Ok(texts) if texts.iter().any(|text| text == record.value.as_bytes()) => break,
                     Ok(_) => {}
-                    Err(error) => tracing::debug!(%resolver, "the DNS server gives no answer: {error}"),
+                    Err(error) => tracing::debug!(%resolver, "the DNS server does not respond: {error}"),
                 }
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        tracing::debug!(record = record.name, "the record can be seen after {:?}", began.elapsed());
+        tracing::debug!(record = record.name, "the record is visible after {:?}", began.elapsed());
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::UdpSocket;
 
-/// How long a server may take.
+/// The time limit for a server.
 const TIME: Duration = Duration::from_secs(5);
 /// Longest answer over UDP in bytes; servers cut longer ones.
 const ANSWER: usize = 4096;

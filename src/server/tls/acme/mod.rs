@@ -27,7 +27,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 pub(super) async fn keep_fresh<T>(settings: AcmeSettings, server: Weak<T>) {
     if let Err(error) = store::make_folder(&settings.folder) {
         let folder = shown(&settings.folder);
-        tracing::error!(%error, "cannot store certificates in {folder}: no certificate is ordered");
+        tracing::error!(%error, "cannot store certificates in {folder}: no certificate is requested");
         return;
     }
     while server.strong_count() > 0 {
@@ -47,7 +47,7 @@ async fn turn(settings: &AcmeSettings) {
         return; // the previous holder has done it
     }
     let names = settings.domains.join(", ");
-    tracing::info!(names, directory = settings.directory, "ordering a certificate");
+    tracing::info!(names, directory = settings.directory, "requesting a certificate");
     match order::order(settings).await {
         Ok(pem) => match store::keep(&settings.certificate_file(), pem.as_bytes()) {
             Ok(()) => {
@@ -58,9 +58,9 @@ async fn turn(settings: &AcmeSettings) {
         },
         Err(error) => {
             let causes = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
-            tracing::error!(names, error = format!("{error}{causes}"), "no certificate could be ordered");
+            tracing::error!(names, error = format!("{error}{causes}"), "cannot get a certificate");
             if let Err(error) = settings.failed(now) {
-                tracing::warn!(%error, "cannot record the failed order");
+                tracing::warn!(%error, "cannot record the failed request");
                 // Without a record, at least this process does not send orders too often.
                 tokio::time::sleep(FIRST_PAUSE).await;
             }

@@ -15,7 +15,7 @@ use super::settings::AcmeSettings;
 use super::store::keep;
 use crate::error::{BoxError, Error};
 
-/// How long the authority may take to verify, and then to sign.
+/// The time limit for the authority to verify, and then to sign.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Orders a certificate; returns its chain and its key as PEM.
@@ -42,7 +42,7 @@ pub(super) async fn order(settings: &AcmeSettings) -> Result<String, Error> {
         let why = rejection(&mut order).await;
         let error = Error::new("the authority could not verify that the names point to this server");
         let error = error.help(match settings.dns {
-            Some(_) => "the command of `dns` must set the records where the authority sees them",
+            Some(_) => "the command of `dns` must set records that the authority can see",
             None => "the names must reach this server on port 443, or 80 with `redirect_http`",
         });
         return Err(match (why, ready) {
@@ -69,7 +69,7 @@ async fn account(settings: &AcmeSettings) -> Result<Account, Error> {
     if let Ok(text) = std::fs::read(&file) {
         let credentials: AccountCredentials = serde_json::from_slice(&text).map_err(|_| {
             Error::new(format!("`{}` contains no account", file.display()))
-                .help("move it away to register another one")
+                .help("move it away to register a new account")
         })?;
         return Account::builder_with_http(client).from_credentials(credentials).await.map_err(failed);
     }
@@ -105,7 +105,7 @@ impl PreparedChallenges {
     }
 }
 
-/// Prepares the responses to every open challenge and tells the authority to verify them.
+/// Prepares the responses to all open challenges, and asks the authority to verify them.
 ///
 /// With `dns`, uses dns-01. Otherwise uses tls-alpn-01 if offered, because this port is the one that clients use; else http-01. If we also
 /// answer on plain HTTP, the other one is tried first after a failed order, because perhaps only one of the
@@ -161,7 +161,7 @@ async fn prepare(
     Ok(())
 }
 
-/// What the authority found, in its own words.
+/// The authority's own message.
 async fn rejection(order: &mut Order) -> Option<String> {
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {

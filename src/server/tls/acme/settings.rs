@@ -32,9 +32,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 60 * 60);
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::server) struct Options {
-    /// Names of the certificate: `["example.org", "www.example.org"]`. They must resolve to this server: the
-    /// authority connects to port 443 (`tls-alpn-01`) and, if that fails, to port 80 if `redirect_http`
-    /// listens there (`http-01`). With `dns`, the authority reads a DNS record instead, and `*.example.org` is allowed.
+    /// Names of the certificate: `["example.org", "www.example.org"]`. They must resolve to this server. The authority
+    /// connects to port 443 (`tls-alpn-01`) and, if that fails, to port 80 if `redirect_http` listens there (`http-01`). With
+    /// `dns`, the authority reads a DNS record instead, and `*.example.org` is allowed.
     pub domains: Vec<String>,
     /// Directory for the account, keys and certificates, accessible to the server's user only. Keep it:
     /// authorities limit how many certificates they issue.
@@ -48,8 +48,7 @@ pub(in crate::server) struct Options {
     /// `https://acme-staging-v02.api.letsencrypt.org/directory`.
     #[serde(default = "lets_encrypt")]
     pub directory: String,
-    /// PEM file with the authorities to verify the directory's own certificate against, for a private
-    /// authority.
+    /// PEM file with the authorities that verify the directory's own certificate, for a private authority.
     #[serde(default)]
     pub directory_ca_file: Option<ReadPath>,
     /// Prove with DNS records that the names are yours (`dns-01`), set by a command.
@@ -74,8 +73,7 @@ pub(in crate::server::tls) struct AcmeSettings {
     pub(super) dns: Option<DnsSettings>,
     /// Whether `redirect_http` also answers challenges.
     pub(super) plain: bool,
-    /// Name of the certificate's files: the first domain, and a digest that tells it from others in the same
-    /// directory.
+    /// Name of the certificate's files: the first domain, and a digest that distinguishes it from others in the same directory.
     name: String,
 }
 
@@ -108,10 +106,10 @@ impl AcmeSettings {
                     table
                         .error(
                             &place,
-                            format!("`{domain}` cannot be ordered: authorities require a DNS record for it"),
+                            format!("there is no certificate for `{domain}` without DNS: authorities require a DNS record for it"),
                         )
                         .help(
-                            "name each host, or let a command set DNS records: `[server.NAME.tls.acme.dns]`",
+                            "list each host, or let a command set DNS records: `[server.NAME.tls.acme.dns]`",
                         ),
                 );
             } else if !to_ascii(bare(domain)).is_some_and(|name| is_dns_name(&name)) {

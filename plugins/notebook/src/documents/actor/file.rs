@@ -1,4 +1,4 @@
-//! The document's file: when it is written and checked, and what happens if another program wrote it.
+//! The document's file: writes and checks it, and handles changes by other programs.
 
 use tokio::time::Instant;
 
@@ -28,8 +28,8 @@ impl Actor {
             Ok((bytes, hash)) => {
                 self.engine.mark(&self.model, &hash);
                 if let Err(error) = self.operations.begin_write(hash).await {
-                    tracing::error!(%error, document = %self.path, "cannot record that a notebook is written");
-                    // Another server may have taken it over: this one must not replace what that one writes.
+                    tracing::error!(%error, document = %self.path, "cannot record the write of a notebook");
+                    // Another server may have taken the notebook over. Its file must not be overwritten.
                     if self.context.store.is_shared() {
                         let path = self.path.to_string();
                         let error =
@@ -37,16 +37,17 @@ impl Actor {
                         return self.after_save(self.pages.last_event(), Err(error)).await;
                     }
                 }
-                // The record is kept first: if this process ends in between, the next owner can tell which of
-                // the two files it has.
+                // The record is stored first. If this process ends in between, the next owner can tell which of the two files
+                // it has.
                 self.keep_record().await;
-                self.disk.save(&self.path, (bytes, hash), self.pages.last_event());
+                let outputs = self.overflow.synced();
+                self.disk.save(&self.path, (bytes, hash), self.pages.last_event(), outputs);
             }
             Err(error) => self.after_save(self.pages.last_event(), Err(error)).await,
         }
     }
 
-    /// If the notebook is published again with each save, readers see it as it is now.
+    /// Publishes the notebook again if each save is to be published.
     pub(super) async fn publish_again(&self) {
         let store = &self.context.store;
         let published = match store.publication_of(&self.path) {
@@ -79,23 +80,27 @@ impl Actor {
         Ok(())
     }
 
-    /// Writes pending changes, for a reader of the file or for the next owner.
-    pub(super) async fn flush(&mut self) {
+    /// Writes pending changes, because someone is about to read the file or to own the document.
+    /// # Errors
+    /// Why they could not be written. They stay pending.
+    pub(super) async fn flush(&mut self) -> Result<(), String> {
         let _ = self.finish_saving().await;
         if self.disk.due.is_some() && !self.disk.conflict {
-            let _ = self.save_now().await;
-        } else if !self.disk.is_dirty() {
+            return self.save_now().await.map_err(|why| format!("`{}` cannot be written: {why}", self.path));
+        }
+        if !self.disk.is_dirty() {
             self.keep_clean_record().await;
         }
+        Ok(())
     }
 
-    /// At the end of a document in conflict: saves the changes that are not in the file.
+    /// When a document in conflict closes, saves the changes that are not in the file.
     pub(super) async fn save_conflicting_copy(&self) {
         if self.disk.conflict
             && self.disk.due.is_some()
             && let Err(error) = self.disk.write_copy(&self.path, &self.model).await
         {
-            tracing::error!(%error, document = %self.path, "cannot save a copy of the changes of a notebook in conflict");
+            tracing::error!(%error, document = %self.path, "cannot save a copy of a notebook in conflict");
         }
     }
 
@@ -108,14 +113,14 @@ impl Actor {
                 self.engine.commit_mark();
                 self.keep_record().await;
                 if let Err(error) = self.operations.end_write(self.disk.hash()).await {
-                    tracing::error!(%error, document = %self.path, "cannot record that a notebook was written");
+                    tracing::error!(%error, document = %self.path, "cannot record that a write of a notebook has finished");
                 }
                 let last_modified = clock::rfc3339(self.disk.facts().modified);
                 self.change(vec![Change::Saved { last_modified, up_to: event }], false);
             }
             Err(FileError::Changed(_) | FileError::NotFound(_)) => {
                 // Perhaps only the modification time changed.
-                match self.disk.look(&self.path).await {
+                match self.find_file().await {
                     FileCheck::Same => self.disk.touch(),
                     FileCheck::Changed => self.enter_conflict(CHANGED),
                     FileCheck::Gone => self.enter_conflict(GONE),
@@ -135,12 +140,12 @@ impl Actor {
         }
     }
 
-    /// Checks the file: reads what others wrote, or reports a conflict.
+    /// Checks the file. Reads the changes of other programs, or reports a conflict.
     pub(super) async fn look(&mut self) {
         if self.disk.conflict {
             return;
         }
-        match self.disk.look(&self.path).await {
+        match self.find_file().await {
             FileCheck::Same => {}
             FileCheck::Changed if self.disk.is_dirty() || self.engine.is_running() => {
                 self.enter_conflict(CHANGED);
@@ -148,12 +153,23 @@ impl Actor {
             FileCheck::Changed => {
                 if let Err(message) = self.reload().await {
                     self.enter_conflict(&format!(
-                        "The file was changed on disk, and it cannot be read now: {message}"
+                        "The file was changed on disk and can no longer be read: {message}"
                     ));
                 }
             }
             FileCheck::Gone => self.enter_conflict(GONE),
         }
+    }
+
+    /// Checks the file, at its new path if another server has moved it.
+    async fn find_file(&mut self) -> FileCheck {
+        let found = self.disk.look(&self.path).await;
+        if !matches!(found, FileCheck::Gone) {
+            return found;
+        }
+        let before = self.path.clone();
+        self.follow().await;
+        if self.path == before { found } else { self.disk.look(&self.path).await }
     }
 
     async fn reload(&mut self) -> Result<(), String> {

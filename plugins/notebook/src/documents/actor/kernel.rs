@@ -1,4 +1,4 @@
-//! The document's kernel: starts it, attaches to it, changes it, and notices when it is lost.
+//! The document's kernel: starts it, attaches to it, changes it, and detects its loss.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl Actor {
         format!("{PREFIX}{}", self.path)
     }
 
-    /// Tells the kernel host what the file contains.
+    /// Stores in the kernel host what the file contains.
     pub(super) async fn keep_record(&mut self) {
         let record = self.engine.record().map(|record| json!(record));
         if record.is_none() && !self.recorded {
@@ -30,11 +30,11 @@ impl Actor {
         self.recorded = record.is_some();
         let kept = self.context.link.put(self.key(), record).await;
         if let (Err(problem), true) = (kept, self.recorded) {
-            tracing::warn!(%problem, document = %self.path, "cannot keep the state of a running notebook");
+            tracing::warn!(%problem, document = %self.path, "cannot store the state of a running notebook");
         }
     }
 
-    /// If this document has a kernel, continues where the previous owner stopped.
+    /// Continues where the previous owner stopped, if this document has a kernel.
     pub(super) async fn resume(&mut self) {
         self.describe_kernel(None).await;
         let Ok(Some((_, kernel))) = self.context.sessions.of_path(self.path.as_str()).await else { return };
@@ -54,7 +54,7 @@ impl Actor {
         }
     }
 
-    /// Performs a page's operation on the kernel. `None`: the reply comes later.
+    /// Performs a page's operation on the kernel. Returns `None` if the reply comes later.
     pub(super) async fn operate_kernel(
         &mut self,
         client: u64,
@@ -172,8 +172,7 @@ impl Actor {
         if run_all { self.run_cells(&self.model.cell_ids()).await } else { Ok(()) }
     }
 
-    /// Applies everything that the kernel has sent so far, so that old messages are not mistaken for those of
-    /// a new run.
+    /// Applies all messages that the kernel has sent so far, so that they are not mistaken for messages of a new run.
     async fn catch_up(&mut self) {
         let Some(id) = self.engine.kernel().id.clone() else { return };
         let Ok(model) = self.context.link.kernel(&id).await else { return };
@@ -186,7 +185,7 @@ impl Actor {
         self.kernel_event(&model).await;
     }
 
-    /// Handles what comes from the kernel.
+    /// Handles a delivery from the kernel.
     pub(super) async fn deliver(&mut self, delivery: Option<Delivery>) {
         let effects = match delivery {
             Some(Delivery::Message(number, bytes)) => match Message::parse_v1(&bytes) {
@@ -205,7 +204,7 @@ impl Actor {
         self.carry_out(effects).await;
     }
 
-    /// Attaches to a kernel's messages, from number `from` on, or from now on.
+    /// Attaches to a kernel's messages, starting with number `from` or with the next one.
     async fn attach(&mut self, kernel: &KernelModel, from: Option<u64>) {
         let attachment = match self.context.link.attach(&kernel.id, from, true).await {
             Ok(attachment) => attachment,
@@ -220,7 +219,7 @@ impl Actor {
         self.describe_kernel(Some(&model)).await;
     }
 
-    /// Tells the pages which kernel this document has or would start.
+    /// Sends the pages the kernel that this document has or would start.
     async fn describe_kernel(&mut self, model: Option<&KernelModel>) {
         let specs = self.context.kernel_specs.specs().await;
         let effects = self.engine.describe_kernel(describe(&specs, &self.model.metadata, model));
@@ -242,8 +241,7 @@ impl Actor {
         let context = self.context.clone();
         let specs = context.kernel_specs.specs().await;
         let spec = choose(&specs, &self.model.metadata, name)?;
-        // A kernel that was already there may have ended in the meantime. A new one is read from its first
-        // message.
+        // An existing kernel may have ended in the meantime. A new kernel is read from its first message.
         let opened = context
             .sessions
             .open(self.path.as_str(), self.path.name(), "notebook", Some(&spec.name), None)

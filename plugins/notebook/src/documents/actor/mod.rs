@@ -3,6 +3,7 @@
 
 mod file;
 mod kernel;
+mod moves;
 mod opening;
 mod others;
 
@@ -23,7 +24,7 @@ use super::history::operations_to;
 use super::kernel::KernelConnection;
 use super::model::{Done, Model};
 use super::operations::{OperationLog, apply, logged};
-use super::overflow::OverflowWriter;
+use super::overflow::{OverflowWriter, REMOTE};
 use super::pages::Pages;
 use crate::clock;
 use crate::files::RelativePath;
@@ -37,13 +38,13 @@ use crate::store::LoggedOperation;
 const LOOK: Duration = Duration::from_secs(2);
 /// How long an unused document stays open.
 const LINGER: Duration = Duration::from_secs(30);
-/// The author of an edit for the run of a cell if it is not known who ran it.
+/// The author of edits that a run makes if the person who started the run is unknown.
 const KERNEL_AUTHOR: &str = "the kernel";
 
 pub(super) struct Actor {
     context: Arc<DocumentContext>,
     path: RelativePath,
-    /// The same, for the connections of pages.
+    /// The sender that the connections of pages use.
     location: watch::Sender<RelativePath>,
     model: Model,
     operations: OperationLog,
@@ -61,7 +62,7 @@ pub(super) struct Actor {
     idle_since: Instant,
 }
 
-/// Why a document closes, for its pages.
+/// Why a document closes; shown on its pages.
 struct Closing {
     /// Whether they should connect again.
     again: bool,
@@ -101,8 +102,11 @@ impl Actor {
             }
         };
         let failures = own_commands.clone();
+        let (store, document) = (context.store.clone(), operations.document().to_owned());
+        let outputs = context.outputs.clone();
+        let shown_outputs = if store.objects().is_some() { REMOTE.into() } else { outputs.clone() };
         let mut actor = Actor {
-            engine: Engine::new(path.as_str(), context.outputs.clone(), context.limits.cell_output_bytes),
+            engine: Engine::new(path.as_str(), shown_outputs, context.limits.cell_output_bytes),
             context,
             location: watch::Sender::new(path.clone()),
             path,
@@ -112,7 +116,7 @@ impl Actor {
             others: OtherKernels::new(),
             pages: Pages::new(),
             disk,
-            overflow: OverflowWriter::new(move |cell_id, message| {
+            overflow: OverflowWriter::new(&store, &document, &outputs, move |cell_id, message| {
                 let _ = failures.send(Command::OverflowFailed { cell_id, message });
             }),
             recorded: false,
@@ -125,20 +129,25 @@ impl Actor {
         Ok(actor)
     }
 
-    /// Runs until nobody needs the document any more. Returns its path.
-    pub(super) async fn run(mut self) -> RelativePath {
+    /// The document's path.
+    pub(super) fn location(&self) -> watch::Receiver<RelativePath> {
+        self.location.subscribe()
+    }
+
+    /// Runs until the document is no longer used.
+    pub(super) async fn run(mut self) {
         let Closing { again, reason } = self.serve().await;
         self.commands.close();
-        self.flush().await;
+        // What was not written is in the database.
+        let _ = self.flush().await;
         self.publish_again().await;
         self.save_conflicting_copy().await;
         self.pages.tell(&ServerFrame::Closing { again, message: reason });
         self.overflow.finish().await;
         if let Err(error) = self.context.store.end_lease(&self.path).await {
-            tracing::warn!(%error, document = %self.path, "the lease of a notebook ends later");
+            tracing::warn!(%error, document = %self.path, "cannot give back the lease of a notebook: it expires later");
         }
         let _ = self.context.link.unlock(&format!("{PREFIX}{}", self.path)).await;
-        self.path
     }
 
     async fn serve(&mut self) -> Closing {
@@ -159,8 +168,7 @@ impl Actor {
                     Ok(HostMessage::Event(Event::LockWanted { key })) if key.strip_prefix(PREFIX) == Some(self.path.as_str()) => {
                         return Closing::again("another process of the server is taking over the notebook");
                     }
-                    // The host released our lock when the connection ended. If the host itself has ended, so
-                    // have the kernels.
+                    // The host released our lock when the connection ended. If the host itself has ended, the kernels have too.
                     Ok(HostMessage::Lost) => return Closing::again("the connection to the kernel host was lost"),
                     Ok(HostMessage::Event(event)) => self.host_event(event).await,
                     Ok(HostMessage::Connected) => {}
@@ -169,7 +177,10 @@ impl Actor {
                 },
                 () = sleep_until(due) => self.begin_save().await,
                 _ = tick.tick() => {
-                    // If the database is away, nobody else can have taken it.
+                    if self.context.store.is_shared() {
+                        self.follow().await;
+                    }
+                    // If the database is unreachable, no other server can have taken it.
                     if self.operations.is_taken().unwrap_or(false) {
                         return Closing::again("another server has taken the notebook over");
                     }
@@ -177,14 +188,14 @@ impl Actor {
                         return unused;
                     }
                 },
-                // Last, because a kernel that prints without end always has more.
+                // Last, because a kernel that prints endlessly is always ready.
                 delivery = self.kernel.next() => self.deliver(delivery).await,
                 delivery = self.others.next() => self.deliver_other(delivery).await,
             }
         }
     }
 
-    /// Does what is due from time to time. Returns whether nobody has used the document for long.
+    /// Does the periodic work. Returns whether the document has been unused for long.
     async fn tick(&mut self) -> bool {
         let effects = self.engine.expire_queries(Instant::now());
         self.carry_out(effects).await;
@@ -233,13 +244,20 @@ impl Actor {
                 self.pages.author = None;
             }
             Command::Flush { reply } => {
-                self.flush().await;
+                let written = self.flush().await;
                 self.look().await;
-                let _ = reply.send(());
+                let _ = reply.send(written);
             }
-            Command::Moved { to, reply } => {
-                self.moved(to).await;
-                let _ = reply.send(());
+            Command::Hold { reply, released, end } => {
+                let _ = self.flush().await;
+                if reply.send(()).is_ok() {
+                    match released.await {
+                        Ok(Some(to)) => self.moved(to).await,
+                        Ok(None) => {}
+                        Err(_) => self.follow().await,
+                    }
+                }
+                drop(end);
             }
             Command::Restore { target, author, reply } => {
                 let _ = reply.send(self.restore(&target, &author).await);
@@ -260,26 +278,14 @@ impl Actor {
         }
     }
 
-    async fn moved(&mut self, to: RelativePath) {
-        let from = std::mem::replace(&mut self.path, to);
-        self.engine.moved(self.path.as_str());
-        self.location.send_replace(self.path.clone());
-        let link = &self.context.link;
-        // Nobody else can have the new path open, because its file did not exist.
-        let _ = link.lock(&format!("{PREFIX}{}", self.path), None).await;
-        let _ = link.put(format!("{PREFIX}{from}"), None).await;
-        let _ = link.unlock(&format!("{PREFIX}{from}")).await;
-        self.keep_record().await;
-        self.change(vec![Change::Moved { path: self.path.to_string() }], false);
-    }
-
-    /// Performs a page's operation. `None`: the reply comes later.
+    /// Performs a page's operation. Returns `None` if the reply comes later.
     async fn operate(&mut self, client: u64, id: u32, op: Operation) -> Option<Result<Reply, String>> {
         match op {
             Operation::SetCursor { cursor } => {
                 self.pages.set_cursor(client, cursor);
                 Some(Ok(Reply::Done))
             }
+            Operation::Ping => Some(Ok(Reply::Done)),
             Operation::Save => {
                 let saved = self.save_now().await;
                 self.publish_again().await;
@@ -300,7 +306,7 @@ impl Actor {
         }
     }
 
-    /// Publishes what an operation changed. It may be acknowledged when this returns: it is on the disk then.
+    /// Sends the changes of an operation to the pages. When this returns, the operation is on the disk and can be acknowledged.
     async fn keep_edit(
         &mut self,
         author: &str,
@@ -313,14 +319,14 @@ impl Actor {
         }
         self.change(changes, true);
         if let Err(error) = self.operations.append(author, logged, &self.model).await {
-            tracing::error!(%error, document = %self.path, "cannot keep an operation");
-            // The file will do.
+            tracing::error!(%error, document = %self.path, "cannot store an operation");
+            // The change is then only in the file.
             self.save_now().await.map_err(|reason| format!("your change is not saved: {reason}; {error}"))?;
         }
         Ok(reply)
     }
 
-    /// Becomes what it was, by operations of `author`.
+    /// Restores a past state by operations of `author`.
     async fn restore(&mut self, target: &NotebookFile, author: &str) -> Result<(), String> {
         for operation in operations_to(&self.model, target) {
             let logged = logged(&mut self.model, &operation);
@@ -331,7 +337,7 @@ impl Actor {
         Ok(())
     }
 
-    /// Changes the content for the run of a cell. A run that has ended, whose messages are applied again, changes nothing.
+    /// Changes the content on behalf of a run. Messages of an ended run that are applied again change nothing.
     async fn edit_for_run(&mut self, msg_id: &str, operation: Operation) -> Result<(), String> {
         let run = self.context.store.run_author(msg_id).await.map_err(|error| error.to_string())?;
         let author = match run {
@@ -347,7 +353,7 @@ impl Actor {
         }
     }
 
-    /// Keeps a record of who ran what.
+    /// Records who ran what.
     fn record_run(&self, event: RunEvent) {
         let store = &self.context.store;
         let kept = match event {
@@ -358,11 +364,11 @@ impl Actor {
             RunEvent::Ended { msg_id, status } => store.run_ended(&msg_id, &status),
         };
         if let Err(error) = kept {
-            tracing::error!(%error, document = %self.path, "cannot keep the record of a run");
+            tracing::error!(%error, document = %self.path, "cannot store the record of a run");
         }
     }
 
-    /// Sends changes to the pages. `content` tells whether the file must be written.
+    /// Sends changes to the pages. With `content`, the file must be written.
     fn change(&mut self, mut changes: Vec<Change>, content: bool) {
         changes.retain(|change| self.model.is_shown(change));
         if content && !changes.is_empty() {
@@ -371,7 +377,7 @@ impl Actor {
         self.pages.publish(changes);
     }
 
-    /// Does what the engine decided.
+    /// Carries out the engine's decisions.
     async fn carry_out(&mut self, effects: Vec<Effect>) {
         let mut orders = Vec::new();
         let mut effects = VecDeque::from(effects);
@@ -400,8 +406,8 @@ impl Actor {
     }
 }
 
-/// Reads a document: the file, and what was done after it was written.
-/// An insertion gets the id of its cell before it is logged, so that it inserts the same cell again.
+/// Reads a document: the file, and the operations after it was written. An insertion gets the id of its cell before it is
+/// logged, so that replaying it inserts the same cell.
 fn with_cell_id(mut operation: Operation) -> Operation {
     if let Operation::InsertCell { cell_id, .. } = &mut operation {
         cell_id.get_or_insert_with(new_cell_id);
@@ -409,7 +415,7 @@ fn with_cell_id(mut operation: Operation) -> Operation {
     operation
 }
 
-/// The document as a page gets it.
+/// The document as it is sent to pages.
 fn document(path: &RelativePath, model: &Model, engine: &Engine, disk: &Disk) -> Document {
     Document {
         path: path.to_string(),

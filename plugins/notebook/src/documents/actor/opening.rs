@@ -1,4 +1,4 @@
-//! Opens a document: its lease, its file, and what the file lacks.
+//! Opens a document: takes its lease, reads its file, and applies the operations that the file lacks.
 
 use crate::documents::context::DocumentContext;
 use crate::documents::disk::Disk;
@@ -16,7 +16,7 @@ pub(super) async fn read(
     lease.map_err(|error| OpenError::Busy(format!("`{path}` cannot be opened: {error}")))?;
     let read = read_file(context, path).await;
     if read.is_err() {
-        // If this fails, it ends later.
+        // If this fails, the lease expires later.
         let _ = context.store.end_lease(path).await;
     }
     read
@@ -26,6 +26,10 @@ async fn read_file(
     context: &DocumentContext,
     path: &RelativePath,
 ) -> Result<(Disk, Model, OperationLog), OpenError> {
+    let (files, pulled) = (context.files.clone(), path.clone());
+    // The server that had the lease before may have written it.
+    let pulled = tokio::task::spawn_blocking(move || files.pull_file(&pulled)).await;
+    pulled.map_err(|error| OpenError::Busy(error.to_string()))??;
     let (mut disk, mut model) =
         Disk::open(context.files.clone(), path.clone(), context.limits.body_bytes).await?;
     let store = context.store.clone();

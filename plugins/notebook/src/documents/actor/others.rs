@@ -1,4 +1,4 @@
-//! The kernels of other languages that cells of a document name (`%r`).
+//! The kernels for other languages that cells of a document choose (`%r`).
 
 use std::collections::HashMap;
 
@@ -10,10 +10,10 @@ use crate::kernel::link::{Attachment, Delivery};
 use crate::kernel::message::Message;
 use crate::kernel::specs::Spec;
 
-/// How many messages of kernels wait for the document.
+/// How many messages of kernels may wait for the document.
 const WAITING: usize = 64;
 
-/// A language, and what its kernel sent; `None`: it has ended.
+/// A language and a message of its kernel; `None` if the kernel has ended.
 type OtherDelivery = (String, Option<Delivery>);
 
 /// The connections to other kernels, by language.
@@ -47,7 +47,7 @@ impl OtherKernels {
         });
     }
 
-    /// What a kernel sent. May be cancelled.
+    /// The next message of a kernel. May be cancelled.
     pub(super) async fn next(&mut self) -> OtherDelivery {
         match self.receiver.recv().await {
             Some(delivery) => delivery,
@@ -80,7 +80,7 @@ impl Actor {
         Ok(())
     }
 
-    /// Handles what the kernel of a language sent.
+    /// Handles a message of the kernel for a language.
     pub(super) async fn deliver_other(&mut self, (language, delivery): OtherDelivery) {
         if !self.others.open.contains_key(&language) {
             return;
@@ -118,12 +118,12 @@ impl Actor {
         let effects = self.engine.abort_held(&mut self.model, Some(cell_ids));
         self.carry_out(effects).await;
         for (kernel_id, _) in self.others.open.values() {
-            // The runs of other kernels are unknown to it.
+            // The document's kernel does not know the runs of other kernels.
             let _ = self.context.link.cancel(kernel_id, waiting.to_vec()).await;
         }
     }
 
-    /// Shuts the other kernels down, because the document's kernel ends or starts again.
+    /// Shuts the other kernels down, because the document's kernel ends or restarts.
     pub(super) async fn close_others(&mut self) {
         self.others.open.clear();
         if let Err(problem) = self.context.sessions.close_languages(self.path.as_str()).await {

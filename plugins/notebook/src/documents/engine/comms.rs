@@ -1,8 +1,8 @@
-//! The comms of a kernel, with the state of its widgets, for pages that come late.
+//! The comms of a kernel, with the state of its widgets, for pages that connect later.
 //!
-//! A page shows a widget from this state, and then follows the messages of its comm. The kernel tells every page what one
-//! of them changes (`echo_update`). Outputs that an `Output` widget captures are collected here, as nbclient does, so
-//! that they are complete without a page.
+//! A page shows a widget from this state, and then follows the messages of its comm. The kernel reports each change by a page
+//! to all pages (`echo_update`). Outputs that an `Output` widget captures are collected here, as in nbclient, so that they are
+//! complete without a page.
 //!
 //! # Source
 //! ipywidgets, "Jupyter widget messaging protocol 2", sections "Model state", "Synchronizing" and "Control messages".
@@ -21,9 +21,9 @@ use crate::protocol::{Change, Comm, CommKind, CommMessage, Object, Reply};
 /// How many comms are kept, and how many bytes of their states.
 const MAX_COMMS: usize = 10_000;
 const MAX_BYTES: usize = 64 << 20;
-/// The size of the outputs that an `Output` widget keeps, in bytes of JSON. Each change sends all of them.
+/// Maximum size of the outputs of an `Output` widget, in bytes of JSON. Each change sends all of them.
 const MAX_CAPTURED_BYTES: usize = 1 << 20;
-/// The comm over which a kernel tells the state of all of its widgets.
+/// The comm over which a kernel reports the state of all of its widgets.
 const CONTROL: &str = "jupyter.widget.control";
 const WIDGET: &str = "jupyter.widget";
 
@@ -87,9 +87,9 @@ pub(super) struct Comms {
     open: BTreeMap<String, OpenComm>,
     /// The comm over which the states were asked for.
     control: Option<String>,
-    /// `Output` widgets that capture, the latest last, with the message whose outputs they take.
+    /// `Output` widgets that capture, the latest last, with the message whose outputs they capture.
     capturing: Vec<(String, String)>,
-    /// `Output` widgets whose outputs the next one replaces (`clear_output(wait=True)`).
+    /// `Output` widgets whose next output replaces the previous ones (`clear_output(wait=True)`).
     clearing: Vec<String>,
     /// Messages of pages that the kernel has not handled: the page and its request to reply to.
     sent: HashMap<String, (u64, u32)>,
@@ -151,7 +151,7 @@ impl Engine {
 
     /// Passes a page's message to the kernel. The page gets its reply when the kernel has handled it.
     /// # Errors
-    /// There is no kernel, or the message is wrong.
+    /// If there is no kernel, or the message is not valid.
     pub(in crate::documents) fn send_comm(
         &mut self,
         client: u64,
@@ -182,7 +182,7 @@ impl Engine {
         }
     }
 
-    /// Asks a kernel that this document did not start for the state of its widgets.
+    /// Requests the state of the widgets from a kernel that this document did not start.
     pub(in crate::documents) fn ask_for_comms(&mut self) -> Vec<Effect> {
         let comm_id = uuid::Uuid::new_v4().simple().to_string();
         let say = |kind, data: Value| CommMessage {
@@ -221,7 +221,7 @@ impl Engine {
         self.change(vec![Change::CommSent { message }], false);
     }
 
-    /// The kernel tells the state of all widgets. Pages learn of those that they do not know.
+    /// Handles the kernel's report of the state of all widgets. Sends the pages those that they do not know.
     fn take_states(&mut self, message: &CommMessage) {
         let states = message.data.get("states").and_then(Value::as_object).cloned().unwrap_or_default();
         let paths = message.data.get("buffer_paths").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -253,7 +253,7 @@ impl Engine {
         }
     }
 
-    /// The kernel's process has ended, and all comms with it.
+    /// Removes all comms, because the kernel's process has ended.
     pub(super) fn close_comms(&mut self) {
         let comms = std::mem::take(&mut self.comms);
         for comm_id in comms.open.into_keys() {

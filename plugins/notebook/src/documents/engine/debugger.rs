@@ -1,4 +1,4 @@
-//! The debugger of a kernel: requests of pages, its responses and its events. The pages know what they mean.
+//! The debugger of a kernel: passes on the requests of pages, its responses and its events. Only the pages interpret them.
 //!
 //! # Source
 //! Jupyter, "Messaging in Jupyter", sections "Debug request" and "Additions to the DAP"; Microsoft, "Debug Adapter Protocol".
@@ -11,7 +11,7 @@ use crate::kernel::message::Channel;
 use crate::protocol::{Change, Kernel, Object, Reply};
 
 impl Engine {
-    /// Sends a request to the kernel's debugger. It answers while a cell runs, too.
+    /// Sends a request to the kernel's debugger, which also responds while a cell runs.
     pub(in crate::documents) fn debug(
         &mut self,
         client: u64,
@@ -47,7 +47,7 @@ impl Engine {
 /// Whether a `kernel_info_reply` names a debugger.
 pub(in crate::documents) fn has_debugger(info: &Value) -> bool {
     let features = info["supported_features"].as_array();
-    // What kernels said before there was a list.
+    // The field of older kernels, which have no list.
     features.is_some_and(|features| features.iter().any(|one| one == "debugger")) || info["debugger"] == true
 }
 

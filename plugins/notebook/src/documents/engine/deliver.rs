@@ -51,12 +51,12 @@ impl Engine {
         self.take_effects()
     }
 
-    /// Message `number` of the kernel cannot be read.
+    /// Skips message `number` of the kernel, which cannot be read.
     pub(in crate::documents) fn skip(&mut self, number: u64) {
         self.entry = number;
     }
 
-    /// The kernel's messages `from .. to` are lost.
+    /// Handles the loss of the kernel's messages `from .. to`.
     pub(in crate::documents) fn gap(&mut self, model: &mut Model, from: u64, to: u64) -> Vec<Effect> {
         self.entry = to - 1;
         if let Some(cell_id) = self.runs.current_cell() {
@@ -71,7 +71,7 @@ impl Engine {
 
     fn take_status(&mut self, model: &mut Model, message: &Message, parent: &Header) {
         let content = message.content();
-        // A question of a page (`list_variables`) is not a run.
+        // A query of a page (`list_variables`) is not a run.
         let asked = parent.session == DOCUMENT_SESSION && parent.msg_id.starts_with("ask:");
         let is_run =
             self.runs.find(&parent.msg_id).is_some() || (parent.msg_type == "execute_request" && !asked);
@@ -118,12 +118,14 @@ impl Engine {
     fn take_reply(&mut self, model: &mut Model, content: &Value, parent: &Header) {
         let Some(execution) = self.runs.find(&parent.msg_id) else { return };
         execution.replied = true;
-        // An aborted run never started, and some kernels send no status for it.
-        execution.idle |= matches!(content["status"].as_str(), Some("aborted" | "abort"));
+        // Some kernels send no status for an aborted run, because it never started. IRkernel also calls an interrupted run
+        // "abort", and then aborts what it receives until it is idle.
+        let aborted = matches!(content["status"].as_str(), Some("aborted" | "abort"));
+        execution.idle |= aborted && !execution.started;
         let cell_id = execution.cell_id.clone();
         let status = content["status"].as_str().unwrap_or("ok");
         let status = if status == "abort" { "aborted" } else { status }.to_owned();
-        // It stays: the reply may come before the kernel's other messages about the run.
+        // The run stays in the list, because the reply may come before the kernel's other messages about the run.
         if let Some(shown) = execution.shown.clone().filter(|_| status == "ok") {
             let output = Output::DisplayData { data: shown.data(), metadata: Object::new() };
             self.add_output(model, &cell_id, output, None);
@@ -131,10 +133,10 @@ impl Engine {
         for payload in content["payload"].as_array().into_iter().flatten() {
             self.take_payload(model, &parent.msg_id, &cell_id, payload);
         }
-        // After the edits: those of a run that has ended are in the log already, and are not made again.
+        // After the edits. The edits of an ended run are in the log already and are not repeated.
         let failed = status == "error";
         self.effects.push(Effect::Run(RunEvent::Ended { msg_id: parent.msg_id.clone(), status }));
-        // Before the end of the run, which would send what is held.
+        // Before the end of the run, which would send the runs that are held.
         if failed {
             let effects = self.abort_held(model, None);
             self.effects.extend(effects);
@@ -166,13 +168,13 @@ impl Engine {
         if parent.session != DOCUMENT_SESSION {
             return;
         }
-        // The cell's id is the first part of our message ids, so that even late outputs (of threads) find it.
+        // Our message ids begin with the cell's id, so that even late outputs (of threads) reach the cell.
         let Some((cell_id, _)) = parent.msg_id.rsplit_once(':') else { return };
         match model.cell(cell_id) {
             Some(cell)
                 if cell.shown.cell_type == CellType::Code
                     && cell.run.as_deref().is_none_or(|run| run == parent.msg_id) => {}
-            // Outputs from an earlier run of the cell, or from a cell that is deleted or of another type now.
+            // Outputs of an earlier run of the cell, or of a cell that was deleted or has another type now.
             _ => return,
         }
         let content = message.content();
@@ -181,7 +183,7 @@ impl Engine {
             return;
         }
         match kind {
-            // What the document shows itself has no number.
+            // Outputs that the document makes itself have no number.
             "execute_input" if self.runs.find(&parent.msg_id).is_some_and(|run| run.shown.is_some()) => {}
             "execute_input" => {
                 let count = content["execution_count"].as_u64().and_then(|count| count.try_into().ok());
@@ -202,8 +204,8 @@ impl Engine {
         }
     }
 
-    /// Updates a display wherever it is, on behalf of any cell: even from a thread of a cell that was deleted
-    /// or run again.
+    /// Updates a display in all cells. The message may come from any cell, even from a thread of a cell that was deleted or
+    /// run again.
     fn update_display(&mut self, model: &mut Model, content: &Value) {
         let id = content["transient"]["display_id"].as_str();
         if let (Some(id), Some(data)) = (id, content["data"].as_object()) {

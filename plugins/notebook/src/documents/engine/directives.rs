@@ -1,13 +1,14 @@
-//! Lines at the beginning of a cell that say what it is: `%html`, `%sh`, `%r`, `%hide`, as in the Sage Notebook.
+//! Directives: lines at the beginning of a cell that set how it runs or looks (`%html`, `%sh`, `%r`, `%hide`), as in the Sage
+//! Notebook.
 //!
-//! Such a line has nothing but the name. So it is neither a cell magic of IPython (`%%html`) nor a line magic with
-//! arguments (`%time f()`), and a name that is not in the tables here is left to the kernel.
+//! A directive consists of a name only. So it cannot be confused with a cell magic of IPython (`%%html`) or a line magic with
+//! arguments (`%time f()`). Names that are not in the tables here go to the kernel.
 
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::Object;
 
-/// What the document shows itself: names, and the MIME type.
+/// Directives whose cells the document shows itself: names, and the MIME type.
 const SHOWN: [(&str, &str); 7] = [
     ("html", "text/html"),
     ("markdown", "text/markdown"),
@@ -18,7 +19,7 @@ const SHOWN: [(&str, &str); 7] = [
     ("js", "application/javascript"),
 ];
 
-/// What a kernel runs: names, and the language as kernelspecs call it.
+/// Directives whose cells a kernel runs: names, and the language as in kernelspecs.
 const LANGUAGES: [(&str, &str); 20] = [
     ("sh", "bash"),
     ("bash", "bash"),
@@ -45,7 +46,7 @@ const LANGUAGES: [(&str, &str); 20] = [
 /// Python's magics that time a whole cell.
 const TIMED: [&str; 2] = ["time", "timeit"];
 
-/// A text that the document shows when the cell's turn comes.
+/// A text that the document shows when it is the cell's turn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct ShownText {
     mime: String,
@@ -69,7 +70,7 @@ pub(super) enum Plan {
     Other { language: String, code: String },
 }
 
-/// What the lines at the beginning of a cell say.
+/// The directives of a cell.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Directives {
     pub(super) plan: Plan,
@@ -79,7 +80,7 @@ pub(super) struct Directives {
     pub(super) auto: bool,
 }
 
-/// Reads the lines at the beginning of a cell; `language` is that of the document's kernel.
+/// Reads the directives of a cell. `language` is the language of the document's kernel.
 pub(super) fn directives(source: &str, language: Option<&str>) -> Directives {
     let (mut hide, mut auto) = (false, false);
     let mut rest = source;

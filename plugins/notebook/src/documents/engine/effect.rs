@@ -1,11 +1,11 @@
-//! What an engine decides.
+//! The decisions of an engine.
 
 use crate::documents::overflow::OverflowOrder;
 use crate::kernel::message::Message;
 use crate::protocol::{Change, Operation, Reply};
 
-/// What the actor must do, in this order. Long output may be written last, in its own order. The model is already changed,
-/// except by an edit.
+/// What the actor must do, in this order. Long output may be written last, in its own order. The model already contains the
+/// changes, except for edits.
 #[derive(Debug)]
 pub(in crate::documents) enum Effect {
     /// Send changes of the model to the pages.
@@ -23,15 +23,15 @@ pub(in crate::documents) enum Effect {
     Answer { client: u64, id: u32, result: Result<Reply, String> },
     /// Write output beyond a cell's limit to its file.
     Overflow(OverflowOrder),
-    /// Keep the engine's record for the next owner before carrying out what follows.
+    /// Store the engine's record for the next owner before carrying out the following effects.
     KeepRecord,
-    /// Keep a record of a run.
+    /// Record a run.
     Run(RunEvent),
-    /// Change the content for the run of a cell, in the name of who ran it.
+    /// Change the content on behalf of a run, with the person who started it as the author.
     Edit { msg_id: String, cell_id: String, operation: Operation },
 }
 
-/// What happened to a run of a cell.
+/// The start or the end of a run.
 #[derive(Debug)]
 pub(in crate::documents) enum RunEvent {
     /// It is about to be sent to the kernel.

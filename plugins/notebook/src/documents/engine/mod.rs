@@ -1,4 +1,4 @@
-//! What a document does with its kernel: requests of pages and messages of the kernel come in, effects go out.
+//! The logic between a document and its kernel: requests of pages and messages of the kernel come in, effects go out.
 //!
 //! Nothing here waits or does I/O. The document's actor carries out the effects, in their order.
 

@@ -1,7 +1,7 @@
 //! Cells that kernels of other languages run (`%r`), and the order among the kernels of a document.
 //!
-//! The document's cells run one after the other, whichever kernel runs them: a run is held until the runs before it, in other
-//! kernels, have ended. The kernel host keeps the queue of one kernel.
+//! The document's cells run one after the other, even in different kernels: a run is held until the earlier runs in other
+//! kernels have ended. The kernel host has the queue of each kernel.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ impl Engine {
             let msg_id = msg_id.clone();
             let Some((_, language, message)) = self.held.pop_front() else { break };
             if !std::mem::replace(&mut any, true) {
-                // Kept first, so that the next owner of the document knows that these cells run.
+                // Stored first, so that the next owner of the document knows that these cells run.
                 self.effects.push(Effect::KeepRecord);
             }
             if let Some(run) = self.runs.find(&msg_id) {
@@ -36,7 +36,7 @@ impl Engine {
         any
     }
 
-    /// Ends the runs that are held, in these cells or in all, as a kernel that has failed does with its queue.
+    /// Ends the held runs of these cells or of all cells, as a kernel does with its queue after an error.
     pub(in crate::documents) fn abort_held(
         &mut self,
         model: &mut Model,
@@ -68,7 +68,7 @@ impl Engine {
         let kind = message.header().msg_type;
         let content = message.content();
         match (kind.as_str(), content["execution_state"].as_str()) {
-            // Widgets of other kernels do not work.
+            // Widgets of other kernels are not supported.
             ("comm_open" | "comm_msg" | "comm_close", _) => {}
             ("status", Some(state @ ("dead" | "restarting"))) => {
                 let reason = content["reason"].as_str().unwrap_or("the kernel ended");
@@ -79,7 +79,7 @@ impl Engine {
                 );
             }
             _ => {
-                // The numbers of its messages are its own.
+                // Its messages have separate numbers.
                 let entry = self.entry;
                 let effects = self.message(model, entry, message);
                 if kind == "input_request" && self.input.is_some() {
@@ -91,7 +91,7 @@ impl Engine {
         self.take_effects()
     }
 
-    /// The kernel for another language could not be started, or has ended: its runs fail, with what is held.
+    /// Fails the runs of a kernel for another language that could not be started or has ended, and all held runs.
     pub(in crate::documents) fn other_failed(
         &mut self,
         model: &mut Model,
@@ -113,7 +113,7 @@ impl Engine {
         effects
     }
 
-    /// After a change of the owner: what other kernels ran, and what was held, is lost.
+    /// After a change of the owner, ends the runs of other kernels and the held runs, which are lost.
     pub(super) fn lose_other_runs(&mut self, model: &mut Model) {
         for run in self.runs.remove(|run| run.held || run.language.is_some()) {
             if !run.held {

@@ -1,4 +1,4 @@
-//! Requests of a kernel to the front end in its reply to a run.
+//! Payloads: requests of a kernel to the front end, in its reply to a run.
 //!
 //! # Source
 //! Jupyter, "Messaging in Jupyter", section "Payloads (DEPRECATED)".
@@ -32,7 +32,7 @@ impl Engine {
                 let text = format!("[cannot open an editor here; the file is {file}]\n");
                 self.add_output(model, cell_id, Output::Stream { name: "stderr".into(), text }, None);
             }
-            // The kernel then ends by itself, and its end is reported.
+            // The kernel then ends on its own, and its end is reported.
             Some("ask_exit") => {}
             Some(source) => tracing::debug!(source, document = %self.path, "ignored an unknown payload"),
             None => {}
@@ -63,7 +63,7 @@ impl Engine {
         self.effects.push(Effect::Edit { msg_id, cell_id, operation });
     }
 
-    /// An edit for the run of a cell was not possible.
+    /// Reports in the cell that an edit on behalf of its run was not possible.
     pub(in crate::documents) fn edit_refused(
         &mut self,
         model: &mut Model,

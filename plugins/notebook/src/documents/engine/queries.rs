@@ -17,10 +17,10 @@ use crate::protocol::{Completion, Object, Reply};
 /// How long such a request may take. IPython's first completion takes 4 s, on a loaded machine 15 s. A page
 /// that has sent another request since ignores a late reply.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How many may wait for the kernel. Further ones get an empty reply at once.
+/// How many requests may wait for the kernel. Further ones get an empty reply at once.
 const MAX_WAITING: usize = 100;
 
-/// A page's request.
+/// A page's query.
 #[derive(Debug)]
 pub(super) struct Query {
     client: u64,
@@ -114,18 +114,18 @@ impl Queries {
         Some(self.0.remove(msg_id)?.answer(Some(content)))
     }
 
-    /// Ends those that have waited too long.
+    /// Ends the requests that have waited too long.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Effect> {
         self.0.extract_if(|_, query| query.deadline < now).map(|(_, query)| query.answer(None)).collect()
     }
 
-    /// Ends all.
+    /// Ends all requests.
     pub(super) fn give_up(&mut self) -> Vec<Effect> {
         self.0.drain().map(|(_, query)| query.answer(None)).collect()
     }
 }
 
-/// Jupyter counts characters; browsers count UTF-16 units.
+/// Converts a position: Jupyter counts characters, browsers count UTF-16 units.
 pub(super) fn code_points(text: &str, utf16: usize) -> usize {
     let mut units = 0;
     text.chars()

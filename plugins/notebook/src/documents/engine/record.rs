@@ -1,4 +1,4 @@
-//! What the kernel host keeps about a document, so that its next owner can continue.
+//! The record of a document in the kernel host, with which its next owner can continue.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,14 +8,14 @@ use super::{Effect, Engine};
 use crate::documents::model::Model;
 use crate::protocol::{InputRequest, Output};
 
-/// What a version of the file contains.
+/// The content of a version of the file.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
-    /// Hash of the file; empty for one that we did not write.
+    /// Hash of the file; empty if we did not write it.
     hash: Vec<u8>,
     /// The file contains the kernel's messages up to this one.
     entry: u64,
-    /// The runs that the file has, and that had not ended then.
+    /// The runs in the file that had not ended then.
     pending: Vec<Execution>,
     displays: Value,
     /// The question that was open.
@@ -23,25 +23,25 @@ pub(super) struct Checkpoint {
     input: Option<InputRequest>,
 }
 
-/// What the kernel host keeps about a document for its next owner.
+/// The record of a document in the kernel host, for the document's next owner.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::documents) struct OwnershipRecord {
     pub(in crate::documents) kernel_id: String,
     saved: Checkpoint,
-    /// A write that was started. The file's hash tells whether it finished.
+    /// A write that was started. The file's hash shows whether it finished.
     writing: Option<Checkpoint>,
-    /// Runs that started after both. Their cells must be cleared first.
+    /// Runs that started after both versions. Their cells must be cleared first.
     later: Vec<Execution>,
 }
 
-/// Whether a record has running cells.
+/// Whether the record has running cells.
 pub(in crate::documents) fn is_running(record: &Value) -> bool {
     let some = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
     some(&record["saved"]["pending"]) || some(&record["later"])
 }
 
 impl Engine {
-    /// The current model is being written, as a file with this hash.
+    /// Marks the current model, which is being written to a file with this hash.
     pub(in crate::documents) fn mark(&mut self, model: &Model, hash: &[u8]) {
         self.marked = Some(Checkpoint {
             hash: hash.to_vec(),
@@ -59,7 +59,7 @@ impl Engine {
         }
     }
 
-    /// The record to keep; `None` if there is no kernel.
+    /// The record to store; `None` if there is no kernel.
     pub(in crate::documents) fn record(&self) -> Option<OwnershipRecord> {
         let kernel_id = self.kernel.id.clone()?;
         let (saved, writing) = (self.saved.clone(), self.marked.clone());
@@ -68,8 +68,8 @@ impl Engine {
         Some(OwnershipRecord { kernel_id, saved, writing, later })
     }
 
-    /// Continues from a record and the file with hash `disk_hash`. The messages after [`Engine::entry`] are
-    /// then to be delivered.
+    /// Continues from a record and the file with hash `disk_hash`. The caller then delivers the messages after
+    /// [`Engine::entry`].
     pub(in crate::documents) fn restore(
         &mut self,
         model: &mut Model,

@@ -16,7 +16,7 @@ pub(super) struct Execution {
     /// The language of the other kernel that runs it; `None`: the document's kernel does.
     #[serde(default)]
     pub(super) language: Option<String>,
-    /// What the document shows; the kernel then runs nothing.
+    /// The content that the document shows without running the kernel.
     #[serde(default)]
     pub(super) shown: Option<ShownText>,
     /// Whether it waits until another kernel has finished.
@@ -25,7 +25,7 @@ pub(super) struct Execution {
 }
 
 impl Execution {
-    /// One of which nothing has come back yet.
+    /// An execution that has not produced any message yet.
     pub(super) fn new(msg_id: String, cell_id: &str) -> Execution {
         Execution { msg_id, cell_id: cell_id.to_owned(), ..Execution::default() }
     }
@@ -63,7 +63,7 @@ impl Runs {
         Some(self.0.remove(at).cell_id)
     }
 
-    /// Removes those that `which` accepts.
+    /// Removes the executions that `which` accepts.
     pub(super) fn remove(&mut self, which: impl Fn(&Execution) -> bool) -> Vec<Execution> {
         self.0.extract_if(.., |execution| which(execution)).collect()
     }
@@ -79,7 +79,7 @@ impl Runs {
         running.map(|execution| execution.cell_id.clone())
     }
 
-    /// The requests of these cells that have not started.
+    /// The requests for these cells that have not started.
     pub(super) fn waiting(&self, cell_ids: &[String]) -> Vec<String> {
         let waits = |run: &&Execution| !run.started && !run.held && cell_ids.contains(&run.cell_id);
         self.0.iter().filter(waits).map(|run| run.msg_id.clone()).collect()

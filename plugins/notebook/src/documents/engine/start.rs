@@ -11,7 +11,7 @@ use crate::kernel::message::{Channel, DOCUMENT_SESSION, Message};
 use crate::protocol::{CellType, Operation};
 
 impl Engine {
-    /// Queues code cells, in this order; skips other cells.
+    /// Queues code cells in this order. Skips other cells.
     pub(in crate::documents) fn run(&mut self, model: &mut Model, cell_ids: &[String]) -> Vec<Effect> {
         for cell_id in self.automatic_cells(model, cell_ids).iter().chain(cell_ids) {
             self.queue_run(model, cell_id);
@@ -22,12 +22,12 @@ impl Engine {
         self.take_effects()
     }
 
-    /// The document got a new kernel.
+    /// Records that the document has a new kernel.
     pub(in crate::documents) fn kernel_is_new(&mut self) {
         self.is_new = true;
     }
 
-    /// The cells with `%auto`, if the kernel is new, without those that run anyway.
+    /// The cells with `%auto` if the kernel is new, except those that run anyway.
     fn automatic_cells(&mut self, model: &Model, cell_ids: &[String]) -> Vec<String> {
         if !std::mem::take(&mut self.is_new) {
             return Vec::new();
@@ -61,7 +61,7 @@ impl Engine {
         Some(())
     }
 
-    /// Puts a run into the queue of those that are not sent.
+    /// Queues a run that is not sent to the document's kernel.
     fn hold(&mut self, msg_id: &str, cell_id: &str, plan: Plan) {
         let mut execution = Execution { held: true, ..Execution::new(msg_id.to_owned(), cell_id) };
         let code = match plan {

@@ -1,4 +1,4 @@
-//! The variables of a Python kernel, by an expression that a silent run evaluates.
+//! The variables of a Python kernel, which a silent run lists with a user expression.
 //!
 //! # Source
 //! Jupyter, "Messaging in Jupyter", sections "Execute" and "Execution results" (`user_expressions`).
@@ -12,7 +12,8 @@ use super::{Effect, Engine};
 use crate::kernel::message::Channel;
 use crate::protocol::Variable;
 
-/// A Python expression whose value is base64 of a JSON list of lists: name, type, size and value as text.
+/// A Python expression whose value is a base64-encoded JSON list with an entry per variable: name, type, size and value, as
+/// text.
 const EXPRESSION: &str = include_str!("variables.py");
 /// Its name in the request.
 const NAME: &str = "variables";

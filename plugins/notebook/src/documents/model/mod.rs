@@ -1,4 +1,4 @@
-//! A document in memory, and what operations do to it. No files, sockets or kernels: values in, changes out.
+//! A document in memory, and how operations change it. No files, sockets or kernels: values in, changes out.
 
 mod outputs;
 mod terminal;

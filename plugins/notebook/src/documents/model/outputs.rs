@@ -35,7 +35,7 @@ impl Model {
         (Reply::Done, changes)
     }
 
-    /// The same as [`Model::clear`], but only when the next output comes.
+    /// Like [`Model::clear`], but delayed until the next output.
     pub(in crate::documents) fn clear_later(&mut self, id: &str) {
         if let Some(cell) = self.cell(id) {
             cell.clear_next = true;
@@ -84,7 +84,7 @@ impl Model {
         changes
     }
 
-    /// Replaces what is shown under a display id, wherever it is.
+    /// Replaces the outputs with a display id in all cells.
     pub(in crate::documents) fn update_display(
         &mut self,
         display_id: &str,

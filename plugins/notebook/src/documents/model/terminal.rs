@@ -1,8 +1,7 @@
-//! Printed text with the carriage returns and backspaces of progress bars.
+//! Applies the carriage returns and backspaces of progress bars to printed text.
 
-/// Lets carriage returns and backspaces, from byte `from` on, rewrite their line as a terminal does, so that
-/// progress bars do not pile up. Returns whether text before `from` changed, or whether the text after it
-/// differs from what was appended.
+/// Applies the carriage returns and backspaces after byte `from` to their lines, as a terminal does, so that progress bars do
+/// not pile up. Returns whether the result may differ from the plain concatenation.
 pub(super) fn rewrite_lines(text: &mut String, from: usize) -> bool {
     if !text[from..].contains(['\r', '\x08']) {
         // A carriage return at the end still waits for its line.

@@ -1,4 +1,4 @@
-//! Files of other programs: each opens, is not changed by being opened, and keeps what was not touched.
+//! Files of other programs keep what was not touched. `tests/it/odd_files.rs` has many more of them.
 
 use serde_json::json;
 
@@ -16,100 +16,9 @@ fn code(more: &str) -> String {
     )
 }
 
-/// Notebooks of format 4, with the number of their cells and a text that the first cell or the file keeps.
-fn files() -> Vec<(&'static str, String, usize, &'static str)> {
-    let deep = format!("{}1{}", "[".repeat(300), "]".repeat(300));
-    let output =
-        |output: &str| around(&code("").replace("\"outputs\": []", &format!("\"outputs\": [{output}]")));
-    let markdown =
-        |id: &str| format!("{{\"cell_type\": \"markdown\", {id}\"metadata\": {{}}, \"source\": \"t\"}}");
-    vec![
-        ("compact", around(&code("")).replace(": ", ":").replace(", ", ","), 1, "\"id\":\"a\""),
-        ("indented by four", "{\n    \"cells\": [\n        {\n            \"source\": \"x\",\n            \"cell_type\": \"raw\",\n            \"metadata\": {}, \"id\": \"q\"\n        }\n    ],\n    \"metadata\": {},\n    \"nbformat\": 4,\n    \"nbformat_minor\": 5\n}".into(), 1, "            \"source\": \"x\","),
-        ("tabs and Windows line ends", "{\r\n\t\"cells\": [],\r\n\t\"metadata\": {\"a\":1},\r\n\t\"nbformat\": 4,\r\n\t\"nbformat_minor\": 5\r\n}\r\n".into(), 0, "\r\n\t\"cells\": []"),
-        ("no line end", around("").trim_end().to_owned(), 0, "\"cells\": []"),
-        ("much space", around(&format!("  {}  ", code(""))), 1, "[  {"),
-        ("bare NaN", around(&code("\"score\": NaN, ")), 1, "\"score\": NaN"),
-        ("bare Infinity", around(&code("\"a\": [Infinity, -Infinity], ")), 1, "[Infinity, -Infinity]"),
-        ("NaN in an output", output("{\"output_type\": \"display_data\", \"metadata\": {}, \"data\": {\"application/json\": {\"x\": NaN}}}"), 1, "{\"x\": NaN}"),
-        ("integer of 65 bits", around(&code("\"n\": 36893488147419103232, ")), 1, "36893488147419103232"),
-        ("long negative integer", around(&code("\"n\": -99999999999999999999999, ")), 1, "-99999999999999999999999"),
-        ("1e400", around(&code("\"n\": 1e400, ")), 1, "1e400"),
-        ("largest unsigned integer", around(&code("\"n\": 18446744073709551615, ")), 1, "18446744073709551615"),
-        ("exact decimal", around(&code("\"n\": 0.1000000000000000055511151231257827, ")), 1, "0.1000000000000000055511151231257827"),
-        ("1.0 and 1E5", around(&code("\"n\": [1.0, 1E5], ")), 1, "[1.0, 1E5]"),
-        ("lone high surrogate", around(&code("\"t\": \"x\\ud83d!\", ")), 1, "x\\ud83d!"),
-        ("lone low surrogate", around(&code("\"t\": \"\\udcff\", ")), 1, "\\udcff"),
-        ("surrogates in the wrong order", around(&code("\"t\": \"\\ude00\\ud83d\", ")), 1, "\\ude00\\ud83d"),
-        ("pair of surrogates", around(&code("\"t\": \"\\ud83d\\ude00\", ")), 1, "\\ud83d\\ude00"),
-        ("escaped backslash before u", around(&code("\"t\": \"\\\\ud83d\", ")), 1, "\\\\ud83d"),
-        ("escaped ASCII", around(&code("\"t\": \"\\u0041\\/\", ")), 1, "\\u0041\\/"),
-        ("nested 300 deep", around(&code(&format!("\"deep\": {deep}, "))), 1, "[[[[1]]]]"),
-        ("unknown cell type", around("{\"cell_type\": \"sql\", \"metadata\": {}, \"query\": \"select 1\"}"), 1, "\"query\": \"select 1\""),
-        ("cell without a type", around("{\"metadata\": {}, \"source\": \"x\"}"), 1, "\"source\": \"x\""),
-        ("cell that is a number", around(&format!("{}, 7", code(""))), 2, ", 7"),
-        ("cell that is null", around("null"), 1, "[null"),
-        ("source that is a number", around("{\"cell_type\": \"code\", \"source\": 5}"), 1, "\"source\": 5"),
-        ("source of numbers", around("{\"cell_type\": \"code\", \"source\": [1]}"), 1, "[1]"),
-        ("metadata that is a list", around("{\"cell_type\": \"code\", \"metadata\": [], \"source\": \"x\"}"), 1, "\"metadata\": []"),
-        ("outputs that are an object", around("{\"cell_type\": \"code\", \"outputs\": {}, \"source\": \"x\"}"), 1, "\"outputs\": {}"),
-        ("unknown output", output("{\"output_type\": \"hologram\", \"depth\": 3}"), 1, "\"depth\": 3"),
-        ("output that is a string", output("\"text\""), 1, "[\"text\"]"),
-        ("stream without a name", output("{\"output_type\": \"stream\", \"text\": \"x\"}"), 1, "\"text\": \"x\""),
-        ("unknown keys everywhere", around(&code("\"future\": {\"b\": 1, \"a\": 2}, ")).replace("\"metadata\": {}, \"nbformat\"", "\"extra\": [1], \"metadata\": {}, \"nbformat\""), 1, "{\"b\": 1, \"a\": 2}"),
-        ("no ids", around(&format!("{}, {}", markdown(""), markdown(""))), 2, "\"source\": \"t\""),
-        ("duplicate ids", around(&format!("{}, {}", markdown("\"id\": \"x\", "), markdown("\"id\": \"x\", "))), 2, "\"id\": \"x\""),
-        ("invalid id", around(&markdown("\"id\": \"not valid!\", ")), 1, "\"id\": \"not valid!\""),
-        ("id that is a number", around(&markdown("\"id\": 5, ")), 1, "\"id\": 5"),
-        ("heading of an early format 4", around("{\"cell_type\": \"heading\", \"level\": 2, \"metadata\": {}, \"source\": \"T\", \"id\": \"h\"}"), 1, "\"level\": 2"),
-        ("minor version of the future", around(&code("")).replace("\"nbformat_minor\": 5", "\"nbformat_minor\": 9"), 1, "\"nbformat_minor\": 9"),
-        ("key that comes twice", around(&code("\"k\": 1, \"k\": 2, ")), 1, "\"k\": 1, \"k\": 2"),
-        ("source with all line ends", around("{\"cell_type\": \"raw\", \"id\": \"r\", \"metadata\": {}, \"source\": \"a\\r\\nb\\rc\\u2028d\"}"), 1, "a\\r\\nb\\rc\\u2028d"),
-        ("text beyond the basic plane", around(&code("\"t\": \"𝒳😀\", ")), 1, "𝒳😀"),
-    ]
-}
-
 /// Whether all of the text was kept, apart from the ids that the file lacked.
 fn written(notebook: &NotebookFile) -> String {
     String::from_utf8(notebook.to_bytes()).unwrap()
-}
-
-#[test]
-fn every_odd_file_opens_and_is_written_back_as_it_was() {
-    assert!(files().len() >= 40);
-    for (what, text, cells, kept) in files() {
-        let notebook = parse(text.as_bytes()).unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert_eq!(notebook.cells.len(), cells, "{what}");
-        assert!(text.contains(kept), "{what}: a mistake in the table");
-        let ids: std::collections::HashSet<_> = notebook.cells.iter().map(|cell| cell.id.clone()).collect();
-        assert_eq!(ids.len(), cells, "{what}: {ids:?}");
-        let lacks_ids = ["no ids", "duplicate ids", "invalid id", "id that is a number"].contains(&what);
-        if !lacks_ids {
-            assert_eq!(written(&notebook), text, "{what}");
-        }
-        // Opened again, it is the same.
-        let again = parse(written(&notebook).as_bytes()).unwrap();
-        assert_eq!(again.cells, notebook.cells, "{what}");
-        assert_eq!(parse(text.as_bytes()).unwrap().cells, notebook.cells, "{what}: ids change");
-    }
-}
-
-#[test]
-fn what_was_not_touched_stays_byte_by_byte() {
-    for (what, text, cells, kept) in files() {
-        // A new cell below the others.
-        let mut notebook = parse(text.as_bytes()).unwrap();
-        let mut new =
-            parse(around(&code("").replace("\"a\"", "\"new\"")).as_bytes()).unwrap().cells.remove(0);
-        new.source = "added".into();
-        notebook.cells.push(new);
-        let out = written(&notebook);
-        let again = parse(out.as_bytes()).unwrap_or_else(|error| panic!("{what}: {error}\n{out}"));
-        assert_eq!(again.cells.len(), cells + 1, "{what}");
-        assert_eq!(again.cells[..cells], notebook.cells[..cells], "{what}");
-        let replaced = ["duplicate ids", "invalid id", "id that is a number"].contains(&what);
-        assert!(replaced || cells == 0 || out.contains(kept), "{what}: {out}");
-    }
 }
 
 #[test]

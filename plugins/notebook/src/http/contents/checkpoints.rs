@@ -1,4 +1,4 @@
-//! Checkpoints: a file has at most one copy, to which it can be reset.
+//! Checkpoints: at most one copy per file, to which the file can be reset.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};

@@ -1,4 +1,4 @@
-//! An entry of the served folder as clients get it.
+//! An entry of the served folder, in the form for clients.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use crate::clock;
 use crate::files::{Facts, RelativePath};
 use crate::http::error::{ApiError, Result};
 
-/// The kind of entry that a client asks for.
+/// The kind of entry that a client requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EntryKind {
     Directory,

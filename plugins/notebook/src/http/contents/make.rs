@@ -7,7 +7,7 @@ use super::entry::{EntryKind, model};
 use crate::files::{Expect, FileError, Files, RelativePath};
 use crate::http::error::{ApiError, Result};
 
-/// The largest folder that is copied, as in Jupyter Server.
+/// Maximum size of a folder to copy, as in Jupyter Server.
 const COPY_BYTES: u64 = 500 << 20;
 
 /// Creates an empty entry, or a copy of `source`, in `folder`.
@@ -20,7 +20,7 @@ pub(super) fn make(
     empty_notebook: &[u8],
     limit: usize,
 ) -> Result<Map<String, Value>> {
-    // As in Jupyter Server, a folder is copied also into one that does not exist.
+    // As in Jupyter Server, a folder can be copied into one that does not exist.
     if let Some(source) = source
         && files.facts(source)?.is_dir
         && matches!(files.facts(folder), Err(FileError::NotFound(_)))
@@ -30,7 +30,7 @@ pub(super) fn make(
     if !files.facts(folder)?.is_dir {
         return Err(ApiError::bad(format!("`{folder}` is not a folder")));
     }
-    // Somebody else may take the name in the meantime. Then the next one is tried.
+    // If the name is taken in the meantime, the next one is tried.
     for _ in 0..100 {
         let path = match source {
             Some(source) => {

@@ -40,7 +40,7 @@ pub(super) struct GetQuery {
     hash: Option<String>,
 }
 
-/// The path of something that a request changes. Jupyter's clients expect 400 for hidden names, not 404.
+/// The path of an entry that a request changes. Jupyter's clients expect 400 for hidden names, not 404.
 fn writable(path: &str) -> Result<RelativePath> {
     RelativePath::parse(path).map_err(|error| match error {
         FileError::NotFound(path) => {
@@ -116,7 +116,7 @@ pub(super) async fn post(
 ) -> Result<Response> {
     writable(&path)?;
     if trusted(&notebook, &principal, &path).await?.is_some() {
-        // Outputs always run in sandboxed frames, so that there is nothing to sign.
+        // Outputs always run in sandboxed frames, so there is nothing to sign.
         return Ok(StatusCode::CREATED.into_response());
     }
     let (path, checkpoints) = split_checkpoints(&notebook, &path).await?;
@@ -140,7 +140,7 @@ pub(super) async fn post(
     let source = copy_from.map(|source| writable(&source)).transpose()?;
     if let Some(source) = &source {
         notebook.may(&principal, Level::View, source)?;
-        notebook.documents.flush(source).await;
+        notebook.flush_everywhere(source).await.map_err(ApiError::unavailable)?;
         let bytes = notebook.files.facts(source)?.size;
         notebook.admit_bytes(&path.join("copy")?, usize::try_from(bytes).unwrap_or(usize::MAX)).await?;
     }
@@ -162,7 +162,7 @@ fn address(place: &RequestLocation, shown: &Map<String, Value>) -> String {
     format!("{}api/contents/{}", place.base(), encode(path))
 }
 
-/// Writes a whole entry or a part of one.
+/// Writes an entry, whole or in part.
 pub(super) async fn put(
     State(notebook): State<Shared>,
     principal: Principal,
@@ -215,8 +215,7 @@ pub(super) async fn patch(
         return Err(ApiError::bad("`path` must not be empty"));
     }
     notebook.may(&principal, Level::Edit, &to)?;
-    notebook.documents.rename(&from, &to).await?;
-    notebook.sessions.moved(&from, &to).await?;
+    notebook.rename(&from, &to).await?;
     let files = notebook.files.clone();
     let shown = blocking(move || {
         let facts = files.facts(&to)?;
@@ -249,7 +248,7 @@ pub(super) async fn delete(
             }
             let removed = path.clone();
             blocking(move || files.facts(&removed)).await?;
-            notebook.move_to_trash(&path, &principal.name).await.map_err(ApiError::bad)?;
+            notebook.move_to_trash(&path, &principal.name).await?;
             let gone = Map::from_iter([("path".to_owned(), path.as_str().into())]);
             notebook.happened("delete", &gone, None).await;
         }

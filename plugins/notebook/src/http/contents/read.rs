@@ -9,14 +9,13 @@ use crate::files::{Files, RelativePath};
 use crate::format;
 use crate::http::error::{ApiError, Result};
 
-/// Base64 as Python's encoders write it: with line ends, which are removed first, and with or without
-/// padding.
+/// Base64 in the form of Python's encoders: with line breaks, which are removed first, and with or without padding.
 pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What a client asks for.
+/// What a client requests.
 pub(super) struct Wanted {
     pub(super) kind: Option<EntryKind>,
     pub(super) format: Option<String>,
@@ -25,7 +24,7 @@ pub(super) struct Wanted {
     pub(super) limit_bytes: usize,
 }
 
-/// Reads an entry, with as much as is wanted. A folder shows only the visible entries.
+/// Reads the requested parts of an entry. A folder lists only its visible entries.
 pub(super) fn read(
     files: &Files,
     path: &RelativePath,
@@ -36,7 +35,7 @@ pub(super) fn read(
     let natural = EntryKind::of(path, &facts);
     let kind = wanted.kind.unwrap_or(natural);
     if (kind == EntryKind::Directory) != facts.is_dir {
-        // These are Jupyter Server's words, which clients show.
+        // Clients show these messages of Jupyter Server.
         let what = if facts.is_dir {
             format!("a directory, not a {}", kind.name())
         } else {

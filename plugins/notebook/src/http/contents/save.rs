@@ -94,8 +94,7 @@ pub(super) fn save(
     Ok((model(path, &facts, kind), present.is_none()))
 }
 
-/// If the client states which version it knew (`if_last_modified`, `if_hash`), the file must still be that
-/// one.
+/// If the client states the version that it knows (`if_last_modified`, `if_hash`), the file must still have that version.
 fn check_basis(
     files: &Files,
     path: &RelativePath,

@@ -10,14 +10,15 @@ use crate::http::error::{ApiError, Result};
 pub(crate) struct LabInstall {
     /// `share/jupyter/lab`, with `static`, `schemas` and `themes`.
     pub(super) folder: PathBuf,
-    /// The folders `labextensions`, which exist or not.
+    /// The folders `labextensions`, which need not exist.
     pub(super) extensions: Vec<PathBuf>,
 }
 
 impl LabInstall {
-    /// Finds it in Jupyter's data folders. The first match wins.
+    /// Finds JupyterLab in Jupyter's data folders. The first match wins.
     /// # Errors
-    /// How to install it.
+    /// If it is not installed. The message tells
+    /// how to install it.
     pub(crate) fn find(data_folders: &[PathBuf]) -> std::result::Result<LabInstall, String> {
         let folder = data_folders.iter().map(|folder| folder.join("lab"));
         let folder = folder.into_iter().find(|lab| lab.join("static/index.html").is_file());
@@ -34,7 +35,7 @@ impl LabInstall {
     pub(super) fn below(&self, roots: &[PathBuf], path: &str) -> Result<Vec<PathBuf>> {
         let path = Path::new(path);
         if !path.components().all(|part| matches!(part, Component::Normal(_))) {
-            return Err(ApiError::missing("this leads out of the folder"));
+            return Err(ApiError::missing("the path leads out of the folder"));
         }
         Ok(roots.iter().map(|root| root.join(path)).collect())
     }
@@ -53,7 +54,7 @@ impl LabInstall {
         package["jupyterlab"]["version"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// The name and the folder of each extension. The first one with a name wins.
+    /// The name and the folder of each extension. The first extension with a name wins.
     pub(super) fn extension_folders(&self) -> Vec<(String, PathBuf)> {
         let mut found: Vec<(String, PathBuf)> = Vec::new();
         let entries = |folder: &Path| -> Vec<PathBuf> {
@@ -80,7 +81,7 @@ impl LabInstall {
         found
     }
 
-    /// The extensions as the page's configuration names them, and which others they switch off.
+    /// The extensions in the form of the page's configuration, and the extensions that they disable.
     pub(super) fn federated(&self) -> (Vec<Value>, Vec<String>) {
         let (mut extensions, mut disabled) = (Vec::new(), Vec::new());
         for (name, folder) in self.extension_folders() {

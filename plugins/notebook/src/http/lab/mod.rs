@@ -1,5 +1,5 @@
-//! JupyterLab's own pages, with `front_end = "lab"`: the files of the installed Python package, and the interface that
-//! only JupyterLab uses.
+//! JupyterLab's own pages, with `front_end = "lab"`: the files of the installed Python package, and the API that only
+//! JupyterLab uses.
 //!
 //! # Source
 //! jupyterlab_server, `handlers.py`, `config.py`, `settings_utils.py`, `workspaces_handler.py`.
@@ -82,7 +82,7 @@ async fn extension(State(notebook): State<Shared>, Path(path): Path<String>) -> 
     send(lab.below(&lab.extensions, &path)?, &path).await
 }
 
-/// A file of a theme: of JupyterLab's own, or of an extension's.
+/// A file of a theme of JupyterLab or of an extension.
 async fn theme(State(notebook): State<Shared>, Path(path): Path<String>) -> Result<Response> {
     let lab = installed(&notebook).await?;
     let mut candidates = lab.below(&[lab.folder.join("themes")], &path)?;
@@ -107,7 +107,7 @@ async fn language(Path(locale): Path<String>) -> axum::Json<serde_json::Value> {
     axum::Json(json!({"data": {}, "message": message}))
 }
 
-/// Which extensions may be installed: the extension manager only shows the list.
+/// The rules for installing extensions. The extension manager here only lists them.
 async fn listings() -> axum::Json<serde_json::Value> {
     axum::Json(json!({
         "blocked_extensions_uris": [], "allowed_extensions_uris": [], "blocked_extensions": [], "allowed_extensions": [],

@@ -11,13 +11,13 @@ use crate::http::location::RequestLocation;
 use crate::http::pages::escape;
 use crate::state::Shared;
 
-/// JupyterLab compiles its schemas with `eval`. Scripts in the page itself, which outputs could contain, stay forbidden.
+/// JupyterLab compiles its schemas with `eval`. Inline scripts, which outputs could contain, remain forbidden.
 const POLICY: &str = "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' https: data: blob:; font-src 'self' data:; connect-src 'self' data:; frame-src 'self' blob: data:; \
     media-src 'self' https: data: blob:; worker-src 'self' blob: data:; object-src 'self' blob: data:; form-action 'self'; \
     base-uri 'self'; frame-ancestors 'self'";
 
-/// What the page finds where: the beginning of the key in its configuration, and the path.
+/// The addresses in the page's configuration: the beginning of the key, and the path.
 const ADDRESSES: [(&str, &str); 8] = [
     ("app", "lab"),
     ("tree", "lab/tree"),
@@ -113,7 +113,8 @@ async fn page(
     Ok(response)
 }
 
-/// What would only fail here: the extension manager and its news, which ask other servers, licences, and language servers.
+/// Extensions that would fail here: the extension manager and its news (which contact other servers), licences, and language
+/// servers.
 fn switched_off(mut by_extensions: Vec<String>) -> Vec<String> {
     by_extensions.extend(
         [
@@ -128,7 +129,7 @@ fn switched_off(mut by_extensions: Vec<String>) -> Vec<String> {
 }
 
 fn html(base: &str, config: &Value, script: &str) -> String {
-    // The end of a script element must not appear in it.
+    // It must not contain the end of a script element.
     let config = config.to_string().replace('<', "\\u003c");
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>JupyterLab</title>\

@@ -1,4 +1,4 @@
-//! `/lab/api/settings`: the schemas of JupyterLab's settings, and what the user chose.
+//! `/lab/api/settings`: the schemas of JupyterLab's settings, and the user's values.
 
 use std::path::{Path as FilePath, PathBuf};
 
@@ -69,7 +69,7 @@ fn collect(root: &FilePath, package: &FilePath, found: &mut Vec<Schema>) {
     }
 }
 
-/// The file with what the user chose.
+/// The file with the user's values.
 fn chosen(notebook: &Shared, principal: &Principal, id: &str) -> Result<PathBuf> {
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"@/._:-".contains(&byte);
     if !id.contains(':') || id.len() > 200 || !id.bytes().all(valid) {
@@ -85,7 +85,7 @@ fn shown(schema: &Schema, chosen: &FilePath) -> Result<Value> {
     let modified = times.and_then(|facts| facts.modified().ok()).map(clock::rfc3339);
     let package = json_file(&schema.package);
     let raw = raw.unwrap_or_else(|| "{}".to_owned());
-    // The page itself reads `raw`, which may have comments.
+    // The page itself reads `raw`, which may contain comments.
     let settings: Value = serde_json::from_str(&raw).unwrap_or_else(|_| json!({}));
     Ok(json!({
         "id": schema.id, "schema": json_file(&schema.file), "version": package["version"].as_str().unwrap_or("N/A"),

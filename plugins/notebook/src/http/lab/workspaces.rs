@@ -1,4 +1,4 @@
-//! `/lab/api/workspaces`: which panels JupyterLab had open.
+//! `/lab/api/workspaces`: the open panels of JupyterLab.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use crate::http::personal::{self, may_keep, read, write};
 use crate::identity::Principal;
 use crate::state::Shared;
 
-/// The file of a workspace. Its name may have any characters.
+/// The file of a workspace. The workspace's name may contain any characters.
 fn file(notebook: &Shared, principal: &Principal, name: &str) -> PathBuf {
     let hash: String = Sha256::digest(name).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     notebook.personal(principal, "lab-workspaces").join(format!("{hash}.json"))

@@ -13,10 +13,11 @@ use tokio_tungstenite::tungstenite::Message as WebSocketMessage;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use super::client::{Gateway, GatewayConnection, GatewayError};
+use super::client::{Gateway, GatewayError};
 use super::remote::RemoteId;
 use crate::kernel::message::{DefaultFrame, Message};
 use crate::kernel::transport::{Sink, Transport};
+use crate::tls_client::ByteStream;
 
 /// The form of messages that keeps binary buffers apart; older gateways do not have it.
 const V1: &str = "v1.kernel.websocket.jupyter.org";
@@ -30,7 +31,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// An open WebSocket.
 struct Channels {
-    stream: WebSocketStream<Box<dyn GatewayConnection>>,
+    stream: WebSocketStream<Box<dyn ByteStream>>,
     is_v1: bool,
 }
 
@@ -64,7 +65,7 @@ pub(in crate::kernel) async fn connect(gateway: Gateway, id: RemoteId, sink: Sin
 
 async fn open(gateway: &Gateway, id: &str, session: &str) -> Result<Channels, GatewayError> {
     let failed =
-        |cause: &dyn std::fmt::Display| gateway.error(format!("does not connect to the kernel: {cause}"));
+        |cause: &dyn std::fmt::Display| gateway.error(format!("cannot connect to the kernel: {cause}"));
     let path = gateway.path(&format!("/api/kernels/{id}/channels?session_id={session}"));
     // The host of the address is only in `Host`: the connection is made here.
     let mut request = format!("ws://gateway{path}").into_client_request().map_err(|cause| failed(&cause))?;
@@ -76,13 +77,13 @@ async fn open(gateway: &Gateway, id: &str, session: &str) -> Result<Channels, Ga
     let opening = tokio_tungstenite::client_async_with_config(request, connection, Some(config));
     let opened = tokio::time::timeout(SILENCE, opening).await;
     let (stream, response) =
-        opened.map_err(|_| failed(&"it does not answer"))?.map_err(|cause| failed(&cause))?;
+        opened.map_err(|_| failed(&"it does not respond"))?.map_err(|cause| failed(&cause))?;
     let is_v1 = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL).is_some_and(|name| name == V1);
     Ok(Channels { stream, is_v1 })
 }
 
 impl Channels {
-    /// Carries messages both ways until the connection is lost, or until nobody sends any more (break). A message that could
+    /// Transfers messages both ways until the connection is lost, or until all senders are gone (break). A message that could
     /// not be sent stays in `unsent`.
     async fn carry(
         &mut self,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +10,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+
+use crate::tls_client::{self, ByteStream, tls_config};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -48,10 +46,6 @@ pub struct GatewayError {
     url: String,
     what: String,
 }
-
-/// A connection.
-pub(super) trait GatewayConnection: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> GatewayConnection for T {}
 
 impl Gateway {
     /// # Errors
@@ -88,7 +82,7 @@ impl Gateway {
         let body = json!({ "name": name, "env": env });
         let kernel = self.expect(Method::POST, "/api/kernels", Some(&body)).await?;
         let id = kernel["id"].as_str().map(str::to_owned);
-        id.ok_or_else(|| self.error("has started a kernel without an id"))
+        id.ok_or_else(|| self.error("started a kernel without an id"))
     }
 
     /// The state of a kernel; `None` if there is no such kernel.
@@ -156,7 +150,7 @@ impl Gateway {
             let answer = answer.map_err(|cause| self.unreachable(cause))?.to_bytes();
             Ok((status, serde_json::from_slice(&answer).unwrap_or(Value::Null)))
         };
-        let late = |_| self.error(format!("did not answer within {} s", RESPONSE.as_secs()));
+        let late = |_| self.error(format!("did not respond within {} s", RESPONSE.as_secs()));
         tokio::time::timeout(RESPONSE, exchange).await.map_err(late)?
     }
 
@@ -182,42 +176,13 @@ impl Gateway {
     }
 
     /// Connects, with TLS for `https`.
-    pub(super) async fn connect(&self) -> io::Result<Box<dyn GatewayConnection>> {
+    pub(super) async fn connect(&self) -> io::Result<Box<dyn ByteStream>> {
         let uri: Uri = self.url.parse().map_err(io::Error::other)?;
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let is_tls = uri.scheme_str() == Some("https");
-        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        let connecting = async {
-            let stream = TcpStream::connect((host.as_str(), port)).await?;
-            stream.set_nodelay(true)?;
-            if !is_tls {
-                return Ok(Box::new(stream) as Box<dyn GatewayConnection>);
-            }
-            let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-            let connector = TlsConnector::from(Arc::new(self.tls()?));
-            Ok(Box::new(connector.connect(name, stream).await?) as Box<dyn GatewayConnection>)
-        };
-        tokio::time::timeout(CONNECT, connecting)
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-    }
-
-    fn tls(&self) -> io::Result<rustls::ClientConfig> {
-        let mut roots = rustls::RootCertStore::empty();
-        match &self.ca_file {
-            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-            Some(file) => {
-                let unreadable = |cause| io::Error::other(format!("cannot read `{file}`: {cause}"));
-                for certificate in CertificateDer::pem_file_iter(file).map_err(unreadable)? {
-                    roots.add(certificate.map_err(unreadable)?).map_err(io::Error::other)?;
-                }
-            }
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?;
-        Ok(builder.with_root_certificates(roots).with_no_client_auth())
+        let file = self.ca_file.as_deref();
+        let tls = tls_config(file.map(Path::new)).map_err(|cause| {
+            io::Error::other(format!("cannot read `{}`: {cause}", file.unwrap_or_default()))
+        })?;
+        tls_client::connect(&uri, &Arc::new(tls), CONNECT).await
     }
 }
 

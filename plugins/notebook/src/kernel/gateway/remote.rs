@@ -51,7 +51,7 @@ impl RemoteKernel {
         let mut env = launch.env.clone();
         let folder = Path::new(&launch.folder).components().as_path();
         env.push(("KERNEL_WORKING_DIR".to_owned(), folder.to_string_lossy().into_owned()));
-        // It goes on if nobody waits any more: a kernel that nobody knows would never end.
+        // It continues even if no caller waits for it, because an unknown kernel would never end.
         tokio::spawn(async move {
             let started = asked.start(&name, &env).await.map_err(|error| error.to_string());
             if let Err(watch::error::SendError(Some(Ok(id)))) = outcome.send(Some(started)) {
@@ -93,7 +93,9 @@ impl RemoteKernel {
             let state = self.gateway.state(&id).await;
             self.next_look = Instant::now() + LOOK;
             match state {
-                Ok(Some(state)) if state == "dead" => return "died; the gateway has not said why".to_owned(),
+                Ok(Some(state)) if state == "dead" => {
+                    return "died; the gateway did not report why".to_owned();
+                }
                 Ok(Some(_)) => self.lost = None,
                 Ok(None) => {
                     self.ended = true;

@@ -83,7 +83,7 @@ impl Running {
         let state = match (message.channel, header.msg_type.as_str()) {
             (Channel::Iopub, "iopub_welcome") => return Some(KernelEvent::Heard),
             (Channel::Iopub, "status") => match message.content()["execution_state"].as_str() {
-                // Only a gateway says so; the host records the same for kernels of this machine.
+                // Only a gateway reports this; the host records the same for kernels of this machine.
                 Some("restarting" | "autorestarting") => return self.restarted(&message, events),
                 _ => self.state_of(&message, &parent),
             },

@@ -150,7 +150,7 @@ impl Host {
         }
         if kernels.len() >= launch.limits.kernels {
             let message = format!(
-                "{} kernels are running, the most that are allowed: shut one down, or raise `limits.kernels` in the settings",
+                "{} kernels are running, which is the maximum: shut one down, or increase `limits.kernels` in the settings",
                 kernels.len()
             );
             return Err(Problem::new(ProblemKind::Limit, message));
@@ -185,7 +185,7 @@ impl Host {
         {
             return Err(Problem::new(
                 ProblemKind::Limit,
-                format!("the kernel host cannot keep the value `{key}`: it is too large"),
+                format!("the kernel host cannot store the value `{key}`: it is too large"),
             ));
         }
         kept.insert(key, value);

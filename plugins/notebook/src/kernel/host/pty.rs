@@ -55,7 +55,7 @@ pub(super) fn start(launch: &TerminalLaunch, private: &Path) -> io::Result<(Owne
     Ok((pty, child))
 }
 
-/// Tells the programs in a terminal how many rows and columns it has.
+/// Sets the number of rows and columns for the programs in a terminal.
 pub(super) fn resize(pty: &OwnedFd, (rows, columns): (u16, u16)) {
     let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     if let Err(error) = rustix::termios::tcsetwinsize(pty, size) {

@@ -23,7 +23,11 @@ use crate::protocol::KernelState;
 
 /// The longest time from the start of a process to its first reply.
 const START: Duration = Duration::from_secs(60);
-/// How long a kernel may take to end by itself.
+/// How long a starting kernel may take to reply before it is asked again.
+const ASK: Duration = Duration::from_millis(500);
+/// The same for a kernel that has replied, but on iopub before the subscription reached it.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// Maximum time for a kernel to end on its own.
 const GRACE: Duration = Duration::from_secs(3);
 /// How long a busy kernel's cell may take to end after the interrupt. A cell may catch it and continue.
 const INTERRUPTED: Duration = Duration::from_millis(250);
@@ -41,7 +45,7 @@ enum ProcessEnd {
 pub(super) fn start(host: Arc<Host>, id: String, launch: Launch, folder: PathBuf) -> Arc<Running> {
     let (kernel, orders, sends) = Running::new(id, &launch, folder.clone());
     let kernel = Arc::new(kernel);
-    let task = KernelTask { host, kernel: kernel.clone(), launch, folder, orders, sends };
+    let task = KernelTask { host, kernel: kernel.clone(), launch, folder, orders, sends, next: None };
     tokio::spawn(task.run());
     kernel
 }
@@ -54,6 +58,17 @@ struct KernelTask {
     folder: PathBuf,
     orders: mpsc::UnboundedReceiver<KernelOrder>,
     sends: mpsc::Receiver<Message>,
+    /// The process of a restart, which was started while the old one ended.
+    next: Option<Launched>,
+}
+
+/// A process that was started, with its private folder.
+struct Launched {
+    /// The number of the start.
+    start: u32,
+    folder: PathBuf,
+    pending: PendingTransport,
+    process: KernelProcess,
 }
 
 impl KernelTask {
@@ -104,14 +119,12 @@ impl KernelTask {
 
     /// Runs one process from its start to its end.
     async fn process(&mut self, restarting: &mut Option<oneshot::Sender<Result<(), Problem>>>) -> ProcessEnd {
-        let start = self.kernel.model().starts + 1;
-        let folder = self.folder.join(start.to_string());
-        let (pending, mut process) = match self.launch_in(&folder) {
+        let launched = self.next.take().map_or_else(|| self.start(), Ok);
+        let Launched { start, folder, pending, mut process } = match launched {
             Ok(launched) => launched,
             Err(reason) => return ProcessEnd::Died(reason),
         };
         let id = process.id();
-        id.into_iter().for_each(|id| self.host.reaper.add(id));
         self.state(KernelState::Starting, |model| {
             model.pid = id;
             model.starts = start;
@@ -123,6 +136,27 @@ impl KernelTask {
         self.kernel.model.lock().pid = None;
         let _ = std::fs::remove_dir_all(&folder);
         end
+    }
+
+    /// Starts a process.
+    fn start(&self) -> Result<Launched, String> {
+        let start = self.kernel.model().starts + 1;
+        let folder = self.folder.join(start.to_string());
+        let launched = self.launch_in(&folder);
+        let (pending, process) = launched.inspect_err(|_| {
+            let _ = std::fs::remove_dir_all(&folder);
+        })?;
+        process.id().into_iter().for_each(|id| self.host.reaper.add(id));
+        Ok(Launched { start, folder, pending, process })
+    }
+
+    /// Starts the process of a restart. The old one takes a moment to end, in which the new one imports its modules. With a control
+    /// group, which ends all its processes together, and on a gateway, the new one starts after the old one.
+    fn start_next(&mut self) {
+        if self.launch.gateway.is_none() && self.launch.limits.cgroup.is_none() {
+            // An error is reported by the second attempt.
+            self.next = self.start().ok();
+        }
     }
 
     fn launch_in(&self, folder: &PathBuf) -> Result<(PendingTransport, KernelProcess), String> {
@@ -199,6 +233,7 @@ impl KernelTask {
                     Some(KernelOrder::Interrupt) => self.interrupt(&transport, process),
                     Some(KernelOrder::Cancel(messages)) => self.record_all(queue.cancel(&messages)),
                     Some(KernelOrder::Restart(reply)) => {
+                        self.start_next();
                         self.stop(&transport, process, true).await;
                         return ProcessEnd::Restart(reply);
                     }
@@ -206,7 +241,7 @@ impl KernelTask {
                         self.stop(&transport, process, false).await;
                         return ProcessEnd::Shutdown(reply);
                     }
-                    None => return ProcessEnd::Died("was given up".to_owned()),
+                    None => return ProcessEnd::Died("was cancelled".to_owned()),
                     }
                 }
                 Some(kernel_event) = kernel_events.recv() => match kernel_event {
@@ -325,12 +360,15 @@ async fn connect(
         let transport =
             pending.connect(sink).await.map_err(|error| format!("could not be connected to: {error}"))?;
         let (mut answered, mut heard) = (false, false);
-        let mut ask = tokio::time::interval(Duration::from_millis(500));
+        let mut ask = tokio::time::interval(ASK);
         while !(answered && heard) {
             tokio::select! {
                 _ = ask.tick() => transport.send(transport::kernel_info_request()),
                 Some(kernel_event) = kernel_events.recv() => match kernel_event {
-                    KernelEvent::Answered => answered = true,
+                    KernelEvent::Answered => {
+                        answered = true;
+                        ask.reset_after(ASK_AGAIN);
+                    }
                     KernelEvent::Heard => heard = true,
                     KernelEvent::Replied { .. } | KernelEvent::Restarted => {}
                 },
@@ -340,7 +378,7 @@ async fn connect(
     };
     match tokio::time::timeout(START, connected).await {
         Ok(connected) => connected,
-        Err(_) => Err(format!("did not answer within {} s", START.as_secs())),
+        Err(_) => Err(format!("did not respond within {} s", START.as_secs())),
     }
 }
 
@@ -351,7 +389,7 @@ async fn until_end(orders: &mut mpsc::UnboundedReceiver<KernelOrder>) -> Process
             Some(KernelOrder::Restart(reply)) => return ProcessEnd::Restart(reply),
             Some(KernelOrder::Shutdown(reply)) => return ProcessEnd::Shutdown(reply),
             Some(KernelOrder::Interrupt | KernelOrder::Cancel(_)) => {}
-            None => return ProcessEnd::Died("was given up".to_owned()),
+            None => return ProcessEnd::Died("was cancelled".to_owned()),
         }
     }
 }

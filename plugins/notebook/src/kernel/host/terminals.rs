@@ -95,7 +95,7 @@ impl Terminals {
 pub(super) fn open(host: &Arc<Host>, launch: TerminalLaunch) -> Result<Arc<Terminal>, Problem> {
     let mut terminals = host.terminals.0.lock();
     if terminals.len() >= MAX_TERMINALS {
-        let message = format!("{MAX_TERMINALS} terminals are open, the most that are allowed: close one");
+        let message = format!("{MAX_TERMINALS} terminals are open, which is the maximum: close one");
         return Err(Problem::new(ProblemKind::Limit, message));
     }
     let name = (1..).find(|name| !terminals.contains_key(name)).unwrap_or(1);
@@ -176,7 +176,7 @@ impl Terminal {
         }
     }
 
-    /// Tells its programs that the terminal is gone.
+    /// Informs its programs that the terminal was closed.
     pub(super) fn hang_up(&self) {
         let _ = rustix::process::kill_process_group(self.pid, Signal::HUP);
         let _ = rustix::process::kill_process_group(self.pid, Signal::CONT);

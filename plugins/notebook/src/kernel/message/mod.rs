@@ -23,7 +23,7 @@ pub enum Channel {
     Shell,
     /// Requests that overtake those on the shell channel.
     Control,
-    /// What a kernel sends to everybody.
+    /// A message that a kernel sends to all clients.
     Iopub,
     /// A kernel's questions.
     Stdin,

@@ -16,7 +16,7 @@ pub const MAX_SLICES: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     /// It ends before its announced length.
-    #[error("message is cut off: {0}")]
+    #[error("message is truncated: {0}")]
     Short(&'static str),
     /// It announces more slices than are allowed.
     #[error("message announces {0} slices, at most {MAX_SLICES} are allowed")]

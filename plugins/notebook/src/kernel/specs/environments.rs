@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// How many folders are looked at, how deep, and how many environments are shown.
+/// Maximum number of folders to search, their maximum depth, and maximum number of environments.
 const MAX_FOLDERS: usize = 2000;
 const MAX_DEPTH: usize = 3;
 const MAX_ENVIRONMENTS: usize = 50;

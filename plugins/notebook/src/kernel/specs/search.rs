@@ -206,7 +206,7 @@ impl KernelSpecs {
                 }
                 Ok(Err(_)) => {}
                 Err(_) => {
-                    tracing::warn!(python = %candidate.display(), "a Python did not answer within 20 s")
+                    tracing::warn!(python = %candidate.display(), "a Python did not respond within 20 s")
                 }
             }
         }

@@ -7,6 +7,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The longest frame, in bytes.
 pub const MAX_FRAME: usize = 256 << 20;
+/// The initial size of a reader's buffer.
+const CAPACITY: usize = 8 << 10;
+/// A buffer that held a longer frame is not kept.
+const KEPT: usize = 1 << 20;
 
 /// A frame.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +47,7 @@ pub enum FrameError {
 
 /// Takes one frame from the start of `input`; `None` if it is not complete yet.
 /// # Errors
-/// [`FrameError`]: the connection cannot be used any more.
+/// [`FrameError`], after which the connection is unusable.
 pub fn parse_frame(input: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
     let Some(length) = input.get(..4) else { return Ok(None) };
     let length = u32::from_le_bytes(length.try_into().expect("four bytes")) as usize;
@@ -106,7 +110,7 @@ pub struct FrameReader<R> {
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads from `stream`.
     pub fn new(stream: R) -> FrameReader<R> {
-        FrameReader { stream, buffer: BytesMut::with_capacity(8 << 10) }
+        FrameReader { stream, buffer: BytesMut::with_capacity(CAPACITY) }
     }
 
     /// The next frame; `None` at the end of the stream. May be cancelled and called again.
@@ -114,9 +118,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Errors of the stream; `InvalidData` for an invalid frame.
     pub async fn next(&mut self) -> io::Result<Option<Frame>> {
         loop {
+            let before = self.buffer.len();
             let frame = parse_frame(&mut self.buffer)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             if let Some(frame) = frame {
+                if before - self.buffer.len() > KEPT {
+                    self.shrink();
+                }
                 return Ok(Some(frame));
             }
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
@@ -127,6 +135,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 };
             }
         }
+    }
+
+    /// Gives up the memory of a long frame, which ends with the frame.
+    fn shrink(&mut self) {
+        let rest = std::mem::replace(&mut self.buffer, BytesMut::with_capacity(CAPACITY));
+        self.buffer.extend_from_slice(&rest);
     }
 }
 
@@ -146,6 +160,21 @@ mod tests {
             (any::<u64>(), payload()).prop_map(|(n, p)| Frame::Entry(n, p)),
             (any::<u64>(), any::<u64>()).prop_map(|(a, b)| Frame::Gap(a, b)),
         ]
+    }
+
+    #[tokio::test]
+    async fn the_memory_of_a_long_frame_is_not_kept() {
+        let frames = [Frame::Entry(1, vec![7; 8 << 20].into()), Frame::Event("short".into())];
+        let mut wire = BytesMut::new();
+        for frame in &frames {
+            encode_frame(frame, &mut wire);
+        }
+        let mut reader = FrameReader::new(&wire[..]);
+        for frame in frames {
+            assert_eq!(reader.next().await.unwrap(), Some(frame));
+        }
+        assert!(reader.buffer.capacity() < KEPT, "{}", reader.buffer.capacity());
+        assert_eq!(reader.next().await.unwrap(), None);
     }
 
     proptest! {

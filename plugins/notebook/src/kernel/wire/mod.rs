@@ -16,8 +16,7 @@ pub use self::frame::{Frame, FrameError, FrameReader, MAX_FRAME, encode_frame, p
 
 /// The version of this protocol. Both sides must have the same.
 pub const PROTOCOL: u32 = 1;
-/// The key of the stored time, in RFC 3339, when a kernel was last used or ended. Ended kernels are not
-/// listed any more.
+/// The key of the stored time, in RFC 3339, when a kernel was last used or ended. Ended kernels are no longer listed.
 pub const LAST_ACTIVITY: &str = "host/last_activity";
 
 /// The first frame of a connection.
@@ -186,7 +185,7 @@ impl Problem {
     }
 }
 
-/// What the host sends to control connections by itself.
+/// Messages that the host sends to control connections without a request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {

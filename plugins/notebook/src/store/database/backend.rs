@@ -1,4 +1,4 @@
-//! Which database is used.
+//! The choice of database.
 
 use std::path::{Path, PathBuf};
 #[cfg(feature = "postgres")]
@@ -20,8 +20,8 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// The database at an address `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. `ca_file` has the certificates (PEM) of the
-    /// authorities that may sign the server's certificate; by default, the public ones may. Connects to nothing.
+    /// The database at an address `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. `ca_file` contains the certificates (PEM) of
+    /// the authorities that may sign the server's certificate; the default is the public ones. Does not connect.
     /// # Errors
     /// If the address is wrong, the file cannot be read, or the notebook was built without PostgreSQL.
     #[cfg(feature = "postgres")]
@@ -39,7 +39,7 @@ impl Backend {
         ))
     }
 
-    /// What it is called in messages: without a password.
+    /// Its name in messages, without the password.
     #[must_use]
     pub fn name(&self) -> String {
         match self {

@@ -1,4 +1,4 @@
-//! SQL of SQLite as PostgreSQL understands it.
+//! Translates the SQL of SQLite for PostgreSQL.
 
 use std::fmt::Write;
 
@@ -16,7 +16,7 @@ pub(super) fn statement(sql: &str) -> String {
     out
 }
 
-/// Statements that make or change tables. Types become `bigint`, `bytea` and `text` in the order of bytes, as SQLite has it. A
+/// Statements that make or change tables. Types become `bigint`, `bytea` and `text`, which is sorted by bytes as in SQLite. A
 /// table with a `rowid` gets a column of that name.
 #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "for PostgreSQL"))]
 pub(super) fn migration(sql: &str) -> String {

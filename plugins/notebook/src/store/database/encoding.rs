@@ -1,4 +1,4 @@
-//! Values of `rusqlite` as PostgreSQL has them.
+//! Converts values of `rusqlite` to and from those of PostgreSQL.
 
 use std::error::Error;
 
@@ -12,7 +12,7 @@ use super::postgres::failed;
 
 type BoxError = Box<dyn Error + Sync + Send>;
 
-/// The value of a parameter. Its type is the one that the server has found for it.
+/// The value of a parameter. The server has inferred its type.
 #[derive(Debug)]
 pub(super) struct Parameter<'a>(pub(super) ToSqlOutput<'a>);
 
@@ -48,7 +48,7 @@ impl types::ToSql for Parameter<'_> {
     to_sql_checked!();
 }
 
-/// PostgreSQL's texts have no character U+0000: its picture takes its place.
+/// PostgreSQL's texts cannot contain U+0000. It is replaced with U+2400, the symbol for it.
 fn put_text(text: &[u8], out: &mut BytesMut) {
     for (at, part) in text.split(|byte| *byte == 0).enumerate() {
         if at > 0 {

@@ -1,8 +1,8 @@
 //! The databases that the store can use, behind the interface of `rusqlite`.
 //!
 //! The store's SQL is the common subset of SQLite and PostgreSQL: placeholders `?1`, `on conflict (columns)`, `returning`,
-//! and integers for booleans (`active = 1`). Where the two differ, `dialect` translates, or a file of each database has its own
-//! statements.
+//! and integers for booleans (`active = 1`). Where the two differ, `dialect` translates, or the file of each database has its
+//! own statements.
 
 mod backend;
 mod dialect;
@@ -74,7 +74,7 @@ impl DatabaseConnection {
         })
     }
 
-    /// Begins a transaction that makes changes. Those of other processes and servers wait until it ends.
+    /// Begins a transaction that makes changes. The transactions of other processes and servers wait until it ends.
     pub(super) fn begin(&self) -> Result<()> {
         match self {
             DatabaseConnection::Sqlite(connection) => connection.execute_batch("begin immediate"),
@@ -83,8 +83,8 @@ impl DatabaseConnection {
         }
     }
 
-    /// Marks the transaction as number `batch` of `process`, so that one can ask later whether it was committed. A connection
-    /// to SQLite cannot be lost.
+    /// Marks the transaction as number `batch` of `process`, so that [`DatabaseConnection::was_committed`] can find it. SQLite
+    /// needs no mark, because its connection cannot be lost.
     #[cfg_attr(not(feature = "postgres"), allow(unused_variables, reason = "for PostgreSQL"))]
     pub(super) fn mark(&self, process: &str, batch: i64) -> Result<()> {
         match self {
@@ -98,7 +98,7 @@ impl DatabaseConnection {
         }
     }
 
-    /// Whether that transaction, whose end was not seen, was committed. It has ended when this returns.
+    /// Whether a transaction whose result is unknown was committed. The transaction has ended when this returns.
     pub(super) fn was_committed(&self, process: &str, batch: i64) -> Result<bool> {
         self.begin()?;
         let sql = "select 1 from writers where process = ?1 and batch = ?2";
@@ -107,12 +107,12 @@ impl DatabaseConnection {
         found
     }
 
-    /// Ends it. When this returns, its changes are on the disk.
+    /// Commits the transaction. When this returns, its changes are on the disk.
     pub(super) fn commit(&self) -> Result<()> {
         self.execute_batch("commit").inspect_err(|_| self.roll_back())
     }
 
-    /// Ends it without its changes.
+    /// Rolls the transaction back.
     pub(super) fn roll_back(&self) {
         if !self.is_lost() {
             // The transaction may have ended by itself.
@@ -143,7 +143,7 @@ impl DatabaseConnection {
         }
     }
 
-    /// Makes a migration, and notes that it was made.
+    /// Runs a migration and records it.
     pub(super) fn make_migration(&self, version: i64, sql: &str) -> Result<()> {
         match self {
             DatabaseConnection::Sqlite(connection) => {
@@ -174,11 +174,11 @@ impl DatabaseConnection {
         }
     }
 
-    /// The rows that a table has got by a copy have numbers; the next ones get higher numbers.
+    /// After rows were copied with their ids, makes new rows continue with higher ids.
     #[cfg_attr(not(feature = "postgres"), allow(unused_variables, reason = "for PostgreSQL"))]
     pub(super) fn number_after_rows(&self, table: &str) -> Result<()> {
         match self {
-            // This is always so.
+            // SQLite always does this.
             DatabaseConnection::Sqlite(_) => Ok(()),
             #[cfg(feature = "postgres")]
             DatabaseConnection::Postgres(session) => session.batch(&format!(

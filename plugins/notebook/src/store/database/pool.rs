@@ -10,7 +10,7 @@ use crate::store::StoreError;
 /// How long reads fail at once after a connection could not be made.
 const DOWN: Duration = Duration::from_millis(500);
 
-/// Connections that are used in turn.
+/// A pool of connections.
 pub(in crate::store) struct Pool {
     backend: Backend,
     limit: usize,
@@ -31,7 +31,7 @@ impl Pool {
         Pool { backend, limit, state: Mutex::default(), returned: Condvar::new() }
     }
 
-    /// Calls `use_it` with a connection; waits while all are in use.
+    /// Calls `use_it` with a connection. Waits while all connections are in use.
     pub(in crate::store) fn with<T>(
         &self,
         use_it: impl FnOnce(&DatabaseConnection) -> super::Result<T>,

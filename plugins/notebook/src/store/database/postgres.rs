@@ -1,6 +1,6 @@
 //! PostgreSQL.
 //!
-//! The connections are driven by a thread of their own, so that any other thread can wait for them.
+//! A separate thread drives the connections, so that any other thread can wait for them.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -21,10 +21,11 @@ use super::encoding::Parameter;
 use super::waiting::wait;
 use super::{DatabaseConnection, Result, dialect};
 use crate::store::{StoreError, search};
+use crate::tls_client::tls_config;
 
-/// Longest time for a connection.
+/// Maximum time for connecting.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Longest time for a statement. After that, the connection counts as lost.
+/// Maximum time for a statement. After that, the connection counts as lost.
 const STATEMENT: Duration = Duration::from_secs(60);
 /// How many statements a connection remembers.
 const STATEMENTS: usize = 500;
@@ -32,10 +33,10 @@ const STATEMENTS: usize = 500;
 /// How many rows of a large table are in memory.
 const ROWS: usize = 200;
 
-/// Where the number of migrations is kept.
+/// The table with the numbers of the migrations.
 pub(super) const VERSION_TABLE: &str = "create table if not exists schema_version (version bigint not null);";
 
-/// Deletes the rows that were replaced.
+/// Removes replaced rows from the files.
 pub(super) const VACUUM: &str =
     "vacuum operations, snapshots, publications, runs, threads, comments, notices";
 
@@ -44,7 +45,7 @@ pub(super) const VACUUM: &str =
 const SETTINGS: &str = "set synchronous_commit = on; set lock_timeout = '15s'; \
     set idle_in_transaction_session_timeout = '30s'; set client_min_messages = 'warning';";
 
-/// The lock of whoever makes changes.
+/// The advisory lock that a process holds while it makes changes.
 const LOCK: &str = "7361746573";
 
 /// Names are compared without regard to upper and lower case, as SQLite does.
@@ -52,7 +53,7 @@ const NOCASE: &str = "do $$ begin if not exists (select from pg_collation where 
     and collnamespace = current_schema()::regnamespace) then \
     create collation nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false); end if; end $$;";
 
-/// A migration as PostgreSQL understands it.
+/// A migration, translated for PostgreSQL.
 pub(super) fn migration(sql: &str) -> Cow<'_, str> {
     match sql {
         search::sqlite::TABLES => search::postgres::TABLES.into(),
@@ -61,7 +62,7 @@ pub(super) fn migration(sql: &str) -> Cow<'_, str> {
     }
 }
 
-/// Where a server is.
+/// The address of a server.
 pub struct PostgresAddress {
     config: Config,
     tls: MakeRustlsConnect,
@@ -71,8 +72,9 @@ impl PostgresAddress {
     /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE`.
     pub(super) fn parse(url: &str, ca_file: Option<&Path>) -> Result<PostgresAddress, StoreError> {
         let help = "write `postgres://USER:PASSWORD@HOST:PORT/DATABASE`";
+        let mode = TlsMode::of(url);
         // The cause is not shown: it may repeat the password.
-        let mut config = Config::from_str(url)
+        let mut config = Config::from_str(&mode.replaced(url))
             .map_err(|_| StoreError(format!("the address of the database is not valid: {help}")))?;
         if config.get_hosts().is_empty() {
             return Err(StoreError(format!("the address of the database names no host: {help}")));
@@ -82,10 +84,7 @@ impl PostgresAddress {
         if config.get_application_name().is_none() {
             config.application_name("paster notebook");
         }
-        if !url.contains("sslmode=") {
-            let local = config.get_hosts().iter().all(is_local);
-            config.ssl_mode(if local { SslMode::Disable } else { SslMode::Require });
-        }
+        config.ssl_mode(mode.for_hosts(config.get_hosts(), ca_file.is_some()).map_err(StoreError)?);
         let tls = MakeRustlsConnect::new(client_tls(ca_file)?);
         Ok(PostgresAddress { config, tls })
     }
@@ -117,9 +116,9 @@ impl PostgresAddress {
         });
         let client = match wait(connecting, CONNECT * 2) {
             Some(Ok(Ok(client))) => client,
-            Some(Ok(Err(error))) => return Err(failed(&message(&error))),
+            Some(Ok(Err(error))) => return Err(failed(&with_help(message(&error)))),
             Some(Err(error)) => return Err(failed(&error)),
-            None => return Err(failed(&"it does not answer")),
+            None => return Err(failed(&"it does not respond")),
         };
         let session = PostgresSession { client, statements: RefCell::default(), lost: Cell::new(false) };
         session.batch(SETTINGS)?;
@@ -130,6 +129,49 @@ impl PostgresAddress {
             return Err(failed(&format!("its encoding is {encoding}, it must be UTF8")));
         }
         Ok(connection)
+    }
+}
+
+/// The `sslmode` of an address.
+struct TlsMode<'a>(Option<&'a str>);
+
+impl TlsMode<'_> {
+    fn of(url: &str) -> TlsMode<'_> {
+        let value = url.split_once("sslmode=").map(|(_, rest)| rest);
+        TlsMode(value.map(|value| value.split(['&', ' ', '#']).next().unwrap_or_default()))
+    }
+
+    /// The address with a mode that the driver knows. It always checks the certificate and the host name.
+    fn replaced(&self, url: &str) -> String {
+        match self.0 {
+            Some(mode @ ("verify-full" | "verify-ca" | "allow")) => {
+                url.replacen(&format!("sslmode={mode}"), "sslmode=require", 1)
+            }
+            _ => url.to_owned(),
+        }
+    }
+
+    /// The mode for these hosts. A connection without TLS must be explicit.
+    /// # Errors
+    /// If the mode could silently connect without TLS.
+    fn for_hosts(&self, hosts: &[Host], has_ca_file: bool) -> Result<SslMode, String> {
+        // A Unix socket has no TLS.
+        if hosts.iter().all(|host| matches!(host, Host::Unix(_))) {
+            return Ok(SslMode::Disable);
+        }
+        match self.0 {
+            None if !has_ca_file && hosts.iter().all(is_local) => Ok(SslMode::Disable),
+            Some("disable") if has_ca_file => {
+                Err("`sslmode=disable` in the address of the database contradicts `database_ca_file`: remove one of them"
+                    .to_owned())
+            }
+            Some("disable") => Ok(SslMode::Disable),
+            Some(mode @ ("prefer" | "allow")) => Err(format!(
+                "`sslmode={mode}` in the address of the database could connect without TLS: write `sslmode=verify-full`, or \
+                 `sslmode=disable` in a network that you trust"
+            )),
+            _ => Ok(SslMode::Require),
+        }
     }
 }
 
@@ -144,27 +186,10 @@ fn is_local(host: &Host) -> bool {
 }
 
 fn client_tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, StoreError> {
-    use rustls::pki_types::CertificateDer;
-    use rustls::pki_types::pem::PemObject;
-    let mut roots = rustls::RootCertStore::empty();
-    match ca_file {
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Some(path) => {
-            let wrong = |why: &dyn std::fmt::Display| {
-                StoreError(format!("cannot read the certificates `{}`: {why}", path.display()))
-            };
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;
-            let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(|error| wrong(&error))?;
-            if roots.add_parsable_certificates(certificates).0 == 0 {
-                return Err(wrong(&"it contains none"));
-            }
-        }
-    }
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| StoreError(format!("cannot set up TLS: {error}")))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    tls_config(ca_file).map_err(|why| {
+        let file = ca_file.unwrap_or(Path::new("")).display();
+        StoreError(format!("cannot read the certificates `{file}`: {why}"))
+    })
 }
 
 /// The runtime that drives all connections of the process.
@@ -203,9 +228,9 @@ impl PostgresSession {
             })
         });
         done.unwrap_or_else(|| {
-            // Its answer could come when something else is expected.
+            // A late response could be taken for that of another statement.
             self.lost.set(true);
-            Err(foreign(format!("PostgreSQL did not answer within {} s", STATEMENT.as_secs())))
+            Err(foreign(format!("PostgreSQL did not respond within {} s", STATEMENT.as_secs())))
         })
     }
 
@@ -237,10 +262,10 @@ impl PostgresSession {
         self.finish(self.client.query(statement, &references(&values)))
     }
 
-    /// Calls `each` with each row of a query, of which only a part is in memory. Within a transaction.
+    /// Calls `each` with each row of a query. Only a part of the rows is in memory. Requires a transaction.
     pub(super) fn each(&self, sql: &str, mut each: impl FnMut(&Row) -> Result<()>) -> Result<()> {
         self.batch(&format!("declare rows no scroll cursor for {}", dialect::statement(sql)))?;
-        // It is prepared each time, because its columns are others each time.
+        // Not remembered, because its columns differ each time.
         let fetch = self.finish(self.client.prepare(&format!("fetch {ROWS} from rows")))?;
         loop {
             let rows = self.query(&fetch, &[])?;
@@ -271,7 +296,7 @@ fn references<'a>(values: &'a [Parameter<'a>]) -> Vec<&'a (dyn types::ToSql + Sy
     values.iter().map(|value| value as &(dyn types::ToSql + Sync)).collect()
 }
 
-/// The message of the server, or of the connection.
+/// The error message of the server or of the connection.
 fn message(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(error) => format!("{} ({})", error.message(), error.code().code()),
@@ -287,7 +312,17 @@ fn message(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// An error of PostgreSQL as one of `rusqlite`.
+/// How to mend a certificate that is refused, after the message about it.
+fn with_help(message: String) -> String {
+    if message.contains("invalid peer certificate") {
+        return format!(
+            "{message}; check the host name in `database` and the authority in `database_ca_file`"
+        );
+    }
+    message
+}
+
+/// Converts an error of PostgreSQL to one of `rusqlite`.
 pub(super) fn failed(error: &tokio_postgres::Error) -> rusqlite::Error {
     if error.is_closed() {
         return foreign("the connection to PostgreSQL was lost: try again".to_owned());

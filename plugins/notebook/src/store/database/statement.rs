@@ -41,7 +41,7 @@ impl Statement<'_> {
         })
     }
 
-    /// What `map` makes of each row.
+    /// The results of `map` for all rows.
     pub(in crate::store) fn query_map<T>(
         &mut self,
         params: impl Params,

@@ -1,4 +1,4 @@
-//! Waits for a future on any thread, also on one of an asynchronous runtime.
+//! Waits for a future on any thread, even on one of an asynchronous runtime.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits for a future that something else drives; `None`: it took longer than `limit`.
+/// Waits for a future that something else drives. Returns `None` if it takes longer than `limit`.
 pub(super) fn wait<T>(future: impl Future<Output = T>, limit: Duration) -> Option<T> {
     let waker = Arc::new(Unpark(std::thread::current())).into();
     let mut context = Context::from_waker(&waker);

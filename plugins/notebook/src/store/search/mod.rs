@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::database::DatabaseConnection;
 use super::{Store, StoreError};
 
-/// Which version of a file is in the index.
+/// The version of a file in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileVersion {
     /// When it was written, in nanoseconds since 1970.
@@ -18,7 +18,7 @@ pub struct FileVersion {
     pub size: i64,
 }
 
-/// What the index keeps of a notebook.
+/// The indexed texts of a notebook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexedNotebook {
     /// Its path.
@@ -38,7 +38,7 @@ pub struct IndexedNotebook {
 pub struct Found {
     /// Its path.
     pub path: String,
-    /// A part of its text: pieces, and whether each matches.
+    /// A snippet of its text, as pieces that match or do not.
     pub snippet: Vec<(String, bool)>,
 }
 
@@ -56,7 +56,7 @@ impl Store {
         })
     }
 
-    /// Adds notebooks to the index, or replaces what it has of them, and removes others.
+    /// Adds notebooks to the index or replaces them, and removes others.
     /// # Errors
     /// [`StoreError`].
     pub async fn index(&self, changed: Vec<IndexedNotebook>, gone: Vec<String>) -> Result<(), StoreError> {
@@ -97,7 +97,7 @@ impl Store {
     }
 }
 
-/// A part of what somebody searches for.
+/// A part of a search query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum QueryPart {
     /// A word; words that begin with it match too.
@@ -106,7 +106,7 @@ enum QueryPart {
     Phrase(String),
 }
 
-/// The parts of what a user typed. None has a quotation mark.
+/// The parts of a query as typed. They contain no quotation marks.
 fn parts(words: &str) -> Vec<QueryPart> {
     let is_word = |part: &str| part.contains(char::is_alphanumeric) || part.contains('_');
     let mut parts = Vec::new();

@@ -1,4 +1,4 @@
-//! The index in PostgreSQL: `tsvector`. The words are found here, so that they are the same as with SQLite.
+//! The index in PostgreSQL: `tsvector`. The words are split here, so that they are the same as with SQLite.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -81,7 +81,7 @@ fn vector(texts: &[(&String, char)]) -> String {
                 found.insert(word, vec![(place, *weight)]);
             }
         }
-        // No phrase goes from one text to the next.
+        // A phrase must not match across two texts.
         place = LAST_PLACE.min(place + 1);
     }
     let mut vector = String::new();
@@ -105,7 +105,7 @@ fn query(parts: &[QueryPart]) -> String {
     parts.iter().map(part).collect::<Vec<_>>().join(" & ")
 }
 
-/// The part of a text around the first match: pieces, and whether each matches. `None`: it has none.
+/// A snippet of a text around its first match, as pieces that match or do not; `None` if nothing matches.
 fn snippet(text: &str, parts: &[QueryPart]) -> Option<Vec<(String, bool)>> {
     let found: Vec<(String, std::ops::Range<usize>)> = words(text).collect();
     let patterns: Vec<(Vec<String>, bool)> = parts
@@ -115,7 +115,7 @@ fn snippet(text: &str, parts: &[QueryPart]) -> Option<Vec<(String, bool)>> {
             QueryPart::Phrase(text) => (words(text).map(|(word, _)| word).collect(), false),
         })
         .collect();
-    // How many words match from a place on.
+    // How many words match from a position on.
     let matched = |at: usize| {
         let matches = |(pattern, prefix): &(Vec<String>, bool)| {
             let candidates = found.get(at..at + pattern.len())?;

@@ -12,11 +12,11 @@ pub(in crate::store) const TABLES: &str = "
         size integer not null
     ) strict;
     create virtual table search using fts5 (name, text, code, tokenize = \"unicode61 tokenchars '_'\");
-    -- What is removed from the index is overwritten.
+    -- Overwrite what is removed from the index.
     insert into search (search, rank) values ('secure-delete', 1);
 ";
 
-/// The marks of a match in a snippet. No text that is typed contains them.
+/// The marks around a match in a snippet. Typed text does not contain them.
 const MATCH: (char, char) = ('\u{2}', '\u{3}');
 
 pub(super) fn remove(db: &DatabaseConnection, path: &str) -> Result<()> {

@@ -14,7 +14,7 @@ export function showClash(box: HTMLElement, theirs: string | null, decide: (keep
   box.hidden = false;
   fill(
     box,
-    h("p", {}, "This cell was changed elsewhere while you were typing. The other text:"),
+    h("p", {}, "Someone else changed this cell while you were typing. The other text:"),
     h("pre", { tabindex: 0 }, theirs),
     h("div", { class: "row" },
       button("Keep mine", () => decide("mine"), { class: "button" }),

@@ -23,7 +23,7 @@ import { listenToMouse } from "./mouse";
 import { slideTypeChoice } from "./slide-type";
 import { outputsHidden, type OutputsHost } from "./outputs";
 
-/** What a cell needs from the notebook around it. */
+/** The interface of a cell to the notebook. */
 export interface CellHost extends OutputsHost, PromptHost {
   language(): string;
   writable(): boolean;
@@ -39,7 +39,7 @@ export interface CellHost extends OutputsHost, PromptHost {
   editorMade(id: string): void;
   /** Whether each cell shows what it is in a presentation. */
   slideTypes(): boolean;
-  /** What the debugger says about the cell; null: it is off. */
+  /** The debugger's state for the cell; null if it is off. */
   debugging(id: string): Debugging | null;
   /** Sets or removes a breakpoint. */
   toggleBreakpoint(id: string, line: number): void;
@@ -57,7 +57,7 @@ export class CellView {
   #editing = false;
   /** Why the results may be old. */
   #doubt: Doubt | null = null;
-  /** What it hides as a heading. */
+  /** The cells that it hides as a heading. */
   #folding: Folding | null = null;
   /** Whether the content is in the page. In a long notebook, cells out of view get it later. */
   #filled = false;
@@ -179,7 +179,7 @@ export class CellView {
       fill(this.#parts.input, button("Source is hidden: show it", () => this.#setJupyter("source_hidden", false), { class: "folded" }));
     } else if (cell_type === "markdown" && !this.#editing) {
       const box = h("div", { class: "markdown" });
-      if (source.trim() === "") box.append(h("p", { class: "placeholder" }, "Empty Markdown cell: press Enter or double-click to edit"));
+      if (source.trim() === "") box.append(h("p", { class: "placeholder" }, "Empty Markdown cell. Press Enter or double-click to edit."));
       else box.append(renderMarkdown(source, this.host.context(this.cell)));
       fill(this.#parts.input, box);
     } else {
@@ -275,7 +275,7 @@ export class CellView {
     this.showSource();
   }
 
-  /** Removes a code editor that was not used for a while. A Markdown cell that is being edited stays as it is. */
+  /** Removes a code editor that was not used for a while. A Markdown cell that is being edited does not change. */
   rest(): void {
     if (this.cell.cell_type !== "markdown" && !this.focused) this.closeEditor();
   }

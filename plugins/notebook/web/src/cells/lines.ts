@@ -3,7 +3,7 @@
 import { h } from "../dom";
 import type { Debugging } from "../editor/debugging";
 
-/** Puts each line of `pre` into an element of its own. Its text stays the same. */
+/** Puts each line of `pre` into a separate element. Its text stays the same. */
 export function splitLines(pre: HTMLElement, debugging: Debugging | null, numbered: boolean): void {
   pre.classList.toggle("numbered", numbered);
   pre.classList.toggle("debugging", debugging !== null);

@@ -7,7 +7,7 @@ export function listenToMouse(cell: HTMLElement, select: (extend: boolean) => vo
     if (!(target instanceof Element) || target.closest("button, a, input, select, iframe, .cm-editor, summary, .outputs, .static") !== null) return;
     // Rendered Markdown can be selected and copied.
     if (target.closest(".markdown") !== null) return;
-    // What is left of the cell is dragged.
+    // The rest of the cell can be dragged.
     if (target.closest(".gutter") === null) event.preventDefault();
     select(event.shiftKey);
   });

@@ -4,6 +4,7 @@ import { button, fill, h } from "../dom";
 import type { Context } from "../outputs/markdown";
 import { bestType, joined } from "../outputs/mime";
 import { renderOutput, type Shape } from "../outputs/output";
+import { newlines } from "../outputs/text";
 import type { Cell, JsonObject, Output } from "../protocol";
 import { flag } from "./flags";
 
@@ -12,7 +13,7 @@ const LONG_LINES = 100;
 /** A box that is scrolled to within this many pixels of its end follows new lines. */
 const AT_END = 24;
 
-/** What outputs need from the notebook around them. */
+/** The interface of outputs to the notebook. */
 export interface OutputsHost {
   context(cell: Cell): Context;
   fresh(id: string): boolean;
@@ -110,7 +111,7 @@ export class OutputBox {
     return renderOutput(output, this.host.fresh(cell.id), this.host.context(cell), cell.outputs[cell.outputs.indexOf(output) - 1]);
   }
 
-  /** Whether the outputs scroll in a box: as the metadata says, or by default if they are long. */
+  /** Whether the outputs scroll in a box: according to the metadata, or by default if they are long. */
   #isBoxed(cell: Cell): boolean {
     const scrolled = cell.metadata["scrolled"];
     if (outputsHidden(cell) || this.#shapes.length === 0 || this.#opened) return false;
@@ -164,10 +165,4 @@ function lineCount(output: Output): number {
       return newlines(text) + 1;
     }
   }
-}
-
-function newlines(text: string): number {
-  let count = 0;
-  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) count += 1;
-  return count;
 }

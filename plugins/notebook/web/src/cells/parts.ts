@@ -20,7 +20,7 @@ export class CellParts {
     this.input.addEventListener("dblclick", edit);
   }
 
-  /** What stands in the cell; `tools` come last. */
+  /** The contents of the cell; `tools` come last. */
   elements(tools: HTMLElement): HTMLElement[] {
     return [
       h("div", { class: "gutter", draggable: "true" }, this.prompt.element, this.fold, this.people),

@@ -5,7 +5,7 @@ import type { Cell } from "../protocol";
 import { recordedElapsed } from "../state/notebook";
 import { type Doubt, DOUBTS } from "../state/order";
 
-/** What this needs from the notebook around it. */
+/** The interface to the notebook. */
 export interface PromptHost {
   started(id: string): number | undefined;
   elapsed(id: string): number | undefined;
@@ -41,7 +41,7 @@ export class Prompt {
       state === "running"
         ? button("Interrupt the kernel", () => this.host.interrupt(), { icon: "stop", class: "run-button" })
         : state === "queued"
-          ? button("Take this cell out of the queue", () => this.host.cancel(id), { icon: "close", class: "run-button" })
+          ? button("Remove this cell from the queue", () => this.host.cancel(id), { icon: "close", class: "run-button" })
           : button("Run this cell", () => this.host.run(id), { icon: "run", keys: "Ctrl+Enter", class: "run-button" }),
       h("span", { class: "count" }, `[${mark}]`),
     );
@@ -83,7 +83,7 @@ export class Prompt {
     if (this.footer.textContent !== text) this.footer.textContent = text;
   }
 
-  /** The cell is gone, or does not run any more. */
+  /** The cell was deleted, or no longer runs. */
   stop(): void {
     if (this.#ticking !== null) clearInterval(this.#ticking);
     this.#ticking = null;

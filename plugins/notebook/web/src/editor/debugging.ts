@@ -3,7 +3,7 @@
 import { Compartment, type EditorState, type Extension, RangeSet, type StateEffectType, StateEffect, StateField, type Text } from "@codemirror/state";
 import { Decoration, type DecorationSet, EditorView, gutter, GutterMarker } from "@codemirror/view";
 
-/** What an editor shows of the debugger. */
+/** The debugger's state that an editor shows. */
 export interface Debugging {
   /** Lines with breakpoints, from 1. */
   breakpoints: readonly number[];
@@ -11,7 +11,7 @@ export interface Debugging {
   stopped: number | null;
 }
 
-/** What the editor tells the debugger. */
+/** The editor's interface to the debugger. */
 export interface DebuggingHost {
   toggle(line: number): void;
   /** The text changed, and its breakpoints are elsewhere. */

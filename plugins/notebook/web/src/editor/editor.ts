@@ -14,7 +14,7 @@ import { debuggingExtension } from "./debugging";
 import { othersExtension } from "./others";
 import { colours, grammar } from "./languages";
 
-/** What the editor needs from its cell. */
+/** The interface of the editor to its cell. */
 export interface EditorHost {
   changed(text: string, how: ChangeSet): void;
   /** The cursor moved; null if the editor lost the focus. */
@@ -48,7 +48,7 @@ const tip = StateField.define<Tooltip | null>({
 
 /** The cell that an editor belongs to. */
 const hosts = Facet.define<EditorHost>();
-/** What depends on the user's settings. */
+/** The properties that depend on the user's settings. */
 const chosen = new Compartment();
 
 function chosenExtensions(kind: CellType): Extension {
@@ -229,7 +229,7 @@ async function inspect(view: EditorView, owner: EditorHost): Promise<void> {
   const again = view.state.field(tip) !== null;
   const pos = view.state.selection.main.head;
   const content = await owner.inspect?.(view.state.doc.toString(), pos, again ? 1 : 0);
-  if (view.state.selection.main.head === pos) showTip(view, pos, content ?? "The kernel has no help on this name.");
+  if (view.state.selection.main.head === pos) showTip(view, pos, content ?? "The kernel has no help for this name.");
 }
 
 /** Shows what a function takes, if the kernel knows it, for as long as its arguments are typed. */

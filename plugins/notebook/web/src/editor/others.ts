@@ -4,7 +4,7 @@ import { type Extension, StateEffect, StateField } from "@codemirror/state";
 import { Decoration, type DecorationSet, EditorView, WidgetType } from "@codemirror/view";
 import { color } from "../state/people";
 
-/** Somebody's cursor and selection, in UTF-16 units. */
+/** The cursor and selection of another user, in UTF-16 units. */
 export interface OtherCursor {
   name: string;
   anchor: number;

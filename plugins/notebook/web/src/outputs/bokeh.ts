@@ -1,5 +1,5 @@
 //! Figures of Bokeh. `show(figure)` makes two outputs, an empty element and the script that draws into it, and
-//! `output_notebook()` made one with the library earlier. Each output has a frame of its own, so they are put together here.
+//! `output_notebook()` made one with the library earlier. Each output has a separate frame, so they are combined here.
 
 import type { JsonObject, Output } from "../protocol";
 import { joined } from "./mime";
@@ -27,7 +27,7 @@ export function bokehLibrary(cells: readonly { outputs?: Output[] }[]): string |
   return null;
 }
 
-/** What to show for an output of Bokeh: HTML, or nothing; null if the output is not one of Bokeh's. `before` is the output before it. */
+/** Returns the HTML to show for an output of Bokeh, if any; null if the output is not from Bokeh. `before` is the previous one. */
 export function bokehOutput(output: Output, before: Output | undefined, library: () => string | null): { html: string } | { nothing: true } | null {
   const own = data(output);
   if (LOAD in own) return { nothing: true };

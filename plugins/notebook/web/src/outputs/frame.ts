@@ -31,7 +31,7 @@ export function htmlFrame(text: string, scripts: boolean, file: (path: string) =
   }
   box.append(frame(content(shown, file), file));
   if (active) {
-    const note = h("p", { class: "note" }, "This output came with the file; its scripts have not run. ");
+    const note = h("p", { class: "note" }, "This output was loaded from the file. Its scripts have not run. ");
     note.append(button("Run them", () => box.replaceChildren(frame(content(text, file), file)), { class: "link" }));
     box.append(note);
   }
@@ -57,7 +57,7 @@ export type RendererName = "plotly" | "vega" | "widgets";
 
 const loaded = new Map<RendererName, Promise<{ script: string; style: string }>>();
 
-/** A renderer's script and style. They are passed on as text, because the frame may load nothing by itself. */
+/** A renderer's script and style. They are passed on as text, because the frame may not load anything itself. */
 function load(name: RendererName): Promise<{ script: string; style: string }> {
   let promise = loaded.get(name);
   if (promise === undefined) {
@@ -87,7 +87,7 @@ export function renderedFrame(name: RendererName, data: unknown, file: (path: st
   return box;
 }
 
-/** In a wildcard origin, each page has a host of its own. */
+/** With a wildcard origin, each page has its own host. */
 const LABEL = [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /** The address of the frame: at the second origin, if there is one. */

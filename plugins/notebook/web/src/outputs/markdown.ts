@@ -6,7 +6,7 @@ import type { JsonObject } from "../protocol";
 import type { Comms } from "../state/comms";
 import { type Macros, mathPlugin, setFormula } from "./math";
 
-/** What widgets in outputs need. */
+/** The services that widgets in outputs need. */
 export interface Widgets {
   comms: Pick<Comms, "get" | "listen" | "send">;
   /** The state of widgets that the file keeps, for a reader without the kernel; null if there is none. */
@@ -106,7 +106,7 @@ function fixImage(image: HTMLImageElement, context: Context): void {
     else image.src = address;
     return;
   }
-  // Its server learns that somebody reads this, but not what: it gets no referrer and, as another origin, no cookie of the
+  // Its server learns that someone reads this, but not what: it gets no referrer and, as another origin, no cookies of the
   // notebook.
   image.referrerPolicy = "no-referrer";
   if (/^(?:https:)?\/\//i.test(source)) {

@@ -24,12 +24,12 @@ export function renderOutput(output: Output, fresh: boolean, context: Context, b
   if (bokeh !== null) return "nothing" in bokeh ? { element: h("div", { hidden: true }) } : { element: wrap(htmlFrame(bokeh.html, fresh, context.file), output.output_type) };
   switch (output.output_type) {
     case "stream": {
-      const view = new TextView(output.text, output.name === "stderr" ? "stderr" : "stdout");
+      const view = new TextView(() => output.text, output.name === "stderr" ? "stderr" : "stdout");
       return { element: wrap(view.element, output.name === "stderr" ? "stderr" : "stdout"), append: (text) => view.append(text) };
     }
     case "error": {
       const lines = output.traceback.length > 0 ? output.traceback.join("\n") : `${output.ename}: ${output.evalue}`;
-      return { element: wrap(new TextView(lines, "error").element, "error") };
+      return { element: wrap(new TextView(() => lines, "error").element, "error") };
     }
     case "display_data":
     case "execute_result":
@@ -69,7 +69,7 @@ function bundle(data: JsonObject, metadata: JsonObject, fresh: boolean, context:
     case "text/latex":
       return latex(text, context);
     case "text/plain":
-      return new TextView(text, "result").element;
+      return new TextView(() => text, "result").element;
     case "application/pdf":
       return h("p", { class: "note" }, h("a", { href: `data:${type};base64,${text.replace(/\s/g, "")}`, download: "output.pdf" }, "Download the PDF"));
     case "image/svg+xml":

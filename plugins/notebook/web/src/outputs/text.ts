@@ -19,18 +19,21 @@ export class TextView {
   #last: Node | null = null;
   #lines = 0;
   #chars = 0;
-  #text = "";
+  #newlines = 0;
   #full = false;
   #due = false;
+  private readonly text: () => string;
 
-  constructor(text: string, kind: "stdout" | "stderr" | "result" | "error") {
+  /** `text` returns the whole text, which is kept only once. */
+  constructor(text: () => string, kind: "stdout" | "stderr" | "result" | "error") {
+    this.text = text;
     this.element = h("div", { class: `out-text ${kind}` }, this.#head, this.#gap, this.#tail);
-    this.append(text);
+    this.append(text());
   }
 
-  /** Adds printed text. */
+  /** Shows what was added to the text. */
   append(text: string): void {
-    this.#text += text;
+    this.#newlines += newlines(text);
     if (!this.#full && (this.#lines > HEAD_LINES + TAIL_LINES || this.#chars > HEAD_CHARS)) {
       this.#showTail();
       return;
@@ -50,7 +53,7 @@ export class TextView {
 
   /** The whole text, without escape sequences. */
   get plain(): string {
-    return plain(this.#text);
+    return plain(this.text());
   }
 
   #limit(text: string): number {
@@ -87,12 +90,11 @@ export class TextView {
     requestAnimationFrame(() => {
       this.#due = false;
       if (this.#full) return;
-      const total = count(this.#text);
-      fill(this.#gap, total, () => this.#showAll(), () => openText(this.plain));
+      const text = this.text();
+      fill(this.#gap, this.#newlines + 1, () => this.#showAll(), () => openText(this.plain));
       this.#gap.hidden = false;
       this.#tail.hidden = false;
-      const from = Math.max(0, this.#text.length - TAIL_CHARS);
-      const lines = this.#text.slice(from).split("\n").slice(-TAIL_LINES - 1);
+      const lines = text.slice(Math.max(0, text.length - TAIL_CHARS)).split("\n").slice(-TAIL_LINES - 1);
       this.#tail.replaceChildren();
       const terminal = new Terminal();
       for (const line of terminal.feed(lines.join("\n"))) {
@@ -111,16 +113,17 @@ export class TextView {
     this.#last = null;
     this.#lines = 0;
     this.#head.replaceChildren();
-    this.#write(this.#text);
+    this.#write(this.text());
     this.#head.tabIndex = -1;
     this.#head.focus({ preventScroll: true });
   }
 }
 
-function count(text: string): number {
-  let lines = 1;
-  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) lines += 1;
-  return lines;
+/** The number of line ends in a text. */
+export function newlines(text: string): number {
+  let count = 0;
+  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) count += 1;
+  return count;
 }
 
 function fill(gap: HTMLElement, total: number, all: () => void, open: () => void): void {

@@ -22,7 +22,7 @@ export function widgetOutput(view: JsonObject, fresh: boolean, context: Context,
   return box;
 }
 
-/** What is shown of a widget that the kernel does not have. */
+/** Shown in place of a widget that the kernel does not have. */
 function gone(box: HTMLElement, id: string, fresh: boolean, context: Context, widgets: Widgets, otherwise: () => HTMLElement): HTMLElement {
   const saved = widgets.saved();
   const states = saved?.["state"] as JsonObject | undefined;
@@ -30,11 +30,11 @@ function gone(box: HTMLElement, id: string, fresh: boolean, context: Context, wi
     const show = (): void => box.replaceChildren(renderedFrame("widgets", { model_id: id, saved }, context.file));
     // The state may contain scripts, as any output may.
     if (fresh) queueMicrotask(show);
-    const note = h("p", { class: "note" }, "This widget came with the file; its scripts have not run. ");
+    const note = h("p", { class: "note" }, "This widget was loaded from the file. Its scripts have not run. ");
     note.append(button("Show it", show, { class: "link" }));
     return note;
   }
-  return h("div", {}, otherwise(), h("p", { class: "note" }, "The kernel does not have this widget any more. Run the cell again to use it."));
+  return h("div", {}, otherwise(), h("p", { class: "note" }, "The kernel no longer has this widget. Run the cell again to use it."));
 }
 
 /** Passes messages of the frame to the kernel, and of the kernel to the frame: those of the widgets that the frame has. */
@@ -50,7 +50,7 @@ function talk(id: string, box: HTMLElement, { comms }: Widgets, ended: () => voi
   });
   return {
     receive(message, send) {
-      // Another port: the frame was loaded again, and begins anew.
+      // Another port means that the frame was reloaded and starts over.
       post = send;
       if (typeof message["open"] === "string") {
         const asked = message["open"];

@@ -2,7 +2,7 @@
 
 type Factory = (...modules: unknown[]) => unknown;
 
-/** What the packages have defined, in the order in which they were imported. */
+/** The modules defined by the packages, in the order of their imports. */
 export const defined: { dependencies: readonly string[]; factory: Factory }[] = [];
 
 // Without `define.amd`: packages that have a file for every kind of module must not take this for an AMD loader.

@@ -1,4 +1,4 @@
-//! Bytes as text. Widgets send large arrays, so there is no call per byte where there need not be.
+//! Bytes as text. Widgets send large arrays, so a call per byte is avoided.
 
 export function fromBase64(text: string): ArrayBuffer {
   const binary = atob(text);

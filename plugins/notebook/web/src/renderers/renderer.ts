@@ -1,6 +1,6 @@
 //! What a renderer is: a script of the notebook's own that runs in an output's frame, and is loaded when an output needs it.
 
-/** What a renderer gets. */
+/** The input of a renderer. */
 export interface Start {
   /** Where it shows the output. */
   root: HTMLElement;
@@ -11,13 +11,13 @@ export interface Start {
   send(message: unknown): void;
 }
 
-/** What it offers. */
+/** The interface of a renderer. */
 export interface Running {
   /** Gets the page's messages. */
   receive?(message: unknown): void;
 }
 
-/** Tells the frame which renderer this script is. */
+/** Registers the renderer of this script with the frame. */
 export function renderer(start: (start: Start) => Running | void): void {
   (globalThis as { notebookRenderer?: typeof start }).notebookRenderer = start;
 }

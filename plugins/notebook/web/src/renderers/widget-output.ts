@@ -37,9 +37,9 @@ export function outputModule(manager: ManagerBase): object {
 function element(output: Output, manager: ManagerBase): HTMLElement {
   switch (output.output_type) {
     case "stream":
-      return new TextView(joined(output.text), output.name === "stderr" ? "stderr" : "stdout").element;
+      return new TextView(() => joined(output.text), output.name === "stderr" ? "stderr" : "stdout").element;
     case "error":
-      return new TextView(output.traceback.length > 0 ? output.traceback.join("\n") : `${output.ename}: ${output.evalue}`, "error").element;
+      return new TextView(() => output.traceback.length > 0 ? output.traceback.join("\n") : `${output.ename}: ${output.evalue}`, "error").element;
     default:
       return bundle(output.data, manager);
   }
@@ -67,7 +67,7 @@ function bundle(data: JsonObject, manager: ManagerBase): HTMLElement {
     box.append(shown);
     return box;
   }
-  return new TextView(text("text/plain") ?? text("text/markdown") ?? text("text/latex") ?? "", "result").element;
+  return new TextView(() => text("text/plain") ?? text("text/markdown") ?? text("text/latex") ?? "", "result").element;
 }
 
 async function child(box: HTMLElement, id: string, manager: ManagerBase): Promise<void> {

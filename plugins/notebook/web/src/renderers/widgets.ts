@@ -1,7 +1,7 @@
 //! Jupyter widgets (ipywidgets and anywidget) in an output's frame.
 //!
-//! The frame has the models that its widgets need, with the state that the server keeps. What a user does in it goes to the
-//! kernel, which tells every other frame and page (`echo_update`).
+//! The frame has the models that its widgets need, with the state that the server keeps. A user's changes go to the kernel,
+//! which reports them to all other frames and pages (`echo_update`).
 
 import "./amd";
 import * as base from "@jupyter-widgets/base";
@@ -90,7 +90,7 @@ class Manager extends ManagerBase {
       this.#waiting.set(id, resolve);
       this.send({ open: id });
     });
-    if (comm === null) throw new Error("the kernel does not have this widget any more: run the cell again");
+    if (comm === null) throw new Error("the kernel no longer has this widget: run the cell again");
     const state = structuredClone((comm.data["state"] ?? {}) as JsonObject);
     base.put_buffers(state as never, (comm.data["buffer_paths"] ?? []) as never, comm.buffers.map((text) => new DataView(fromBase64(text))));
     const text = (key: string): string => String(state[key] ?? "");
@@ -130,7 +130,7 @@ class Manager extends ManagerBase {
   protected async loadClass(className: string, moduleName: string): Promise<never> {
     const module = this.#modules.get(moduleName) as Record<string, unknown> | undefined;
     const found = module?.[className];
-    if (found === undefined) throw new Error(module === undefined ? `the notebook has no widgets of the package ${moduleName}` : `${moduleName} has no ${className}`);
+    if (found === undefined) throw new Error(module === undefined ? `the notebook does not support widgets of the package ${moduleName}` : `${moduleName} has no ${className}`);
     return found as never;
   }
 

@@ -2,7 +2,7 @@
 
 import type { Comm, CommMessage, JsonObject } from "../protocol";
 
-/** What comms need from the session. */
+/** The interface of comms to the session. */
 export interface CommsHost {
   /** The server's comms; null if they cannot be had now. */
   load(): Promise<Comm[] | null>;
@@ -38,7 +38,7 @@ export class Comms {
 
   /** A message of the kernel. */
   apply(message: CommMessage): void {
-    // What came before the server's answer is in it.
+    // The server's answer includes all earlier messages.
     if (this.#loaded !== null) applyTo(this.#loaded, message);
     for (const listener of [...this.#listeners]) listener(message);
   }

@@ -1,8 +1,8 @@
-//! Cells as they are cut, copied and pasted.
+//! Cells in the form for cutting, copying and pasting.
 
 import type { Cell, CellType, JsonObject, Output } from "../protocol";
 
-/** A cell as it is cut, copied and pasted. */
+/** A cell in the form for cutting, copying and pasting. */
 export interface CellCopy {
   cell_type: CellType;
   source: string;

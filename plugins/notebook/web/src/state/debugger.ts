@@ -38,12 +38,12 @@ export interface Stop {
   scopes: { name: string; reference: number }[];
 }
 
-/** How long a run waits until the kernel has its breakpoints. */
+/** The longest time that a run waits until the kernel has its breakpoints. */
 const PATIENCE_MS = 3000;
 
 type Step = "continue" | "next" | "stepIn" | "stepOut";
 
-/** What is needed of the kernel. */
+/** The interface to the kernel. */
 type Ask = (command: string, args?: JsonObject) => Promise<DebugResponse>;
 
 export class Debugger {
@@ -59,7 +59,7 @@ export class Debugger {
   /** The cells of files, and which file has the breakpoints of a cell. */
   readonly #cells = new Map<string, string>();
   readonly #files = new Map<string, string>();
-  /** The user wants it: it goes on when the kernel was restarted. */
+  /** The user has turned it on. It continues after a restart of the kernel. */
   #wanted = false;
   /** Which kernel was asked for its state. */
   #known = "";
@@ -101,7 +101,7 @@ export class Debugger {
     this.changed([cell]);
   }
 
-  /** Tells the kernel the breakpoints of cells that are about to run; null: of all. */
+  /** Sends the kernel the breakpoints of cells that are about to run, or of all cells (null). */
   async prepare(cells: readonly string[] | null): Promise<void> {
     if (!this.on) return;
     const code = this.notebook.cells.filter(({ id, cell_type }) => cell_type === "code" && (cells === null || cells.includes(id)));
@@ -114,7 +114,7 @@ export class Debugger {
     clearTimeout(late);
   }
 
-  /** Lets the stopped program go on. */
+  /** Continues the stopped program. */
   async step(step: Step): Promise<void> {
     const { stop } = this;
     if (stop === null) return;
@@ -227,7 +227,7 @@ export class Debugger {
     return null;
   }
 
-  /** Tells the kernel the breakpoints of a cell. */
+  /** Sends the kernel the breakpoints of a cell. */
   async #send(cell: string): Promise<void> {
     const source = this.notebook.cell(cell)?.source;
     if (source === undefined) return;

@@ -13,24 +13,24 @@ export interface Draft {
   text: string;
   base: string;
   revision: number;
-  /** What turns `base` into `text`, as it was typed. */
+  /** The changes from `base` to `text`, as they were typed. */
   own: ChangeSet;
   /** The text that was sent. */
   sent: string | null;
-  /** What was typed after it was sent; null if another text came in between. */
+  /** The changes typed after it was sent; null if another text came in between. */
   since: ChangeSet | null;
   /** Another writer's text, if both replaced the same text: the user decides. */
   theirs: string | null;
 }
 
-/** A draft as it is stored for the next visit. */
+/** A draft in the form that is stored for the next visit. */
 export interface Kept {
   id: string;
   base: string;
   text: string;
 }
 
-/** What `Edits` needs from its owner. */
+/** The interface of `Edits` to its owner. */
 export interface Host {
   /** Sends `set_source`; repeats it after a lost connection. */
   send(id: string, source: string, revision: number, how: ChangeSet): Promise<Reply>;
@@ -42,7 +42,7 @@ export interface Host {
   failed(id: string, error: Error): void;
 }
 
-/** What turned `before` into `after`. A comparison of the texts can mistake one of two equal words for the other. */
+/** The changes from `before` to `after`. A comparison of the texts can mistake one of two equal words for the other. */
 function exact(before: string, after: string, how: ChangeSet | undefined): ChangeSet {
   return how !== undefined && how.length === before.length && how.newLength === after.length ? how : changes(before, after);
 }
@@ -116,7 +116,8 @@ export class Edits {
     if (source === draft.text) {
       this.#drop(id);
     } else if (source === draft.base || source === draft.sent) {
-      draft.own = changes(source, draft.text);
+      // What was typed is known exactly; a comparison could mistake one of two equal words for the other.
+      if (source !== draft.base) draft.own = draft.since ?? changes(source, draft.text);
       draft.base = source;
       draft.revision = revision;
       this.#schedule(id);
@@ -126,7 +127,7 @@ export class Edits {
     this.host.changed();
   }
 
-  /** Another writer's text came first: what was typed here goes on top of it. If both replaced the same text, the user decides. */
+  /** Another writer's text came first. The changes that were typed here are applied on top of it. If both replaced the same text, the user decides. */
   #meet(id: string, draft: Draft, source: string, revision: number, how?: unknown): void {
     const { text, own, clash } = rebase(draft.base, draft.own, source, how);
     draft.revision = revision;
@@ -164,14 +165,14 @@ export class Edits {
     this.host.changed();
   }
 
-  /** The cell is gone: there is nothing to send any more. */
+  /** The cell was deleted, so there is nothing left to send. */
   forget(id: string): void {
     if (!this.drafts.has(id)) return;
     this.#drop(id);
     this.host.changed();
   }
 
-  /** What to store for the next visit. */
+  /** The data to store for the next visit. */
   kept(): Kept[] {
     return [...this.drafts].map(([id, { base, text }]) => ({ id, base, text }));
   }

@@ -32,7 +32,7 @@ export function make(target: Target, step: Step): void {
   const { cells } = target.notebook;
   const cell = target.notebook.cell(step.id);
   if (step.type === "insert") {
-    // It gets its old id, so that a run that goes on finds it.
+    // It gets its old id, so that a running execution finds it.
     if (cell === undefined) target.insert(Math.min(step.at, cells.length), step.copy.cell_type, step.copy.source, step.copy, step.id);
     return;
   }
@@ -49,7 +49,7 @@ export function make(target: Target, step: Step): void {
     case "attachments":
       return target.setAttachments(step.id, step.to);
     case "source":
-      // What was typed since then stays.
+      // Keeps the text that was typed since then.
       return target.replaceSource(step.id, rebase(step.from, changes(step.from, step.to), cell.source).text);
   }
 }
@@ -57,7 +57,7 @@ export function make(target: Target, step: Step): void {
 /** How many actions can be undone. */
 const MOST = 200;
 
-/** What turns a change back. */
+/** The inverse of a change. */
 export function inverse(step: Step): Step {
   switch (step.type) {
     case "insert":

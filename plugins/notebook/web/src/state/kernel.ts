@@ -5,11 +5,11 @@ import { ConnectionLost } from "../transport/connection";
 import type { Notebook } from "./notebook";
 import type { Requests } from "./requests";
 
-/** What this needs from the open document. */
+/** The interface to the open document. */
 export interface KernelDeps {
   notebook: Notebook;
   requests: Requests;
-  /** Whether the user may run cells; tells them if not. */
+  /** Whether the user may run cells. Informs them if not. */
   may(): boolean;
   /** Waits until the server has the text of a cell, or of all. */
   settle(ids: readonly string[] | null): Promise<void>;
@@ -25,7 +25,7 @@ export interface DebugResponse {
 }
 
 export class KernelActions {
-  /** What must be done before cells run, such as setting breakpoints in them. */
+  /** The steps before cells run, such as setting breakpoints in them. */
   beforeRun: (ids: readonly string[] | null) => Promise<void> = async () => {};
   private readonly deps: KernelDeps;
 
@@ -70,7 +70,7 @@ export class KernelActions {
   /** Takes cells that wait to run out of the queue. */
   async cancel(ids: string[]): Promise<void> {
     if (!this.deps.may()) return;
-    await this.deps.requests.do({ type: "cancel", cell_ids: ids }, true, "The cells still wait");
+    await this.deps.requests.do({ type: "cancel", cell_ids: ids }, true, "The cells could not be removed from the queue");
   }
 
   async restart(run_all: boolean): Promise<void> {
@@ -115,10 +115,10 @@ export class KernelActions {
   }
 
   async answer(value: string): Promise<void> {
-    await this.deps.requests.do({ type: "answer_input", value }, false, "Your answer did not reach the kernel");
+    await this.deps.requests.do({ type: "answer_input", value }, false, "Your input did not reach the kernel");
   }
 
-  /** What tells one run of a cell from another. */
+  /** Identifies a run of a cell. */
   #runs(id: string): string {
     const { notebook } = this.deps;
     const cell = notebook.cell(id);

@@ -2,7 +2,7 @@
 
 import type { Cell, JsonObject } from "../protocol";
 
-/** What a cell shows. */
+/** The contents of a cell. */
 export interface Content {
   source: string;
   attachments: JsonObject | null;

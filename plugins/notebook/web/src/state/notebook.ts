@@ -4,7 +4,7 @@ import type { Cell, Change, Document, InputRequest, JsonObject, Kernel, Level, O
 
 import { RunOrder } from "./order";
 
-/** What changed, for the views. */
+/** A change, for the views. */
 export type Event =
   | { type: "all" }
   | { type: "order" }
@@ -41,13 +41,13 @@ export class Notebook {
   metadata: JsonObject = {};
   path: string;
   kernel: Kernel = { id: null, name: null, display_name: null, language: null, state: "none", message: null, debugger: false };
-  /** The kernel ended, and nobody asked for it. */
+  /** The kernel ended unexpectedly. */
   lostKernel = false;
   input: InputRequest | null = null;
   saving: Saving = { unsaved: false, lastModified: "", failure: null };
   conflict: string | null = null;
   writable = true;
-  /** What the user of this page may do. */
+  /** The permissions of this page's user. */
   level: Level = "manage";
   /** The number of the last change that came, and of the last one that belongs in the file. */
   event = 0;
@@ -296,7 +296,7 @@ export class Notebook {
   }
 }
 
-/** How long a cell's last run took according to its metadata, where Jupyter's front ends record it, in milliseconds. */
+/** The duration of a cell's last run according to its metadata, where Jupyter's front ends record it, in milliseconds. */
 export function recordedElapsed(cell: Cell): number | null {
   const times = recorded(cell.metadata);
   if (times?.from === undefined || times.to === undefined || times.to < times.from) return null;

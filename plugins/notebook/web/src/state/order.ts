@@ -3,17 +3,17 @@
 
 import type { Cell } from "../protocol";
 
-/** What is wrong with a cell's results. */
+/** The problem with a cell's results. */
 export type Doubt = "changed" | "overtaken" | "earlier";
 
 /** The doubt in words. */
 export const DOUBTS: Readonly<Record<Doubt, string>> = {
   changed: "Changed since it ran",
   overtaken: "A cell above ran after this one",
-  earlier: "Ran before the kernel was started again",
+  earlier: "Ran before the kernel was restarted",
 };
 
-/** What a page knows about the runs that it saw. */
+/** A page's knowledge about the runs that it saw. */
 export class RunOrder {
   /** The texts that ran in this process of the kernel. */
   readonly #ran = new Map<string, string>();

@@ -1,14 +1,14 @@
-//! Who else looks at the document, and where they type.
+//! Who else has the document open, and where they type.
 
 import type { Cursor } from "../protocol";
 
-/** Somebody else's page. */
+/** The page of another user. */
 export interface Person {
   name: string;
   cursor: Cursor | null;
 }
 
-/** How long a cursor rests before others see where it is, in milliseconds. */
+/** The time that a cursor must rest before others see it, in milliseconds. */
 const WAIT = 150;
 
 export class People {
@@ -35,7 +35,7 @@ export class People {
     if (this.others.delete(client)) this.changed();
   }
 
-  /** A new connection: the server names everybody again. */
+  /** Handles a new connection, after which the server sends all other users again. */
   clear(): void {
     this.others.clear();
     this.changed();
@@ -55,7 +55,7 @@ export class People {
   }
 }
 
-/** A number from 0 to 5 that gives somebody's color. */
+/** A number from 0 to 5 for the color of a user. */
 export function color(name: string): number {
   let sum = 0;
   for (const letter of name) sum = (sum * 31 + (letter.codePointAt(0) ?? 0)) % 9973;

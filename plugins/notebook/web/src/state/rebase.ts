@@ -12,7 +12,7 @@ export interface Hunk {
 /** Texts with more pairs of differing lines than this are compared as a whole. */
 const LIMIT = 4_000_000;
 
-/** What turns `before` into `after`, in order and apart from each other: lines that differ, and in them the words that differ. */
+/** The changes from `before` to `after`, in order and without overlap: lines that differ, and in them the words that differ. */
 export function diff(before: string, after: string): Hunk[] {
   return compare(0, lines(before), lines(after)).flatMap((hunk) => {
     const old = before.slice(hunk.from, hunk.to);
@@ -20,7 +20,7 @@ export function diff(before: string, after: string): Hunk[] {
   });
 }
 
-/** What turns the parts `a` into the parts `b`; `a` begins at `offset`. */
+/** The changes from the parts `a` to the parts `b`; `a` begins at `offset`. */
 function compare(offset: number, a: readonly string[], b: readonly string[]): Hunk[] {
   let start = 0;
   while (start < a.length && start < b.length && a[start] === b[start]) start += 1;
@@ -47,16 +47,17 @@ export function changes(before: string, after: string): ChangeSet {
 
 /**
  * Applies `own`, which was made to `base`, to `theirs`. What both inserted is kept, theirs first; what one of them deleted is gone.
- * `how` is what the other page says about its change: a comparison of the texts can mistake one of two equal words for the other.
- * `clash`: both replaced the same text by different ones, so that somebody should look at the result.
+ * `how` is the other page's description of its change. A comparison of the texts alone can mistake one of two equal words for
+ * the other.
+ * `clash`: both replaced the same text with different ones, so that a user should check the result.
  */
 export function rebase(base: string, own: ChangeSet, theirs: string, how?: unknown): { text: string; own: ChangeSet; clash: boolean } {
   const others = reported(base, theirs, how) ?? changes(base, theirs);
   const mapped = own.map(others);
-  return { text: mapped.apply(asText(theirs)).toString(), own: mapped, clash: clash(own, others) };
+  return { text: mapped.apply(asText(theirs)).toString(), own: mapped, clash: clash(base, own, others) };
 }
 
-/** What another page says about its change, if that is true. */
+/** Another page's description of its change, if it is correct. */
 function reported(base: string, theirs: string, how: unknown): ChangeSet | null {
   if (how === null || how === undefined) return null;
   try {
@@ -67,11 +68,15 @@ function reported(base: string, theirs: string, how: unknown): ChangeSet | null 
   }
 }
 
-function clash(own: ChangeSet, others: ChangeSet): boolean {
+function clash(base: string, own: ChangeSet, others: ChangeSet): boolean {
   let found = false;
   own.iterChanges((from, to, _start, _end, mine) => {
     others.iterChanges((otherFrom, otherTo, _otherStart, _otherEnd, theirs) => {
-      if (mine.length > 0 && theirs.length > 0 && from < otherTo && otherFrom < to) found = true;
+      if (mine.length === 0 || theirs.length === 0 || from >= otherTo || otherFrom >= to) return;
+      const both = base.slice(Math.max(from, otherFrom), Math.min(to, otherTo));
+      // The Enter key replaces the spaces at its place. Two people who press it there have no question to answer.
+      const blank = both.trim() === "" && [mine, theirs].some((text) => text.lines > 1 || text.toString().trim() !== "");
+      found ||= !blank;
     });
   });
   return found;
@@ -86,7 +91,7 @@ function lines(text: string): string[] {
   return text.split(/(?<=\n)/);
 }
 
-/** Words, spaces, and every other character by itself. */
+/** Words, spaces, and every other character separately. */
 function words(text: string): string[] {
   return text.match(/[\p{L}\p{N}_]+|[^\S\n]+|[^]/gu) ?? [];
 }

@@ -1,4 +1,4 @@
-//! Requests to the server, and what the user is told if one fails.
+//! Requests to the server, and messages to the user if one fails.
 
 import type { Operation, Reply } from "../protocol";
 import type { Connection } from "../transport/connection";
@@ -19,7 +19,7 @@ export class Requests {
     return this.connection().request(op, { repeatable, sent: (id) => this.own.add(id) });
   }
 
-  /** Sends a request, and tells the user if it failed. */
+  /** Sends a request, and informs the user if it failed. */
   async do(op: Operation, repeatable: boolean, what: string): Promise<boolean> {
     try {
       await this.ask(op, repeatable);
@@ -40,7 +40,7 @@ export class Requests {
     }
   }
 
-  /** Tells the user that something failed. */
+  /** Informs the user that something failed. */
   fail(error: unknown, what: string): void {
     this.report(`${what}: ${error instanceof Error ? error.message : String(error)}`);
   }

@@ -2,7 +2,7 @@
 
 import type { Cell } from "../protocol";
 
-/** What to find. */
+/** The search's options. */
 export interface Query {
   text: string;
   caseSensitive: boolean;

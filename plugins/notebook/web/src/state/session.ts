@@ -12,13 +12,13 @@ import { Notebook } from "./notebook";
 import { People } from "./people";
 import { Requests } from "./requests";
 
-/** What the session needs from outside. */
+/** The services that the session needs. */
 export interface SessionDeps {
   connection(listener: Listener): Connection;
   /** The unsent text of an earlier visit. */
   take(): Kept[];
   store(drafts: Kept[]): void;
-  /** Tells the user about a failure. */
+  /** Informs the user about a failure. */
   report(message: string): void;
   newId(): string;
 }
@@ -35,9 +35,9 @@ export class Session implements Listener {
   readonly connection: Connection;
   readonly people: People;
   readonly comms: Comms;
-  /** What can be done with the kernel. */
+  /** The actions on the kernel. */
   readonly kernel: KernelActions;
-  /** What its debugger reports. */
+  /** The events of its debugger. */
   onDebug: (event: string, body: JsonObject) => void = () => {};
   connectionState: { state: Link; message: string; status: number | null } = { state: "connecting", message: "", status: null };
   loaded = false;
@@ -187,7 +187,7 @@ export class Session implements Listener {
         this.edits.forget(change.cell_id);
         if (cell !== undefined && draft.text !== "") {
           this.insert(at, cell.cell_type, draft.text);
-          this.around.report("A cell was deleted elsewhere while you were typing in it. Your text is in a new cell.");
+          this.around.report("Someone else deleted a cell while you were typing in it. Your text is in a new cell.");
         }
       }
       return;
@@ -213,7 +213,7 @@ export class Session implements Listener {
     this.#caughtUp();
   }
 
-  /** Whether the user may do something that needs this level; tells them if not. The server checks it again. */
+  /** Whether the user may do something that needs this level. Informs them if not. The server checks it again. */
   #may(needed: "run" | "edit"): boolean {
     if (this.notebook.may(needed)) return true;
     this.around.report(this.notebook.level === "view" ? "You may only view this notebook." : "You may run this notebook, but not change it.");
@@ -334,7 +334,7 @@ export class Session implements Listener {
     if (!this.#may("edit")) return;
     this.#history.record({ type: "attachments", id, from: present, to: attachments });
     this.notebook.apply({ type: "cell_attachments_changed", cell_id: id, attachments });
-    void this.#requests.do({ type: "set_cell_attachments", cell_id: id, attachments }, true, "The cell's pictures could not be changed");
+    void this.#requests.do({ type: "set_cell_attachments", cell_id: id, attachments }, true, "The cell's images could not be changed");
   }
 
   async save(): Promise<void> {

@@ -5,7 +5,7 @@
 
 import type { Cell, JsonObject } from "../protocol";
 
-/** What a cell is in a presentation; "" belongs to what is before it. */
+/** The role of a cell in a presentation; "" belongs to the previous slide. */
 export type SlideType = "" | "slide" | "subslide" | "fragment" | "skip" | "notes";
 
 /** Their names. */
@@ -21,7 +21,7 @@ export interface Slide {
   notes: string[];
 }
 
-/** What the metadata of a cell says. */
+/** The slide type in the metadata of a cell. */
 export function slideType({ metadata }: Pick<Cell, "metadata">): SlideType {
   const said = (metadata["slideshow"] as JsonObject | undefined)?.["slide_type"];
   return SLIDE_TYPES.find(([type]) => type === said)?.[0] ?? "";

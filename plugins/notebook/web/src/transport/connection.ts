@@ -3,6 +3,7 @@
 //! Requests wait while there is no connection. For requests that were sent but not answered when the connection was lost, the
 //! sender decides whether they may be sent twice (`repeatable`).
 
+import { Heartbeat, type HeartbeatTimes } from "./heartbeat";
 import type { Change, Cursor, Document, Level, Operation, Reply, Request, ServerFrame } from "../protocol";
 
 /** The state of the connection. */
@@ -16,7 +17,7 @@ export interface Socket {
   close(): void;
 }
 
-/** What the connection reports to its owner. */
+/** The events that the connection reports to its owner. */
 export interface Listener {
   /** A whole document: the first, or a new one if the old one could not be resumed. */
   opened(document: Document, instance: string, event: number, level: Level): void;
@@ -24,7 +25,7 @@ export interface Listener {
   resumed(last: number): void;
   /** Change number `event`; `own` is the request that made it, if it is one of ours. */
   changed(change: Change, own: number | null, event: number): void;
-  /** Somebody else looks at the document, or their cursor moved. */
+  /** Another user has the document open, or moved their cursor. */
   present(client: number, name: string, cursor: Cursor | null): void;
   /** They left. */
   absent(client: number): void;
@@ -78,6 +79,9 @@ export class Connection {
   #reason = "";
   #timer: ReturnType<typeof setTimeout> | null = null;
   #stopped = false;
+  readonly #heartbeat: Heartbeat;
+  /** The request of the last ping. */
+  #ping: number | null = null;
 
   private readonly connect: (resume: { instance: string; after: number } | null) => Socket;
   private readonly listener: Listener;
@@ -85,19 +89,27 @@ export class Connection {
   private readonly backoff: Backoff;
 
   /**
-   * `connect` opens a socket; its argument is what to resume from, or null for a snapshot. `diagnose` tells users why there is no
-   * connection after so many attempts, or returns "" if the server does not answer at all.
+   * `connect` opens a socket; its argument is what to resume from, or null for a snapshot. `diagnose` explains to users why
+   * there is no connection after so many attempts, or returns "" if the server does not respond at all.
    */
   constructor(
     connect: (resume: { instance: string; after: number } | null) => Socket,
     listener: Listener,
     diagnose: (tries: number) => Promise<string> = async () => "",
     backoff: Backoff = { first: 200, longest: 5000 },
+    heartbeat?: HeartbeatTimes,
   ) {
     this.connect = connect;
     this.listener = listener;
     this.diagnose = diagnose;
     this.backoff = backoff;
+    this.#heartbeat = new Heartbeat(() => this.#sendPing(), () => this.#lost(), heartbeat);
+  }
+
+  /** Connects at once, or checks whether the connection still works: the computer may have slept, or its network may have changed. */
+  check(): void {
+    if (this.#socket === null) this.start();
+    else this.#heartbeat.check();
   }
 
   /** Connects, or reconnects at once. */
@@ -111,8 +123,11 @@ export class Connection {
     const resume = this.#instance === null ? null : { instance: this.#instance, after: this.#event };
     const socket = this.connect(resume);
     this.#socket = socket;
+    this.#heartbeat.start();
     socket.onmessage = (text) => {
-      if (this.#socket === socket) this.#receive(JSON.parse(text) as ServerFrame);
+      if (this.#socket !== socket) return;
+      this.#heartbeat.heard();
+      this.#receive(JSON.parse(text) as ServerFrame);
     };
     socket.onclose = () => {
       if (this.#socket === socket) this.#lost();
@@ -123,6 +138,7 @@ export class Connection {
   stop(): void {
     this.#stopped = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#heartbeat.stop();
     this.#socket?.close();
     this.#socket = null;
     this.#open = false;
@@ -153,7 +169,14 @@ export class Connection {
     this.#socket?.send(JSON.stringify(frame));
   }
 
+  #sendPing(): void {
+    this.#ping = this.#nextId++;
+    const frame: Request = { id: this.#ping, op: { type: "ping" } };
+    this.#socket?.send(JSON.stringify(frame));
+  }
+
   #receive(frame: ServerFrame): void {
+    if ((frame.type === "reply" || frame.type === "failed") && frame.id === this.#ping) this.#heartbeat.answered();
     switch (frame.type) {
       case "opened":
         this.#instance = frame.instance;
@@ -219,6 +242,7 @@ export class Connection {
     const socket = this.#socket;
     this.#socket = null;
     this.#open = false;
+    this.#heartbeat.stop();
     if (socket !== null) {
       socket.onmessage = null;
       socket.onclose = null;

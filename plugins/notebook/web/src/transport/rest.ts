@@ -121,7 +121,7 @@ export interface Published {
   content: { cells: PublishedCell[]; metadata: JsonObject };
 }
 
-/** What a reader thinks of a published notebook: 0 to 4 stars. */
+/** A reader's rating of a published notebook: 0 to 4 stars. */
 export interface Rating {
   name: string;
   stars: number;
@@ -165,7 +165,7 @@ export async function logout(): Promise<void> {
   try {
     response = await fetch(url("logout"), { method: "POST", headers: xsrf === null ? {} : { "x-xsrftoken": xsrf }, credentials: "same-origin", redirect: "manual" });
   } catch {
-    throw new HttpError(0, "The server does not answer. Is it still running?");
+    throw new HttpError(0, "The server does not respond. Is it still running?");
   }
   // Success is a redirect, which `manual` keeps opaque.
   if (!response.ok && response.type !== "opaqueredirect") throw new HttpError(response.status, await reason(response));
@@ -189,7 +189,7 @@ export async function readDownload(address: URL): Promise<{ name: string; conten
   try {
     response = await fetch(address, { credentials: "same-origin", redirect: "error" });
   } catch {
-    throw new HttpError(0, "The server does not answer. Is it still running?");
+    throw new HttpError(0, "The server does not respond. Is it still running?");
   }
   if (!response.ok) throw new HttpError(response.status, await reason(response));
   const name = /filename\*=utf-8''([^;]+)/i.exec(response.headers.get("content-disposition") ?? "")?.[1];
@@ -220,7 +220,7 @@ export async function readFile(address: string, types: RegExp, limit: number): P
     await response.body?.cancel();
     throw new HttpError(status, message);
   };
-  if (!response.ok) await refuse(response.status, response.status === 404 ? "there is no such file" : `the server answered ${response.status}`);
+  if (!response.ok) await refuse(response.status, response.status === 404 ? "there is no such file" : `the server returned ${response.status}`);
   const type = response.headers.get("content-type") ?? "";
   if (!types.test(type)) await refuse(415, "this type of file cannot be shown here");
   const size = response.headers.get("content-length");
@@ -244,7 +244,7 @@ export async function call<T>(method: string, target: URL, body?: unknown): Prom
   try {
     response = await fetch(target, { method, headers, credentials: "same-origin", redirect: "manual", ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
   } catch {
-    throw new HttpError(0, "The server does not answer. Is it still running?");
+    throw new HttpError(0, "The server does not respond. Is it still running?");
   }
   if (response.type === "opaqueredirect") throw new HttpError(401, "You are no longer logged in.");
   if (!response.ok) throw new HttpError(response.status, await reason(response));
@@ -261,7 +261,7 @@ async function reason(response: Response): Promise<string> {
   } catch {
     // Not JSON, for example a proxy's error page.
   }
-  return `The server answered ${response.status} ${response.statusText}`.trim();
+  return `The server returned ${response.status} ${response.statusText}`.trim();
 }
 
 function cookie(name: string): string | null {

@@ -3,7 +3,7 @@
 import { url } from "./base";
 import { call } from "./rest";
 
-/** What processes use; null if the server does not know. */
+/** The resources used by processes; null if the server does not know. */
 export type Usage = { memory_bytes: number; cpu_secs: number } | null;
 
 /** A running kernel. */
@@ -33,7 +33,7 @@ export interface RunningTerminal {
   usage: Usage;
 }
 
-/** What runs. */
+/** The running kernels and terminals. */
 export interface Running {
   kernels: RunningKernel[];
   terminals: RunningTerminal[];

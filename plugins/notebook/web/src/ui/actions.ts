@@ -27,10 +27,10 @@ import type { Presentation } from "./slides";
 import type { CellOperations } from "./structure";
 import type { VariablesPanel } from "./variables";
 
-/** What can be done while the notebook is not open. */
+/** The actions that are available while the notebook is not open. */
 const ANYTIME: ReadonlySet<Action> = new Set<Action>(["help", "settings", "theme", "palette", "palette_again", "logout"]);
 
-/** What is shown beside the cells. */
+/** The panels beside the cells. */
 export interface Panels {
   find: FindPanel;
   contents: ContentsPanel;
@@ -331,7 +331,7 @@ export class Actions {
   async restart(runAll: boolean): Promise<void> {
     const { kernel } = this.session.notebook;
     if (kernel.state !== "none" && kernel.state !== "dead") {
-      const yes = await ask("Restart the kernel?", [h("p", {}, "All variables are lost. Cells and outputs stay.")], [
+      const yes = await ask("Restart the kernel?", [h("p", {}, "All variables are lost. Cells and outputs are kept.")], [
         { label: "Cancel", value: false },
         { label: runAll ? "Restart and run all" : "Restart", value: true, kind: "danger" },
       ]);
@@ -369,13 +369,14 @@ export class Actions {
       await rest.rename(path, to);
       this.session.notebook.path = to;
       this.session.notebook.emit({ type: "path" });
+      announce(`Renamed to ${name}`);
     } catch (error) {
       toast(`It could not be renamed: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
 
   async logout(): Promise<void> {
-    // After the logout, the last typed text could not be sent any more.
+    // After the logout, the last typed text could no longer be sent.
     if (this.session.connectionState.state === "online") await this.session.edits.settleAll();
     await logout();
   }

@@ -27,7 +27,7 @@ export class BrokenFile {
       h("h2", {}, "This file is not a notebook"),
       h("p", {}, message),
       excerpt,
-      h("p", {}, "Nothing in it was changed. Correct its text, and the notebook opens here by itself."),
+      h("p", {}, "Nothing in it was changed. Correct its text, and the notebook opens here."),
       h("div", { class: "row" }, h("a", { class: "button main", href: edit.href }, "Edit its text"), h("a", { class: "button", href: fileUrl(path, true), download: fileName(path) }, "Download it")),
     );
     if (line > 0) void this.#excerpt(path, line, excerpt);

@@ -12,7 +12,7 @@ const AT_ONCE = 40;
 const MANY = 400;
 const NEAR = "1000px";
 const FAR = "6000px";
-/** How long the page fills cells before it looks for something else to do, in milliseconds. */
+/** The longest time that the page fills cells without a pause, in milliseconds. */
 const SLICE = 8;
 /** How many editors stay after their cell lost the focus. */
 const EDITORS_KEPT = 12;

@@ -5,7 +5,7 @@ export type Mode = "always" | "edit" | "command";
 
 interface Command {
   action: string;
-  /** What it does, as a menu says it. */
+  /** Its label in a menu. */
   about: string;
   mode: Mode;
   keys: readonly string[];

@@ -5,7 +5,7 @@ import * as team from "../transport/team";
 import { account } from "./account";
 import { ask, toast } from "./dialog";
 
-/** What the comments need from the page. */
+/** The interface of the comments to the page. */
 export interface CommentHost {
   path(): string;
   /** Whether the user may comment, and delete what others wrote. */
@@ -95,7 +95,7 @@ export class CommentPanel {
   }
 
   #show(): void {
-    // What is being typed stays.
+    // A text that is being typed stays.
     if (this.#list.querySelector("textarea:focus") !== null && this.#list.querySelector<HTMLTextAreaElement>("textarea:focus")?.value !== "") return;
     const shown = this.#threads.filter(({ resolved }) => this.#resolved || resolved === null);
     fill(this.#list, ...shown.map((thread) => this.#thread(thread)), shown.length === 0 && h("p", { class: "faint" }, "No comments. Choose “Comment” in the menu of a cell."));
@@ -118,7 +118,7 @@ export class CommentPanel {
       about,
       ...comments.map((comment) => this.#comment(comment)),
       resolved !== null && h("p", { class: "faint" }, `Resolved by ${resolved.by}, ${ago(resolved.at)}`),
-      may && h("div", { class: "row" }, button("Reply", reply, { class: "link" }), button(resolved === null ? "Resolve" : "Open again", () => void this.#try(async () => this.#set(await team.changeComments(this.host.path(), { thread: id, resolved: resolved === null }))), { class: "link" })),
+      may && h("div", { class: "row" }, button("Reply", reply, { class: "link" }), button(resolved === null ? "Resolve" : "Reopen", () => void this.#try(async () => this.#set(await team.changeComments(this.host.path(), { thread: id, resolved: resolved === null }))), { class: "link" })),
     );
     return element;
   }
@@ -147,14 +147,14 @@ export class CommentPanel {
   }
 
   #form(action: string, value: string, send: (text: string) => Promise<unknown>, close: () => void): HTMLFormElement {
-    const field = h("textarea", { rows: 3, "aria-label": "Comment", placeholder: account() === null ? "" : "@name tells somebody" });
+    const field = h("textarea", { rows: 3, "aria-label": "Comment", placeholder: account() === null ? "" : "@name notifies someone" });
     field.value = value;
     const form = h("form", { class: "comment-form" }, field, h("div", { class: "row end" }, button("Cancel", close, { class: "button" }), h("button", { type: "submit", class: "button main" }, action)));
     const submit = (): void => {
       const text = field.value.trim();
       if (text === "") return;
       void this.#try(async () => {
-        // Sent: what is in the field must not keep the list as it is.
+        // Sent. The text in the field must no longer block updates of the list.
         field.disabled = true;
         try {
           await send(text);

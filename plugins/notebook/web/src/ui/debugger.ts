@@ -9,7 +9,7 @@ import { announce } from "./dialog";
 
 const SHOWN = "paster:debugger";
 
-/** What the panel does with the cells. */
+/** The panel's actions on the cells. */
 export interface DebuggerHost {
   /** Goes to a line of a cell. */
   goTo(cell: string, line: number): void;
@@ -71,7 +71,7 @@ export class DebuggerPanel {
     const words =
       this.#problem !== "" ? this.#problem
       : kernel.id === null || kernel.state === "starting" ? "Run a cell to start the kernel."
-      : !available ? "This kernel has no debugger. ipykernel has one, if debugpy is installed beside it."
+      : !available ? "This kernel has no debugger. ipykernel has one if debugpy is installed."
       : stop !== null ? `Stopped${stop.frame === null ? "" : ` in ${stop.frame.name}, line ${stop.frame.line}`}`
       : on ? (kernel.state === "busy" ? "Running" : "Click left of a line to stop there, then run the cell.")
       : "Turn it on to stop at breakpoints.";

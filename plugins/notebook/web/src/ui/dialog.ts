@@ -20,7 +20,7 @@ export function ask<T>(title: string, body: (Node | string)[], choices: Choice<T
       dialog.close();
     };
     const buttons = choices.map(({ label, value, kind }) => button(label, () => end(value), { class: `button ${kind ?? ""}`.trim() }));
-    dialog.append(h("div", { class: "row end" }, ...buttons));
+    dialog.append(h("div", { class: "row end" }, ...buttons), liveRegion());
     dialog.addEventListener("close", () => {
       dialog.remove();
       resolve(result);
@@ -62,7 +62,7 @@ export function askText(title: string, label: string, value: string, action: str
       resolve(result);
     });
     keysStayIn(dialog);
-    dialog.append(form);
+    dialog.append(form, liveRegion());
     document.body.append(dialog);
     dialog.showModal();
     input.focus();
@@ -95,6 +95,7 @@ export function toast(message: string, action?: { label: string; run: () => void
   }
   element.append(button("Dismiss", end, { icon: "close", class: "icon-button small" }));
   toasts.append(element);
+  if (document.querySelector("dialog[open]") !== null) announce(message);
   // A message under the pointer or with the focus is being read.
   const timer = setInterval(() => {
     if (element.matches(":hover, :focus-within")) return;
@@ -104,10 +105,15 @@ export function toast(message: string, action?: { label: string; run: () => void
   while (toasts.childElementCount > 4) toasts.firstElementChild?.remove();
 }
 
-/** Tells something to screen readers only. */
+/** Announces something to screen readers only. While a dialog is open, they do not read the page behind it. */
 export function announce(message: string): void {
-  const live = document.getElementById("live");
+  const live = document.querySelector("dialog[open] .live") ?? document.getElementById("live");
   if (live !== null) live.textContent = message;
+}
+
+/** The place in a dialog for announcements. */
+function liveRegion(): HTMLElement {
+  return h("div", { class: "live visually-hidden", "aria-live": "polite" });
 }
 
 /** Hides what is typed in a dialog from the page's shortcuts. */

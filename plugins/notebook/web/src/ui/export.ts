@@ -3,7 +3,7 @@
 import { h } from "../dom";
 import { encodePath, url } from "../transport/base";
 import { call, fileUrl, readDownload } from "../transport/rest";
-import { ask, toast } from "./dialog";
+import { announce, ask, toast } from "./dialog";
 
 /** Names of formats in the order of the dialog. Others are shown after them as the server calls them. */
 const NAMES: Readonly<Record<string, string>> = { html: "Web page (HTML)", pdf: "PDF", markdown: "Markdown", python: "Python script", script: "Script", latex: "LaTeX", slides: "Slides (HTML)", rst: "reStructuredText", asciidoc: "AsciiDoc" };
@@ -35,21 +35,24 @@ export async function exportNotebook(path: string): Promise<void> {
   if (printing === true) print();
 }
 
-/** A link that downloads what the server makes, and tells why if it cannot. */
+/** A link that downloads an export, and shows the reason if the server cannot create it. */
 function download(text: string, href: string): HTMLAnchorElement {
   const link = h("a", { href, download: "" }, text);
   link.addEventListener("click", (event) => {
     event.preventDefault();
     if (link.getAttribute("aria-busy") === "true") return;
     link.setAttribute("aria-busy", "true");
-    void save(href).catch((error: unknown) => toast(`${text}: ${error instanceof Error ? error.message : String(error)}`)).finally(() => link.removeAttribute("aria-busy"));
+    announce(`${text}: preparing the download`);
+    void save(href).then((name) => announce(`${text}: downloaded as ${name}`)).catch((error: unknown) => toast(`${text}: ${error instanceof Error ? error.message : String(error)}`)).finally(() => link.removeAttribute("aria-busy"));
   });
   return link;
 }
 
-async function save(href: string): Promise<void> {
+/** Returns the file's name. */
+async function save(href: string): Promise<string> {
   const { name, content } = await readDownload(new URL(href));
   const address = URL.createObjectURL(content);
   h("a", { href: address, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
+  return name;
 }

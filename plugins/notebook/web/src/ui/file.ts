@@ -14,7 +14,7 @@ import { modified, readTextFile, type TextFile, writeTextFile } from "../transpo
 import { fileUrl, HttpError } from "../transport/rest";
 import { ask, toast } from "./dialog";
 
-/** How long after the last key a text is saved, in milliseconds. */
+/** The delay between the last key and saving, in milliseconds. */
 const PAUSE = 1000;
 const ROWS = 1000;
 const LANGUAGES: Readonly<Record<string, string>> = { py: "python", pyw: "python", md: "markdown", markdown: "markdown" };

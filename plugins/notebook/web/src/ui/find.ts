@@ -21,7 +21,7 @@ export class FindPanel {
   #at = -1;
   #wanted: RegExp | null = null;
   #due = false;
-  /** What was done last, shown until the next search. */
+  /** The last action, shown until the next search. */
   #told = "";
   private readonly session: Session;
   private readonly cells: CellList;
@@ -113,7 +113,7 @@ export class FindPanel {
     if (match === undefined || cell === undefined || this.#wanted === null) return;
     this.session.replaceSource(cell.id, replaced(cell.source, this.#wanted, this.#replacement.value, this.#query().regexp, match.from));
     this.#search(false);
-    // What was put in may match again.
+    // The inserted text may match again.
     const after = this.#matches.findIndex(({ id, from }) => id === match.id && from >= match.from + this.#replacement.value.length);
     if (after >= 0) this.#at = after;
     this.#paint();

@@ -8,7 +8,7 @@ import type { Session } from "../state/session";
 import { base, fileName, folderOf, url } from "../transport/base";
 import { KERNEL_WORDS, saveWords } from "./status";
 
-/** What the header's buttons do. */
+/** The actions of the header's buttons. */
 export interface HeaderActions {
   rename(): void;
   pickKernel(): void;
@@ -27,7 +27,7 @@ export class Header {
   readonly #queue = h("span", { class: "queue" });
   /** The bar above the toolbar. */
   readonly bar: HTMLElement;
-  /** What the toolbar shows at its end. */
+  /** The items at the end of the toolbar. */
   readonly state: readonly Node[];
 
   private readonly session: Session;
@@ -55,7 +55,7 @@ export class Header {
     if (location.pathname !== here.pathname) history.replaceState(null, "", here.pathname + location.hash);
   }
 
-  /** Shows who else looks at the notebook. */
+  /** Shows who else has the notebook open. */
   showPeople(): void {
     const names = [...new Set([...this.session.people.others.values()].map(({ name }) => name))].sort();
     const shown = names.map((name) => h("span", { class: `person person-${color(name)}`, title: `${name} is here too` }, name));
@@ -88,7 +88,7 @@ export class Header {
     this.#kernel.title = kernel.message ?? "Choose a kernel";
   }
 
-  /** What runs and what waits, and how to take it out. */
+  /** The running and waiting cells, and a button to remove each from the queue. */
   #queueMenu(anchor: HTMLElement): void {
     const { notebook } = this.session;
     const running = notebook.running();
@@ -97,8 +97,8 @@ export class Header {
     const name = (cell: Cell): string => `cell ${notebook.index(cell.id) + 1}: ${first(cell.source)}`;
     menu(anchor, "Queue", [
       ...(running === undefined ? [] : [{ label: `Go to running ${name(running)}`, run: () => this.actions.select(running.id) }]),
-      ...queued.slice(0, 20).map((cell) => ({ label: `Take out ${name(cell)}`, run: () => this.actions.cancel([cell.id]) })),
-      ...(queued.length > 1 ? ["line" as const, { label: `Take out all ${queued.length}`, run: () => this.actions.cancel(queued.map(({ id }) => id)) }] : []),
+      ...queued.slice(0, 20).map((cell) => ({ label: `Remove ${name(cell)}`, run: () => this.actions.cancel([cell.id]) })),
+      ...(queued.length > 1 ? ["line" as const, { label: `Remove all ${queued.length}`, run: () => this.actions.cancel(queued.map(({ id }) => id)) }] : []),
     ]);
   }
 

@@ -54,7 +54,7 @@ export class HistoryPage {
       h(
         "main",
         { class: "page" },
-        h("div", { class: "timeline" }, arrow("Step before", "‹", () => this.#go(this.#at - 1)), this.#slider, arrow("Step after", "›", () => this.#go(this.#at + 1))),
+        h("div", { class: "timeline" }, arrow("Previous step", "‹", () => this.#go(this.#at - 1)), this.#slider, arrow("Next step", "›", () => this.#go(this.#at + 1))),
         this.#moment,
         h(
           "div",
@@ -68,7 +68,7 @@ export class HistoryPage {
         this.#revisions,
         this.#cells,
         h("h2", {}, "Erase a text"),
-        h("p", { class: "faint" }, "A password that was pasted by mistake can be erased from the notebook, its outputs, its history and its published page. The log notes who did it."),
+        h("p", { class: "faint" }, "You can erase a password that was pasted by mistake from the notebook, its outputs, its history and its published page. The log records who did it."),
         button("Erase a text …", () => void this.#erase(), { class: "button danger" }),
       ),
       h("div", { id: "live", class: "visually-hidden", "aria-live": "polite" }),
@@ -162,21 +162,21 @@ export class HistoryPage {
     if (step === undefined) return;
     await this.#try(async () => {
       await team.restore(this.path, step.point);
-      toast("The notebook is as it was then. This is a new edit, which can be taken back in the same way.");
+      toast("The notebook was restored. This is a new edit, which you can revert in the same way.");
     });
     this.#go(this.#steps.length - 1);
   }
 
   async #erase(): Promise<void> {
     const input = h("input", { type: "text", "aria-label": "Text to erase", autocomplete: "off", spellcheck: "false" });
-    const yes = await ask("Erase a text", [h("p", {}, "Every place becomes [erased]. This cannot be undone."), input], [
+    const yes = await ask("Erase a text", [h("p", {}, "Every occurrence is replaced with [erased]. This cannot be undone."), input], [
       { label: "Cancel", value: false },
       { label: "Erase", value: true, kind: "danger" },
     ]);
     if (yes !== true || input.value === "") return;
     await this.#try(async () => {
       const { erased_in_file: inFile, erased_in_history: inHistory, kernel_runs: running } = await team.erase(this.path, input.value);
-      toast(`Erased ${inFile} times in the notebook, and in ${inHistory} records.${running ? " The kernel may still know it: restart it." : ""}`);
+      toast(`Erased ${inFile} times in the notebook, and in ${inHistory} records.${running ? " The kernel may still have it in memory. Restart the kernel." : ""}`);
     });
   }
 
@@ -191,9 +191,9 @@ export class HistoryPage {
 }
 
 function describe(moment: team.Moment): string {
-  const who = moment.author === "" ? "Somebody" : moment.author;
+  const who = moment.author === "" ? "Someone" : moment.author;
   if (moment.kind === "disk") return "Another program changed the notebook";
-  if (moment.kind === "start") return "The oldest state that is kept";
+  if (moment.kind === "start") return "The oldest stored state";
   if (moment.kind === "revision") return `“${moment.name}”, named by ${who}`;
   return `${who} ${ACTIONS[moment.action ?? ""] ?? "changed the notebook"}`;
 }

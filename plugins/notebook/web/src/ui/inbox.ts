@@ -39,7 +39,7 @@ export class InboxPage {
     try {
       const { notices, unread } = await team.inbox();
       this.#all.disabled = unread === 0;
-      this.#note.textContent = notices.length === 0 ? "Nothing here yet: you are told when somebody mentions you, replies, or asks for access." : unread === 0 ? "" : `${unread} unread`;
+      this.#note.textContent = notices.length === 0 ? "Nothing here yet. You get a notice when someone mentions you, replies, or asks for access." : unread === 0 ? "" : `${unread} unread`;
       fill(this.#list, ...notices.map((notice) => this.#row(notice)));
     } catch (error) {
       this.#note.textContent = message(error);
@@ -61,7 +61,7 @@ export class InboxPage {
     );
   }
 
-  /** A form, so that the server leads to the notebook at its new place. */
+  /** A form, so that the server redirects to the notebook at its new path. */
   #answer(notice: team.Notice, field: "accept" | "decline", label: string): HTMLElement {
     const target = url("handover", notice.path);
     const xsrf = /(?:^|; )_xsrf=([^;]*)/.exec(document.cookie)?.[1];

@@ -32,7 +32,7 @@ export async function kernelPicker(present: Kernel): Promise<string | null> {
     show(name);
   };
   const running = present.state === "idle" || present.state === "busy";
-  const note = h("p", { class: "faint" }, running ? "Starting another kernel ends the current one; its variables are lost." : "");
+  const note = h("p", { class: "faint" }, running ? "Starting another kernel ends the current one, and its variables are lost." : "");
   const yes = await ask("Choose a kernel", [group, ...without.map((environment) => installer(environment, installed)), note], [{ label: "Cancel", value: false }, { label: "Start", value: true, kind: "main" }]);
   return yes === true ? (group.querySelector<HTMLInputElement>("input:checked")?.value ?? null) : null;
 }

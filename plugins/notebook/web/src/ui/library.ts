@@ -19,10 +19,10 @@ const TABS: readonly [Tab, string][] = [
 ];
 const EMPTY: Record<Tab, string> = {
   mine: "No notebooks yet.",
-  shared: "Nobody has shared a notebook with you yet.",
+  shared: "No notebooks have been shared with you yet.",
   starred: "Star a notebook in its menu to find it here.",
   published: "None of your notebooks is published.",
-  archived: "Archived notebooks leave the other lists, and stay where they are.",
+  archived: "Archived notebooks are hidden from the other lists. Their files do not move.",
   trash: "The trash is empty.",
 };
 const ORDERS: readonly [team.Order, string][] = [
@@ -132,7 +132,7 @@ export class LibraryPage {
     );
     const empty = this.#words.trim() === "" ? EMPTY[this.#tab] : "Nothing contains all of these words.";
     const found = notebooks.length === 0 ? empty : this.#words.trim() === "" ? "" : `${notebooks.length} found`;
-    const note = complete ? found : `${found} The index is still being made.`.trim();
+    const note = complete ? found : `${found} The index is still being built.`.trim();
     if (this.#note.textContent !== note) this.#note.textContent = note;
     this.#keepFocus(() => fill(this.#list, ...notebooks.map((notebook) => this.#row(notebook))));
   }
@@ -175,7 +175,7 @@ export class LibraryPage {
     const { path, archived, level } = notebook;
     const items: Parameters<typeof menu>[2] = [
       { label: "Tags …", run: () => void this.#editTags(notebook) },
-      { label: archived ? "Take out of the archive" : "Archive", run: () => void this.#try(() => team.mark(path, { archived: !archived })) },
+      { label: archived ? "Remove from the archive" : "Archive", run: () => void this.#try(() => team.mark(path, { archived: !archived })) },
     ];
     if (level === "edit" || level === "manage") items.push({ label: "History", run: () => location.assign(url("history", path)) });
     if (level === "manage") {
@@ -205,7 +205,7 @@ export class LibraryPage {
 
   #trashRow(entry: team.Trashed): HTMLElement {
     const name = fileName(entry.path);
-    const ends = entry.ends === null ? "" : `deleted for good on ${new Date(entry.ends).toLocaleDateString("en-GB", { day: "numeric", month: "long" })}`;
+    const ends = entry.ends === null ? "" : `deleted permanently on ${new Date(entry.ends).toLocaleDateString("en-GB", { day: "numeric", month: "long" })}`;
     const by = account() === null ? "" : `by ${entry.deleted_by}`;
     const restore = button("Restore", () => void this.#restore(entry), { class: "button" });
     restore.dataset["kind"] = "restore";
@@ -215,7 +215,7 @@ export class LibraryPage {
       { "data-key": entry.id },
       h("div", { class: "result" }, h("p", { class: "result-name" }, name), h("p", { class: "faint result-facts" }, [folderOf(entry.path), `deleted ${ago(entry.deleted)} ${by}`.trim(), ends].filter((fact) => fact !== "").join(" · "))),
       restore,
-      button(`Delete ${name} for good`, () => void this.#delete(entry), { icon: "trash" }),
+      button(`Delete ${name} permanently`, () => void this.#delete(entry), { icon: "trash" }),
     );
   }
 
@@ -224,15 +224,15 @@ export class LibraryPage {
   }
 
   async #delete(entry: team.Trashed): Promise<void> {
-    if (await this.#sure(`Delete ${fileName(entry.path)} for good?`, "Delete")) await this.#try(() => team.deleteTrash(entry.id));
+    if (await this.#sure(`Delete ${fileName(entry.path)} permanently?`, "Delete")) await this.#try(() => team.deleteTrash(entry.id));
   }
 
   async #empty(): Promise<void> {
-    if (await this.#sure("Empty the trash?", "Empty it")) await this.#try(() => team.deleteTrash(null));
+    if (await this.#sure("Empty the trash?", "Delete all")) await this.#try(() => team.deleteTrash(null));
   }
 
   async #sure(title: string, action: string): Promise<boolean> {
-    const yes = await ask(title, [h("p", {}, "This cannot be undone: the histories are deleted too.")], [
+    const yes = await ask(title, [h("p", {}, "This cannot be undone. The histories are deleted too.")], [
       { label: "Cancel", value: false },
       { label: action, value: true, kind: "danger" },
     ]);

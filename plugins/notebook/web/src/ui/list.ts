@@ -252,7 +252,7 @@ export class ListPage {
   async #import(path: string): Promise<void> {
     await this.#try(async () => {
       const [made] = await team.importFile(path);
-      if (made !== undefined) toast(`${fileName(made)} was made of it.`, { label: "Open", run: () => location.assign(url(made.endsWith(".ipynb") ? "notebooks" : "tree", made)) });
+      if (made !== undefined) toast(`It was converted to ${fileName(made)}.`, { label: "Open", run: () => location.assign(url(made.endsWith(".ipynb") ? "notebooks" : "tree", made)) });
     }, "It could not be converted");
   }
 
@@ -266,7 +266,7 @@ export class ListPage {
         if (yes !== true) continue;
       }
       await this.#try(() => rest.upload(this.folder, file), `${file.name} could not be uploaded`);
-      // Nobody wants these as files.
+      // These are not useful as files.
       if (/\.(sws|sagews)$/i.test(file.name)) await this.#import(join(this.folder, file.name));
     }
   }

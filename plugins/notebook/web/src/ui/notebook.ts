@@ -24,7 +24,7 @@ import { announce, toast } from "./dialog";
 import { Header } from "./header";
 import { listenToKeys } from "./keyboard";
 import { Presentation } from "./slides";
-import { Notices } from "./status";
+import { endWords, Notices } from "./status";
 import { CellOperations } from "./structure";
 import { toolbar } from "./tools";
 import { Transfer } from "./transfer";
@@ -59,6 +59,8 @@ export class NotebookPage {
   #debugShown = false;
   #shownFrame: Frame | null = null;
   #commentCounts: ReadonlyMap<string, number> = new Map();
+  /** The ends of runs that were announced. */
+  readonly #announced = new Map<string, Date>();
 
   constructor(path: string) {
     const draftStore = new DraftStore(new URL(encodePath(path), base()).pathname);
@@ -143,9 +145,9 @@ export class NotebookPage {
     addEventListener("beforeunload", (event) => {
       if (this.#session.unsent) event.preventDefault();
     });
-    addEventListener("online", () => this.#session.connection.start());
+    addEventListener("online", () => this.#session.connection.check());
     document.addEventListener("visibilitychange", () => {
-      if (document.visibilityState === "visible") this.#session.connection.start();
+      if (document.visibilityState === "visible") this.#session.connection.check();
     });
     this.#showPath();
     fill(this.#cells.element, this.#loading);
@@ -193,8 +195,7 @@ export class NotebookPage {
         break;
       case "state": {
         this.#cells.view(event.id)?.showState();
-        const cell = notebook.cell(event.id);
-        if (cell?.state === "idle") announce(cell.outputs.some((output) => output.output_type === "error") ? "The cell ended with an error" : "The cell has finished");
+        this.#announceEnd(event.id);
         this.#showStatus();
         break;
       }
@@ -218,6 +219,16 @@ export class NotebookPage {
         this.#showStatus();
         break;
     }
+  }
+
+  /** Announces the end of a run with its result. A cell that left the queue did not run. */
+  #announceEnd(id: string): void {
+    const { notebook } = this.#session;
+    const cell = notebook.cell(id);
+    const ended = notebook.ended.get(id);
+    if (cell?.state !== "idle" || ended === undefined || ended === this.#announced.get(id)) return;
+    this.#announced.set(id, ended);
+    announce(endWords(cell, notebook.index(id) + 1));
   }
 
   /** A cell's model may be another object after the server's copy came. */
@@ -297,7 +308,7 @@ export class NotebookPage {
     this.#loading.textContent = connectionState.state === "offline" && connectionState.message !== "" ? "The notebook could not be opened." : "Opening the notebook …";
     this.#header.showStatus();
     this.#notices.show(this.#session, {
-      retry: () => this.#session.connection.start(),
+      retry: () => this.#session.connection.check(),
       pick: () => void this.#actions.pickKernel(),
       restart: () => void this.#session.kernel.restart(false),
       resolve: (keep) => void this.#session.resolveConflict(keep),

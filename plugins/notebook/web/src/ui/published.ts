@@ -89,7 +89,7 @@ export class PublishedPage {
       stars,
       text,
       button(own === undefined ? "Rate it" : "Change the rating", () => send({ stars: Number(stars.value), text: text.value }), { class: "button" }),
-      own !== undefined && button("Take it back", () => send(null), { class: "button" }),
+      own !== undefined && button("Remove the rating", () => send(null), { class: "button" }),
     );
   }
 

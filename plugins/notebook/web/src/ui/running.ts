@@ -128,7 +128,7 @@ export class RunningPage {
     );
   }
 
-  /** What processes use, in words. The share of a processor is known from the second answer on. */
+  /** The resources used by processes, as text. The CPU usage is known from the second answer on. */
   #use(key: string, usage: api.Usage, now: number): string[] {
     if (usage === null) return [];
     const before = this.#before.get(key);
@@ -147,7 +147,7 @@ export class RunningPage {
 
   async #shutDownAll(): Promise<void> {
     const { kernels } = this.#shown;
-    if (!(await sure(`Shut down ${kernels.length} kernels?`, "All of their variables are lost. Notebooks and outputs stay.", "Shut down all"))) return;
+    if (!(await sure(`Shut down ${kernels.length} kernels?`, "All of their variables are lost. Notebooks and outputs are kept.", "Shut down all"))) return;
     await this.#try(() => every(kernels.map((kernel) => api.shutDownKernel(kernel))));
   }
 
@@ -165,7 +165,7 @@ export class RunningPage {
     try {
       await work();
     } catch (error) {
-      // What has ended meanwhile needs no word.
+      // Kernels that have ended meanwhile need no message.
       if (!(error instanceof HttpError && error.status === 404)) toast(message(error));
     }
     await this.#load();

@@ -40,7 +40,7 @@ export class ScheduledRunPage {
     fill(
       this.#head,
       h("h1", {}, title),
-      h("p", {}, `Run by its schedule on ${when(run.started)}: ${run.status === "ok" ? "it succeeded" : run.message === "" ? run.status : run.message}`),
+      h("p", {}, `Scheduled run on ${when(run.started)}: ${run.status === "ok" ? "it succeeded" : run.message === "" ? run.status : run.message}`),
       h("p", {}, content !== null && h("a", { class: "button", href: download.href, download: `${title}.ipynb` }, "Download"), h("a", { class: "button", href: url("schedules", path).href }, "All runs")),
     );
     if (content === null) fill(this.#cells, h("p", { class: "placeholder" }, "This run has no result."));

@@ -19,7 +19,7 @@ const FLAGS: readonly [Flag, string][] = [
 /** Shows the settings. Each change applies at once. */
 export async function editSettings(): Promise<void> {
   const now = settings();
-  const theme = h("select", { id: "setting-theme" }, ...(["system", "light", "dark"] as const).map((value) => h("option", { value, selected: value === now.theme }, { system: "As the system", light: "Light", dark: "Dark" }[value])));
+  const theme = h("select", { id: "setting-theme" }, ...(["system", "light", "dark"] as const).map((value) => h("option", { value, selected: value === now.theme }, { system: "Same as the system", light: "Light", dark: "Dark" }[value])));
   theme.addEventListener("change", () => change({ theme: theme.value as Settings["theme"] }));
   const size = h("input", { id: "setting-size", type: "number", min: 9, max: 28, step: 0.5, value: now.fontSize });
   size.addEventListener("change", () => {
@@ -35,9 +35,9 @@ export async function editSettings(): Promise<void> {
   await ask(
     "Settings",
     [
-      h("p", { class: "faint" }, "Kept in this browser. Notebooks are saved by the server while you type."),
+      h("p", { class: "faint" }, "Settings are stored in this browser. The server saves notebooks while you type."),
       h("div", { class: "setting" }, h("label", { for: "setting-theme" }, "Theme"), theme),
-      h("div", { class: "setting" }, h("label", { for: "setting-size" }, "Size of code, in pixels"), size),
+      h("div", { class: "setting" }, h("label", { for: "setting-size" }, "Font size of code, in pixels"), size),
       ...flags,
       h("details", { class: "own-keys" }, h("summary", {}, "Keys"), keys, button("Use the default keys", () => {
         change({ keys: DEFAULTS.keys });
@@ -75,7 +75,7 @@ function row(table: HTMLElement, action: Action, about: string, own: Settings["k
   );
 }
 
-/** A button of one row, whose name tells which. */
+/** A button of a row, whose accessible name includes the row. */
 function named(name: string, made: HTMLButtonElement): HTMLButtonElement {
   made.setAttribute("aria-label", name);
   return made;

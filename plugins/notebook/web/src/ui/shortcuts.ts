@@ -8,11 +8,11 @@ import { ask } from "./dialog";
 /** Keys of the editor itself, for the dialog. */
 const EDITOR: readonly [string, string][] = [
   ["Tab", "Complete the name before the cursor, or indent"],
-  ["Shift+Tab", "Help on the name at the cursor; again for its source. At the start of a line: unindent"],
+  ["Shift+Tab", "Show help for the name at the cursor; press again for its source. At the start of a line: unindent"],
   ["Mod+]", "Indent"],
   ["Mod+[", "Unindent"],
   ["Mod+/", "Comment or uncomment"],
-  ["Mod+D", "Select the next place with the same text, too"],
+  ["Mod+D", "Also select the next occurrence of the same text"],
   ["Mod+Alt+ArrowDown", "Add a cursor in the line below"],
   ["Mod+Alt+ArrowUp", "Add a cursor in the line above"],
   ["Alt+ArrowUp", "Move the line up"],

@@ -24,9 +24,9 @@ export class Presentation {
     this.element = h(
       "nav",
       { class: "slide-bar", "aria-label": "Slides", hidden: true },
-      button("Slide back", () => this.#back(), { icon: "left", keys: "Left" }),
+      button("Previous slide", () => this.#back(), { icon: "left", keys: "Left" }),
       this.#place,
-      button("Slide on", () => this.#forward(), { icon: "right", keys: "Right" }),
+      button("Next slide", () => this.#forward(), { icon: "right", keys: "Right" }),
       button("End the presentation", () => this.end(), { icon: "close", keys: "Escape" }),
     );
     notebook.listen(({ type }) => {

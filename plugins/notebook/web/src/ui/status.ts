@@ -1,6 +1,7 @@
 //! What the page shows about saving, the connection and the kernel.
 
-import type { Keep, KernelState } from "../protocol";
+import type { Cell, Keep, KernelState } from "../protocol";
+import { outputText } from "../state/clipboard";
 import type { Session } from "../state/session";
 import { button, h } from "../dom";
 
@@ -21,12 +22,30 @@ export function saveWords({ notebook, connectionState: { state, message }, unsen
   if (!notebook.writable) return ["Read only", "ok"];
   if (state === "offline") {
     const words = message === "" ? "Offline" : "Not connected";
-    return [unsent ? `${words}, changes kept here` : words, "bad"];
+    return [unsent ? `${words}, changes kept in this page` : words, "bad"];
   }
   if (notebook.conflict !== null) return ["Not saved: changed on disk", "bad"];
   if (notebook.saving.failure !== null) return ["Not saved", "bad"];
   if (unsent || notebook.saving.unsaved) return ["Saving …", "busy"];
   return ["Saved", "ok"];
+}
+
+/** An announcement is short: it cannot be skipped. */
+const ANNOUNCED_CHARS = 200;
+
+/** The end of a cell's run in words, with a short result. */
+export function endWords({ outputs }: Pick<Cell, "outputs">, place: number): string {
+  const error = outputs.find((output) => output.output_type === "error");
+  if (error !== undefined) return `Cell ${place} ended with an error: ${shortened(`${error.ename}: ${error.evalue}`)}`;
+  if (outputs.length === 0) return `Cell ${place} has finished`;
+  // The text of a long output is not put together for this.
+  const chars = outputs.reduce((sum, output) => sum + (output.output_type === "stream" ? output.text.length : 0), 0);
+  const text = chars > 100 * ANNOUNCED_CHARS ? "" : outputText(outputs).replace(/\s+/g, " ").trim();
+  return text === "" || text.length > ANNOUNCED_CHARS ? `Cell ${place} has finished, with output` : `Cell ${place} has finished: ${text}`;
+}
+
+function shortened(text: string): string {
+  return text.length > ANNOUNCED_CHARS ? `${text.slice(0, ANNOUNCED_CHARS)} …` : text;
 }
 
 /** The actions of the notices. */
@@ -45,9 +64,9 @@ export class Notices {
   show(session: Session, acts: Acts): void {
     const { notebook, connectionState } = session;
     const { kernel } = notebook;
-    // A file that is no notebook has its own page.
+    // A file that is not a notebook has its own page.
     const broken = !session.loaded && connectionState.status === 400;
-    this.#set("offline", connectionState.state === "offline" && !broken ? (connectionState.message === "" ? "The server does not answer. Reconnecting automatically; until then, your changes are kept here." : connectionState.message) : null, "bad", () => [
+    this.#set("offline", connectionState.state === "offline" && !broken ? (connectionState.message === "" ? "The server does not respond. Reconnecting automatically. Until then, this page keeps your changes." : connectionState.message) : null, "bad", () => [
       button("Try now", () => acts.retry(), { class: "button" }),
     ]);
     this.#set("failure", notebook.saving.failure === null ? null : `The notebook could not be written: ${notebook.saving.failure}`, "bad", () => []);
@@ -57,8 +76,8 @@ export class Notices {
     ]);
     const dead = kernel.state === "dead";
     const none = kernel.state === "none" && kernel.message !== null;
-    this.#set("lost", notebook.lostKernel && kernel.state === "none" ? "The kernel is gone, and its variables with it. Running a cell starts a new one." : null, "bad", () => []);
-    this.#set("kernel", dead ? `The kernel died${kernel.message === null ? "." : `: ${kernel.message}`}\nIts variables are lost. Cells and outputs stay.` : none ? kernel.message : null, dead ? "bad" : "info", () =>
+    this.#set("lost", notebook.lostKernel && kernel.state === "none" ? "The kernel has ended, and its variables are lost. Running a cell starts a new one." : null, "bad", () => []);
+    this.#set("kernel", dead ? `The kernel died${kernel.message === null ? "." : `: ${kernel.message}`}\nIts variables are lost. Cells and outputs are kept.` : none ? kernel.message : null, dead ? "bad" : "info", () =>
       dead ? [button("Restart the kernel", () => acts.restart(), { class: "button" })] : [button("Choose a kernel", () => acts.pick(), { class: "button" })],
     );
   }

@@ -15,7 +15,7 @@ const CLIPBOARD = "paster:clipboard";
 const CLIPBOARD_CHARS = 2_000_000;
 
 export class CellOperations {
-  /** What was copied here, if it is too long for the other tabs. */
+  /** The copied cells, if they are too long for the other tabs. */
   #clipboard: string | null = null;
   private readonly session: Session;
   private readonly cells: CellList;
@@ -72,11 +72,11 @@ export class CellOperations {
 
   /** Turns the last change of cells back. */
   undo(): void {
-    this.#turned(this.session.undo(), "There is no change of cells to undo. In an editor, Ctrl+Z undoes what was typed.");
+    this.#turned(this.session.undo(), "There is no change of cells to undo. In an editor, Ctrl+Z undoes typing.");
   }
 
   redo(): void {
-    this.#turned(this.session.redo(), "There is no undone change of cells.");
+    this.#turned(this.session.redo(), "There is no change of cells to redo.");
   }
 
   #turned(id: string | null, none: string): void {

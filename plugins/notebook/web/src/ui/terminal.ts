@@ -6,7 +6,7 @@ import { isDark, listen, settings } from "../state/settings";
 import { base } from "../transport/base";
 import { terminalAddress } from "../transport/files";
 
-/** How long after a lost connection another one is made, in milliseconds. */
+/** The delay before reconnecting, in milliseconds. */
 const AGAIN = 1000;
 
 export class TerminalPage {
@@ -55,7 +55,7 @@ export class TerminalPage {
     };
     socket.onmessage = ({ data }: MessageEvent<unknown>) => {
       const [kind, text] = JSON.parse(String(data)) as [string, unknown];
-      // What the terminal has printed comes again with each connection.
+      // Each connection replays the terminal's output.
       if (kind === "setup") this.#terminal.reset();
       if (kind === "stdout") this.#terminal.write(String(text));
       if (kind === "disconnect") this.#end();

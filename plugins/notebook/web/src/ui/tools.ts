@@ -31,7 +31,7 @@ export function toolbar(act: (action: Action) => void, parts: { kind: Node; stat
 }
 
 const MENU: readonly (Action | "line")[] = [
-  "palette", "settings", "line",
+  "palette", "help", "settings", "line",
   "restart_run_all", "run_above", "run_below", "shutdown", "line",
   "undo", "redo", "merge", "split", "line",
   "contents", "variables", "debugger", "toggle_output", "toggle_scroll", "toggle_source", "clear_output", "clear_all", "line",

@@ -43,7 +43,7 @@ export class Transfer {
     let shown = "";
     for (const file of files) {
       if (file.size > PICTURE_BYTES) {
-        toast(`The picture is too large: ${bytes(file.size)}. The limit is ${bytes(PICTURE_BYTES)}.`);
+        toast(`The image is too large: ${bytes(file.size)}. The limit is ${bytes(PICTURE_BYTES)}.`);
         continue;
       }
       const picture = await readPicture(file);

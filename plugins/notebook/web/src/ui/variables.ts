@@ -42,7 +42,7 @@ export class VariablesPanel {
     const variables = await this.session.kernel.variables();
     this.#asking = false;
     if (this.#again) return this.#refresh();
-    if (variables === null) return this.#say("This kernel does not list its variables.");
+    if (variables === null) return this.#say("This kernel cannot list its variables.");
     if (variables.length === 0) return this.#say("There are no variables yet.");
     const rows = variables.map(({ name, kind, size, value }) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, size === "" ? kind : `${kind} ${size}`), h("td", { title: value }, value)));
     fill(this.#body, h("table", {}, h("thead", {}, h("tr", {}, ...["Name", "Type", "Value"].map((head) => h("th", { scope: "col" }, head)))), h("tbody", {}, ...rows)));

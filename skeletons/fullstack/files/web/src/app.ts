@@ -41,7 +41,7 @@ function showLogin(form: Form): void {
     }
   };
   const hint = signingUp ? "At least 10 characters. A sentence is easy to remember." : "";
-  const lead = signingUp ? "Make an account. Only you see your notes." : "Welcome back.";
+  const lead = signingUp ? "Create an account. Only you see your notes." : "Welcome back.";
   main.replaceChildren(
     element("p", { class: "lead" }, lead),
     element(

@@ -8,6 +8,9 @@ use paster_frames::ProcessStatus;
 use crate::app::process::ProcessLimits;
 use crate::ops::serve::process::memory;
 
+/// How often the memory of a process that is being replaced is checked.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// Why a process is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
@@ -29,11 +32,11 @@ impl fmt::Display for Due {
     }
 }
 
-/// What is known about one process.
+/// The state of one process.
 pub(super) struct Care {
     limits: ProcessLimits,
     pid: u32,
-    /// Its memory when it was looked at first, in KiB.
+    /// Its memory at the first check, in KiB.
     first_kib: Option<u64>,
     /// Until then, it is not replaced.
     not_before: Option<Instant>,
@@ -46,7 +49,7 @@ impl Care {
 
     /// Why it must be replaced, if it must.
     pub(super) fn due(&mut self, status: ProcessStatus) -> Option<Due> {
-        if self.not_before.is_some_and(|then| Instant::now() < then) {
+        if self.is_paused() {
             return None;
         }
         let ProcessLimits { requests, growth_mb, stuck_secs } = self.limits;
@@ -63,8 +66,30 @@ impl Care {
             return None;
         }
         let now = memory::of(self.pid)? / 1024;
-        let grown = now.saturating_sub(*self.first_kib.get_or_insert(now)) / 1024;
-        (grown >= growth_mb).then_some(Due::Growth(grown))
+        self.first_kib.get_or_insert(now);
+        self.grown().filter(|grown| *grown >= growth_mb).map(Due::Growth)
+    }
+
+    /// By how many MiB its memory has grown; `None` before the first check.
+    fn grown(&self) -> Option<u64> {
+        let first = self.first_kib?;
+        Some((memory::of(self.pid)? / 1024).saturating_sub(first) / 1024)
+    }
+
+    /// Waits until its memory has grown by twice the limit, although it is being replaced. Returns the growth in MiB.
+    pub(super) async fn outgrown(&self) -> u64 {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let grown = self.grown().filter(|_| self.limits.growth_mb > 0);
+            if let Some(grown) = grown.filter(|grown| *grown >= self.limits.growth_mb.saturating_mul(2)) {
+                return grown;
+            }
+        }
+    }
+
+    /// Whether it is left alone.
+    pub(super) fn is_paused(&self) -> bool {
+        self.not_before.is_some_and(|then| Instant::now() < then)
     }
 
     /// Leaves it alone for a while.

@@ -1,10 +1,11 @@
 //! How a process has ended, and what follows.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::group::GroupOwner;
 use crate::app::process::{LoadFailure, ProcessSpec, Restart};
+use crate::ops::serve::process::backoff::Backoff;
 use crate::ops::serve::supervisor::event::Event;
 
 /// How a process has ended.
@@ -16,6 +17,8 @@ pub(super) enum Ended {
     Failed(LoadFailure),
     /// By itself, with its last output.
     Exited(String, String),
+    /// Somebody has killed it after it was ready.
+    Killed(String),
     /// By itself, with success.
     Finished,
     /// Another one has taken its place.
@@ -42,6 +45,14 @@ impl Ended {
             Restart::Always => true,
             Restart::OnFailure => !matches!(self, Ended::Finished),
             Restart::Never => false,
+        }
+    }
+
+    /// The pause before the next start of a process that has run for `lasted`.
+    pub(super) fn pause(&self, backoff: &mut Backoff, lasted: Duration) -> Duration {
+        match self {
+            Ended::Killed(_) => backoff.next_of_killed(Instant::now()),
+            _ => backoff.next(Instant::now(), lasted),
         }
     }
 
@@ -78,7 +89,7 @@ impl Ended {
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Ended::Exited(status, _) => write!(f, "{status}"),
+            Ended::Exited(status, _) | Ended::Killed(status) => write!(f, "{status}"),
             Ended::Failed(failure) => write!(f, "{}", failure.summary),
             Ended::Stopped | Ended::Finished | Ended::Replaced => write!(f, "exit status: 0"),
         }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::app::process::ProcessSpec;
+use crate::app::process::{PortReservation, ProcessSpec};
 use crate::context::ProcessAddress;
 use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::supervisor::watch::is_ignored;
@@ -64,15 +64,17 @@ pub(super) struct ProcessSlot {
     pub(super) index: usize,
     /// The path of its socket, or of one that it might have: its log is beside it.
     pub(super) socket: PathBuf,
-    /// Where it listens.
+    /// Its address.
     pub(super) address: Option<ProcessAddress>,
     /// The socket that it inherits.
     pub(super) listener: Option<OwnedFd>,
+    /// Keeps its port from other servers.
+    pub(super) _reservation: Option<PortReservation>,
     pub(super) current: Mutex<CurrentProcess>,
     pub(super) stacks: StacksWanted,
 }
 
-/// Who waits for the stacks of a process.
+/// The callers that wait for the stacks of a process.
 #[derive(Debug, Default)]
 pub(super) struct StacksWanted {
     waiting: Mutex<Vec<oneshot::Sender<String>>>,
@@ -88,7 +90,7 @@ impl StacksWanted {
         stacks
     }
 
-    /// Waits until somebody asks. Safe to cancel.
+    /// Waits for a request. Safe to cancel.
     pub(super) async fn wanted(&self) {
         self.added.notified().await;
     }
@@ -108,7 +110,7 @@ pub(super) struct CurrentProcess {
     pub(super) pid: u32,
     /// The process of the program, if another one runs beside it.
     pub(super) program: Option<u32>,
-    /// The name that leads to its terminal.
+    /// The name of its terminal's socket.
     pub(super) terminal: Option<String>,
     pub(super) since: Instant,
     pub(super) restarts: u64,
@@ -154,8 +156,8 @@ impl AppProcesses {
         self.0.iter().filter(|group| !group.owner.is_program).map(of).collect()
     }
 
-    /// Those that a worker uses. Programs that serve nothing end when the next generation serves, even if the workers of
-    /// this one go on.
+    /// Those that a worker uses. Programs that do not serve requests end when the next generation serves, even if the workers
+    /// of this one continue.
     pub(in crate::ops::serve::supervisor) fn of_worker(&self) -> AppProcesses {
         AppProcesses(self.0.iter().filter(|group| !group.owner.is_program).cloned().collect())
     }

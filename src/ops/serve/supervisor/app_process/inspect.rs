@@ -1,4 +1,4 @@
-//! What commands ask about the processes of applications.
+//! Queries of commands about the processes of applications.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::registry::AppRegistry;
 use crate::error::Error;
 use crate::ops::control::{ProcessStacks, ProgramTerminal, SideInfo};
 
-/// How long a process may take to send its stacks.
+/// The time limit for a process to send its stacks.
 const STACKS: Duration = Duration::from_secs(5);
 
 impl AppRegistry {
@@ -37,7 +37,7 @@ impl AppRegistry {
 
     /// The terminal of process `index` of an app or a program of this name, the newest.
     /// # Errors
-    /// When there is no such process, or it has no terminal.
+    /// If there is no such process, or if it has no terminal.
     pub(in crate::ops::serve::supervisor) fn terminal(
         &self,
         name: &str,
@@ -46,7 +46,7 @@ impl AppRegistry {
         let group = self.group(name)?;
         let Some(member) = group.members.get(index) else {
             let message = match group.members.len() {
-                0 => format!("`{name}` runs in paster's workers, and has no processes of its own"),
+                0 => format!("`{name}` runs in paster's workers, and has no separate processes"),
                 count => format!("`{name}` has only the processes 0 to {}", count - 1),
             };
             return Err(Error::new(message));
@@ -63,7 +63,7 @@ impl AppRegistry {
 
     /// The stacks of the processes of a Python application, in the order of the processes.
     /// # Errors
-    /// When there is no such application, or it is not one in Python with processes of its own.
+    /// If there is no such application, or if it is not a Python application with separate processes.
     pub(in crate::ops::serve::supervisor) fn stacks(
         &self,
         name: &str,
@@ -71,12 +71,12 @@ impl AppRegistry {
         let group = self.group(name)?;
         if group.members.is_empty() {
             let error =
-                Error::new(format!("`{name}` runs in paster's workers, and has no processes of its own"));
+                Error::new(format!("`{name}` runs in paster's workers, and has no separate processes"));
             return Err(error.help("remove `mode = \"embedded\"`"));
         }
         if !group.spec.has_stacks {
             let error = Error::new(format!("`{name}` is not a Python application"));
-            return Err(error.help("only Python applications can tell what their threads are doing"));
+            return Err(error.help("only Python applications can show the stacks of their threads"));
         }
         Ok(async move {
             join_all(group.members.iter().map(|member| async {

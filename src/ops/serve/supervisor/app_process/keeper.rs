@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -27,14 +27,14 @@ const GRACE_SECS: u64 = 10;
 /// The same for one that hangs: what is in flight beside it may end.
 const HANGING: Duration = Duration::from_secs(5);
 
-/// How long the log of a process that has ended may take.
+/// The time limit for the log of a process that has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How long a process that was replaced may go on with its requests.
+/// The time limit for the requests of a replaced process.
 const LEAVING: Duration = Duration::from_secs(300);
 /// The pause after a replacement that could not load the application.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// What starts one process of an application.
+/// The data with which a process of an application is started.
 pub(super) struct ProcessStarter {
     pub(super) registry: Arc<AppRegistry>,
     pub(super) owner: GroupOwner,
@@ -42,7 +42,7 @@ pub(super) struct ProcessStarter {
     pub(super) credentials: Credentials,
     pub(super) member: Arc<ProcessSlot>,
     pub(super) sources: Arc<LoadedSources>,
-    /// What the process needs: it ends first.
+    /// The processes that this one needs: it ends before them.
     pub(super) _needs: Vec<Arc<AppGroup>>,
     /// Closed when the process is to end.
     pub(super) stop: watch::Receiver<()>,
@@ -53,7 +53,7 @@ pub(super) struct ProcessStarter {
 }
 
 impl ProcessStarter {
-    /// Keeps a process running. `first` gets the outcome of the first start; if it fails, there is no other one.
+    /// Keeps a process running. `first` gets the result of the first start. If it fails, there is no further one.
     pub(super) async fn run(mut self, mut first: Option<oneshot::Sender<Result<(), LoadFailure>>>) {
         let mut backoff = Backoff::default();
         loop {
@@ -80,7 +80,7 @@ impl ProcessStarter {
                 }
                 _ => {}
             }
-            let pause = backoff.next(Instant::now(), began.elapsed());
+            let pause = ended.pause(&mut backoff, began.elapsed());
             self.report(&ended, Some(pause));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -156,9 +156,16 @@ impl ProcessStarter {
                                 self.registry.ask_for_restart(&self.owner.name, &reason.to_string());
                                 continue;
                             }
-                            match self.replacement().await {
+                            let next = tokio::select! {
+                                next = self.replacement() => next,
+                                grown = care.outgrown() => {
+                                    self.outgrown(&process, grown);
+                                    continue;
+                                }
+                            };
+                            match next {
                                 Ok(next) => {
-                                    self.replaced(control, process, reason);
+                                    self.replaced(control, process, care, reason);
                                     self.adopted = Some(next);
                                     return Ended::Replaced;
                                 }
@@ -171,6 +178,7 @@ impl ProcessStarter {
                     }
                     Ok(None) | Err(_) => open = false,
                 },
+                grown = care.outgrown(), if care.is_paused() => self.outgrown(&process, grown),
                 () = self.member.stacks.wanted() => {
                     let _ = control.ask_for_stacks().await; // it may have ended
                 }
@@ -213,6 +221,9 @@ impl ProcessStarter {
             }
             Some(failure) => Ended::Failed(failure),
             None if status.success() && outcome.is_none() => Ended::Finished,
+            None if ready && status.signal() == Some(Signal::KILL.as_raw()) => {
+                Ended::Killed(outcome.unwrap_or_else(|| status.to_string()))
+            }
             None => Ended::Exited(outcome.unwrap_or_else(|| status.to_string()), output),
         }
     }
@@ -246,10 +257,10 @@ impl ProcessStarter {
     }
 
     /// Ends a process in whose place another one serves.
-    fn replaced(&self, control: ProcessControl, mut process: Running, reason: Due) {
+    fn replaced(&self, control: ProcessControl, mut process: Running, care: Care, reason: Due) {
         let (app, index) = (self.owner.name.clone(), self.member.index);
         self.registry.shared.emit(&Event::AppReplaced { app, process: index, reason: reason.to_string() });
-        let shared = self.registry.shared.clone();
+        let (shared, owner) = (self.registry.shared.clone(), self.owner.clone());
         self.registry.keepers.spawn(async move {
             let grace = match reason {
                 Due::Stuck(_) => {
@@ -260,12 +271,25 @@ impl ProcessStarter {
                 _ => LEAVING,
             };
             let _ = control.drain().await; // it may have ended
-            if tokio::time::timeout(grace, process.wait()).await.is_err() {
+            let ended = tokio::select! {
+                ended = tokio::time::timeout(grace, process.wait()) => ended.is_ok(),
+                grown = care.outgrown() => {
+                    shared.emit(&outgrown(&owner, index, grown));
+                    false
+                }
+            };
+            if !ended {
                 process.signal(Signal::KILL);
                 process.wait().await;
             }
             shared.orphans.clear(process.pid(), Duration::ZERO);
         });
+    }
+
+    /// Kills a process whose memory grows too fast for a replacement.
+    fn outgrown(&self, process: &Running, grown: u64) {
+        self.registry.shared.emit(&outgrown(&self.owner, self.member.index, grown));
+        process.signal(Signal::KILL);
     }
 
     /// Waits until the last words of the process are in the log.
@@ -281,7 +305,7 @@ impl ProcessStarter {
         self.registry.shared.orphans.clear(pid, Duration::ZERO);
     }
 
-    /// What the log calls the process.
+    /// The name of the process in the log.
     fn log_name(&self) -> String {
         log_name(&self.owner, self.member.index)
     }
@@ -306,7 +330,14 @@ impl ProcessStarter {
     }
 }
 
-/// What the log calls a process.
+fn outgrown(owner: &GroupOwner, index: usize, grown: u64) -> Event {
+    let message = format!(
+        "killing process {index} of {owner}: its memory has grown by {grown} MiB, twice `max_growth_mib` or more"
+    );
+    Event::Warning { message }
+}
+
+/// The name of a process in the log.
 pub(super) fn log_name(owner: &GroupOwner, index: usize) -> String {
     if owner.is_program { owner.name.clone() } else { format!("{} {index}", owner.name) }
 }

@@ -20,7 +20,7 @@ pub(super) struct UnstartedMember {
 impl UnstartedMember {
     /// Releases the port: the process starts now.
     pub(super) fn release(self) -> ProcessSlot {
-        let (address, listener) = self.endpoint.release();
+        let (address, listener, reservation) = self.endpoint.release();
         let current = CurrentProcess {
             pid: 0,
             program: None,
@@ -34,6 +34,7 @@ impl UnstartedMember {
             socket: self.socket,
             address,
             listener,
+            _reservation: reservation,
             current: Mutex::new(current),
             stacks: StacksWanted::default(),
         }

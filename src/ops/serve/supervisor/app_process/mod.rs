@@ -1,7 +1,7 @@
 //! Processes that run applications, such as those of `wsgi`.
 //!
 //! They belong to a generation: they are ready before its workers start, all its workers share them, and they end when
-//! the last of these workers has ended. A process that ends by itself is started again. After a change of files, an
+//! the last of these workers has ended. A process that ends unexpectedly is restarted. After a change of files, an
 //! application that is not affected keeps its processes in the next generation.
 //!
 //! - `group`: the processes of a generation; `registry`: starts them, and knows all

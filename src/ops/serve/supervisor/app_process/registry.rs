@@ -20,7 +20,9 @@ use super::group::{
 use super::keeper::{ProcessStarter, grace, log_name};
 use super::member::UnstartedMember;
 use super::wanted::wanted;
-use crate::app::process::{AddressKind, EndpointUsers, LoadFailure, ProcessControl, ProcessSpec};
+use crate::app::process::{
+    AddressKind, EndpointUsers, LoadFailure, PortReservation, ProcessControl, ProcessSpec,
+};
 use crate::config::Table;
 use crate::error::Error;
 use crate::ops::serve::process::clock::{instant_of, time_of};
@@ -41,7 +43,7 @@ pub(in crate::ops::serve::supervisor) struct AppRegistry {
     /// The source files that an application has reported, by its name.
     sources: Mutex<BTreeMap<String, BTreeSet<PathBuf>>>,
     pub(super) keepers: TaskTracker,
-    /// How long the processes that take longest may take to end.
+    /// The longest time that any of the processes may take to end.
     stopping_ms: AtomicU64,
 }
 
@@ -253,7 +255,9 @@ impl AppRegistry {
             let current = CurrentProcess { pid, program, terminal, since, restarts, control: copy };
             let current = Mutex::new(current);
             let stacks = StacksWanted::default();
-            let member = Arc::new(ProcessSlot { index, socket, address, listener, current, stacks });
+            let _reservation = address.as_ref().and_then(PortReservation::of);
+            let member =
+                Arc::new(ProcessSlot { index, socket, address, listener, _reservation, current, stacks });
             let log = adopted
                 .as_ref()
                 .and_then(|_| read_log(&self.shared, log_name(&owner, index), &member.socket));

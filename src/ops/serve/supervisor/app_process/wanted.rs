@@ -1,4 +1,4 @@
-//! Which processes a plan asks for, and in which order they start.
+//! The processes that a plan requires, and the order in which they start.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -92,7 +92,7 @@ fn needed(name: &str, config: &Config) -> (BTreeSet<String>, BTreeSet<String>) {
 }
 
 impl GroupOwner {
-    /// What the processes of `wanted` belong to.
+    /// The owner of the processes of `wanted`.
     pub(super) fn of(wanted: &ProcessTable) -> GroupOwner {
         GroupOwner { name: wanted.table.name().to_owned(), is_program: wanted.is_program }
     }

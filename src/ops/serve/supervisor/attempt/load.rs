@@ -21,7 +21,7 @@ use crate::ops::serve::supervisor::plan::GenerationPlan;
 use crate::ops::serve::supervisor::sockets::{self, Bound};
 use crate::ops::serve::supervisor::watch::{self, Paths, Scope};
 
-/// What was loaded from the files.
+/// The data loaded from the files.
 pub(super) struct Loaded {
     /// The config, if it could be read.
     pub(super) config: Option<(Config, Sections)>,

@@ -39,10 +39,10 @@ use crate::ops::serve::options::LoadedConfig;
 use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::process::pid_file::PidFile;
 
-/// How long the start of a worker waits for earlier ones, if they start one after another.
+/// The time that the start of a worker waits for earlier ones, if they start one after another.
 const TURN: Duration = Duration::from_millis(250);
 
-/// What an attempt starts from.
+/// The input of an attempt.
 #[derive(Debug)]
 pub(super) enum From {
     /// The files; the config of the start is read already.
@@ -51,7 +51,7 @@ pub(super) enum From {
     Plan(Box<GenerationPlan>),
 }
 
-/// What supervisor and attempt tell each other while it runs.
+/// The messages between the supervisor and a running attempt.
 #[derive(Debug, Default)]
 pub(super) struct AttemptProgress {
     /// Set while builds run, which a further change may cancel.
@@ -103,7 +103,7 @@ pub(super) struct Attempt {
     pub(super) number: u64,
     pub(super) reason: ReloadReason,
     pub(super) detail: String,
-    /// What serves, unless a generation is wanted even if it is the same.
+    /// The serving generation, unless a new one is requested even without changes.
     pub(super) serves: Option<Box<GenerationPlan>>,
     /// The pid file that is locked.
     pub(super) pid_file: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! What an attempt ends with.
+//! The result of an attempt.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::ops::serve::supervisor::watch::Scope;
 /// The outcome of an attempt.
 #[derive(Debug)]
 pub(in crate::ops::serve::supervisor) struct AttemptOutcome {
-    /// What to watch next; `None` if it is not known.
+    /// The paths to watch next; `None` if they are not known.
     pub(in crate::ops::serve::supervisor) scope: Option<Scope>,
     /// Ready workers; `None` if the result would be the same as what serves; or every fault. Nothing that
     /// serves has changed.

@@ -18,7 +18,7 @@ use crate::ops::serve::supervisor::services::Services;
 use crate::ops::serve::supervisor::shared::SupervisorShared;
 use crate::ops::serve::supervisor::sockets::Bound;
 
-/// How long an old worker may take to save its state: longer than it waits for a plugin that blocks.
+/// The time limit for an old worker to save its state: longer than it waits for a plugin that blocks.
 const SAVING: Duration = Duration::from_secs(8);
 
 /// The states of the apps in a worker, if there is one.
@@ -112,8 +112,7 @@ pub(in crate::ops::serve::supervisor) async fn start(
         Err(_) => {
             let seconds = plan.process.start().as_secs();
             let error = Error::new(format!("the new worker was not ready within {seconds} s"));
-            let help =
-                "a plugin's `create` or health probe takes too long; `start_secs` of `[process]` allows more";
+            let help = "a plugin's `create` or health probe takes too long; increase `start_secs` of `[process]` if it needs more time";
             Err(fail(tag_failure(error, last).help(help)))
         }
     }

@@ -9,8 +9,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, LogsData, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::metrics::v1::{Metric, MetricsData, ResourceMetrics, ScopeMetrics};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
@@ -43,7 +44,7 @@ pub(super) struct OtlpExporter {
     last: Arc<Mutex<Option<Counts>>>,
 }
 
-/// What both tasks have.
+/// The state shared by both tasks.
 #[derive(Clone)]
 struct ExportTask {
     shared: Arc<SupervisorShared>,
@@ -97,7 +98,7 @@ impl OtlpExporter {
     }
 }
 
-/// How sending goes: logs a failure once, and says how long to wait.
+/// Tracks the success of sending: logs a failure once, and returns how long to wait.
 #[derive(Default)]
 struct Attempts {
     pause: Option<Duration>,
@@ -136,8 +137,8 @@ impl ExportTask {
             {}
             while !lines.waiting.is_empty() {
                 let count = lines.waiting.len().min(BATCH);
-                let batch: Vec<&Value> = lines.waiting.iter().take(count).collect();
-                let sent = self.target.post(&self.message("Logs", "logRecords", &json!(batch))).await;
+                let batch = lines.waiting.iter().take(count).cloned().collect();
+                let sent = self.target.post(&self.logs(batch)).await;
                 attempts.ended(&sent, "the log", &self);
                 if sent.is_err() {
                     break;
@@ -163,7 +164,7 @@ impl ExportTask {
             };
             if let Some(counts) = counts {
                 let metrics = points::metrics(&counts, SystemTime::now());
-                let sent = self.target.post(&self.message("Metrics", "metrics", &metrics)).await;
+                let sent = self.target.post(&self.metrics(metrics)).await;
                 attempts.ended(&sent, "metrics", &self);
             }
             if ends {
@@ -179,19 +180,31 @@ impl ExportTask {
         tokio::time::timeout(COUNTING, sum).await.ok()?.ok()
     }
 
-    /// `resourceLogs` with `logRecords`, or `resourceMetrics` with `metrics`.
-    fn message(&self, signal: &str, list: &str, content: &Value) -> Value {
-        json!({ format!("resource{signal}"): [{
-            "resource": resource(&self.service, None),
-            format!("scope{signal}"): [{ "scope": scope(), list: content }],
-        }]})
+    fn logs(&self, log_records: Vec<LogRecord>) -> LogsData {
+        let records = ScopeLogs { scope: Some(scope()), log_records, ..ScopeLogs::default() };
+        let records = ResourceLogs {
+            resource: Some(resource(&self.service, None)),
+            scope_logs: vec![records],
+            ..ResourceLogs::default()
+        };
+        LogsData { resource_logs: vec![records] }
+    }
+
+    fn metrics(&self, metrics: Vec<Metric>) -> MetricsData {
+        let metrics = ScopeMetrics { scope: Some(scope()), metrics, ..ScopeMetrics::default() };
+        let metrics = ResourceMetrics {
+            resource: Some(resource(&self.service, None)),
+            scope_metrics: vec![metrics],
+            ..ResourceMetrics::default()
+        };
+        MetricsData { resource_metrics: vec![metrics] }
     }
 }
 
 /// The lines that wait to be sent.
 struct OtlpLines {
     lines: broadcast::Receiver<Arc<LogChunk>>,
-    waiting: VecDeque<Value>,
+    waiting: VecDeque<LogRecord>,
     /// How many may wait.
     queue: usize,
     /// How many were dropped.

@@ -2,26 +2,39 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Map, Value as Json, json};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as NumberValue;
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum, Summary,
+    SummaryDataPoint,
+};
 
 use crate::metrics::{BOUNDS, Counts, MetricFamily, MetricKind, MetricUnit, Series, Value, families};
-use crate::tls_client::text;
+use crate::tls_client::{nanos, text};
 
-/// Sums since the start (`AGGREGATION_TEMPORALITY_CUMULATIVE`).
-const CUMULATIVE: u8 = 2;
+/// Sums since the start.
+const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
 const NANOS: f64 = 1e9;
 
 /// The name of a metric, its family, and its series with their values.
 type OneMetric<'c> = (String, Option<&'static MetricFamily>, Vec<(&'c Series, &'c Value)>);
 
+/// When the counts began, and when they were read, in nanoseconds since 1970.
+#[derive(Clone, Copy)]
+struct MeasuredPeriod {
+    start: u64,
+    now: u64,
+}
+
 /// The list of metrics, at this time.
-pub(super) fn metrics(counts: &Counts, now: SystemTime) -> Json {
+pub(super) fn metrics(counts: &Counts, now: SystemTime) -> Vec<Metric> {
     let start = match counts.find(families::START_TIME_SECONDS.name, &[]) {
         Some(Value::Level(secs)) => Duration::from_secs(u64::try_from(*secs).unwrap_or(0)),
         _ => Duration::ZERO,
     };
-    let times = [start, now.duration_since(UNIX_EPOCH).unwrap_or_default()];
-    let times = times.map(|time| time.as_nanos().to_string());
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let period = MeasuredPeriod { start: nanos(start), now: nanos(now) };
     let mut metrics: Vec<OneMetric<'_>> = Vec::new();
     for (series, value) in counts.iter() {
         match metrics.last_mut() {
@@ -32,18 +45,16 @@ pub(super) fn metrics(counts: &Counts, now: SystemTime) -> Json {
             }
         }
     }
-    metrics.iter().map(|(name, family, values)| metric(name, *family, values, &times)).collect()
+    metrics.into_iter().map(|(name, family, values)| metric(name, family, &values, period)).collect()
 }
 
 fn metric(
-    name: &str,
+    name: String,
     family: Option<&MetricFamily>,
     values: &[(&Series, &Value)],
-    times: &[String; 2],
-) -> Json {
+    period: MeasuredPeriod,
+) -> Metric {
     let in_seconds = family.is_some_and(|family| family.unit == MetricUnit::Nanoseconds);
-    let points: Vec<Json> =
-        values.iter().map(|(series, value)| point(series, value, in_seconds, times)).collect();
     let unit = if in_seconds || name.ends_with("_seconds") {
         "s"
     } else if name.contains("_bytes") {
@@ -51,47 +62,84 @@ fn metric(
     } else {
         "1"
     };
-    let mut metric = Map::new();
-    metric.insert("name".into(), name.into());
-    if let Some(family) = family {
-        metric.insert("description".into(), family.help.into());
-    }
-    metric.insert("unit".into(), unit.into());
-    let (kind, data) = match (family.map(|family| family.kind), values.first().map(|(_, value)| *value)) {
-        (Some(MetricKind::Summary), _) => ("summary", json!({ "dataPoints": points })),
-        (_, Some(Value::Times { .. })) => {
-            ("histogram", json!({ "dataPoints": points, "aggregationTemporality": CUMULATIVE }))
+    let numbers =
+        || values.iter().map(|(series, value)| number_point(series, value, in_seconds, period)).collect();
+    let data = match (family.map(|family| family.kind), values.first().map(|(_, value)| *value)) {
+        (Some(MetricKind::Summary), _) => {
+            let points = values.iter().map(|(series, value)| summary_point(series, value, period));
+            Data::Summary(Summary { data_points: points.collect() })
         }
-        (_, Some(Value::Count(_))) => (
-            "sum",
-            json!({ "dataPoints": points, "aggregationTemporality": CUMULATIVE, "isMonotonic": true }),
-        ),
-        _ => ("gauge", json!({ "dataPoints": points })),
+        (_, Some(Value::Times { .. })) => {
+            let points = values.iter().map(|(series, value)| histogram_point(series, value, period));
+            Data::Histogram(Histogram { data_points: points.collect(), aggregation_temporality: CUMULATIVE })
+        }
+        (_, Some(Value::Count(_))) => {
+            Data::Sum(Sum { data_points: numbers(), aggregation_temporality: CUMULATIVE, is_monotonic: true })
+        }
+        _ => Data::Gauge(Gauge { data_points: numbers() }),
     };
-    metric.insert(kind.into(), data);
-    Json::Object(metric)
+    let description = family.map(|family| family.help.to_owned()).unwrap_or_default();
+    Metric { name, description, unit: unit.to_owned(), data: Some(data), ..Metric::default() }
 }
 
-fn point(series: &Series, value: &Value, in_seconds: bool, [start, now]: &[String; 2]) -> Json {
-    let attributes: Vec<Json> = series.labels.iter().map(|(name, value)| text(name, value)).collect();
-    let mut point = json!({ "attributes": attributes, "timeUnixNano": now });
-    if !matches!(value, Value::Level(_)) {
-        point["startTimeUnixNano"] = json!(start);
+fn number_point(series: &Series, value: &Value, in_seconds: bool, period: MeasuredPeriod) -> NumberDataPoint {
+    let whole = |count: u64| NumberValue::AsInt(i64::try_from(count).unwrap_or(i64::MAX));
+    let (start, number) = match value {
+        Value::Count(count) if in_seconds => (period.start, NumberValue::AsDouble(*count as f64 / NANOS)),
+        Value::Count(count) => (period.start, whole(*count)),
+        Value::Times { count, .. } => (period.start, whole(*count)),
+        Value::Level(level) => (0, NumberValue::AsInt(*level)),
+    };
+    NumberDataPoint {
+        attributes: attributes(series),
+        start_time_unix_nano: start,
+        time_unix_nano: period.now,
+        value: Some(number),
+        ..NumberDataPoint::default()
     }
+}
+
+fn summary_point(series: &Series, value: &Value, period: MeasuredPeriod) -> SummaryDataPoint {
+    let (count, sum) = count_and_sum(value);
+    SummaryDataPoint {
+        attributes: attributes(series),
+        start_time_unix_nano: period.start,
+        time_unix_nano: period.now,
+        count,
+        sum,
+        ..SummaryDataPoint::default()
+    }
+}
+
+fn histogram_point(series: &Series, value: &Value, period: MeasuredPeriod) -> HistogramDataPoint {
+    let (count, sum) = count_and_sum(value);
+    let bucket_counts = match value {
+        Value::Times { buckets, .. } => buckets.clone(),
+        _ => Vec::new(),
+    };
+    HistogramDataPoint {
+        attributes: attributes(series),
+        start_time_unix_nano: period.start,
+        time_unix_nano: period.now,
+        count,
+        sum: Some(sum),
+        explicit_bounds: if bucket_counts.is_empty() { Vec::new() } else { BOUNDS.to_vec() },
+        bucket_counts,
+        ..HistogramDataPoint::default()
+    }
+}
+
+/// How many durations there were, and their sum in seconds.
+fn count_and_sum(value: &Value) -> (u64, f64) {
     match value {
-        Value::Count(count) if in_seconds => point["asDouble"] = json!(*count as f64 / NANOS),
-        Value::Count(count) => point["asInt"] = json!(count.to_string()),
-        Value::Level(level) => point["asInt"] = json!(level.to_string()),
-        Value::Times { count, nanos, buckets } => {
-            point["count"] = json!(count.to_string());
-            point["sum"] = json!(*nanos as f64 / NANOS);
-            if !buckets.is_empty() {
-                point["bucketCounts"] = buckets.iter().map(ToString::to_string).collect();
-                point["explicitBounds"] = json!(BOUNDS);
-            }
-        }
+        Value::Times { count, nanos, .. } => (*count, *nanos as f64 / NANOS),
+        Value::Count(count) => (*count, 0.0),
+        Value::Level(_) => (0, 0.0),
     }
-    point
+}
+
+fn attributes(series: &Series) -> Vec<KeyValue> {
+    series.labels.iter().map(|(name, value)| text(name, value)).collect()
 }
 
 #[cfg(test)]
@@ -112,33 +160,26 @@ mod tests {
         let sum = Value::Times { count: 2, nanos: 3_000_000_000, buckets: Vec::new() };
         counts.put(&families::APP_DURATION_SECONDS, &[("app", "a")], sum);
         let list = metrics(&counts, UNIX_EPOCH + Duration::from_secs(7));
-        let find = |name: &str| list.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap();
-        let errors = &find("paster_app_errors_total")["sum"];
-        assert_eq!((&errors["isMonotonic"], &errors["aggregationTemporality"]), (&json!(true), &json!(2)));
-        let point = &errors["dataPoints"][1];
-        assert_eq!(
-            (&point["asInt"], &point["attributes"][0]["value"]["stringValue"]),
-            (&json!("4"), &json!("b"))
-        );
-        assert_eq!(
-            (&point["startTimeUnixNano"], &point["timeUnixNano"]),
-            (&json!("3000000000"), &json!("7000000000"))
-        );
-        let wait = &find("paster_turn_wait_seconds")["histogram"]["dataPoints"][0];
-        assert_eq!(
-            (&wait["count"], &wait["sum"], &wait["bucketCounts"][2]),
-            (&json!("1"), &json!(0.002), &json!("1"))
-        );
-        assert_eq!(
-            wait["bucketCounts"].as_array().unwrap().len(),
-            wait["explicitBounds"].as_array().unwrap().len() + 1
-        );
-        let processor = find("paster_process_cpu_seconds_total");
-        assert_eq!(
-            (&processor["sum"]["dataPoints"][0]["asDouble"], &processor["unit"]),
-            (&json!(1.5), &json!("s"))
-        );
-        assert_eq!(find("paster_app_duration_seconds")["summary"]["dataPoints"][0]["count"], "2");
-        assert_eq!(find("paster_start_time_seconds")["gauge"]["dataPoints"][0]["asInt"], "3");
+        let find = |name: &str| list.iter().find(|one| one.name == name).unwrap();
+        let data = |name: &str| find(name).data.clone().unwrap();
+
+        let Data::Sum(errors) = data("paster_app_errors_total") else { panic!("a sum") };
+        assert_eq!((errors.is_monotonic, errors.aggregation_temporality), (true, 2));
+        let point = &errors.data_points[1];
+        assert_eq!((point.value, &point.attributes), (Some(NumberValue::AsInt(4)), &vec![text("app", "b")]));
+        assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (3_000_000_000, 7_000_000_000));
+
+        let Data::Histogram(wait) = data("paster_turn_wait_seconds") else { panic!("a histogram") };
+        let point = &wait.data_points[0];
+        assert_eq!((point.count, point.sum, point.bucket_counts[2]), (1, Some(0.002), 1));
+        assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
+
+        let Data::Sum(processor) = data("paster_process_cpu_seconds_total") else { panic!("a sum") };
+        assert_eq!(processor.data_points[0].value, Some(NumberValue::AsDouble(1.5)));
+        assert_eq!(find("paster_process_cpu_seconds_total").unit, "s");
+        let Data::Summary(duration) = data("paster_app_duration_seconds") else { panic!("a summary") };
+        assert_eq!((duration.data_points[0].count, duration.data_points[0].sum), (2, 3.0));
+        let Data::Gauge(start) = data("paster_start_time_seconds") else { panic!("a gauge") };
+        assert_eq!(start.data_points[0].value, Some(NumberValue::AsInt(3)));
     }
 }

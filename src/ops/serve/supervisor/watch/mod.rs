@@ -6,7 +6,7 @@
 //!
 //! - here: the watch and its bursts
 //! - `scope`: what is watched, and what a change means; `paths`: what the config names
-//! - `ignored`: what `.gitignore` names; `links`: symbolic links on the way to a file
+//! - `ignored`: paths that `.gitignore` names; `links`: symbolic links on the way to a file
 //! - `limits`: why files cannot be watched
 
 mod ignored;
@@ -55,7 +55,7 @@ struct Folders {
     warning: Option<String>,
 }
 
-/// What the system reports.
+/// An event reported by the system.
 enum WatchEvent {
     Path(PathBuf),
     /// Events were lost: anything may have changed.
@@ -158,7 +158,7 @@ async fn gather(
     while let Some(first) = events.recv().await {
         let Some((paths, lost)) = burst(first, &mut events, &rules).await else { return };
         let mut now = lock(&rules).clone();
-        // A changed link leads to another directory now.
+        // A changed link refers to another directory now.
         let links: Vec<_> = paths.iter().filter(|path| now.links.contains(*path)).cloned().collect();
         if lost || !links.is_empty() {
             now = Arc::new(Rules::new(now.scope.clone()));
@@ -246,7 +246,7 @@ fn renew(
     paths
 }
 
-/// A hash of a file's content, or of where a link leads; `None` if it does not exist, 0 if it is too large to
+/// A hash of a file's content, or of a link's target; `None` if it does not exist, 0 if it is too large to
 /// read.
 pub(super) fn content(path: &Path) -> Option<u64> {
     let mut hash = DefaultHasher::new();

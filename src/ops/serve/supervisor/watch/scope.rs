@@ -13,7 +13,7 @@ use crate::ops::build::Inputs;
 const IGNORED: &[&str] =
     &["target", "node_modules", ".git", ".hg", ".svn", ".jj", "__pycache__", ".venv", ".cache"];
 
-/// What is watched.
+/// The watched paths.
 #[derive(Debug, Clone, Default)]
 pub(in crate::ops::serve::supervisor) struct Scope {
     /// Config files; a change of one is reported separately.
@@ -24,7 +24,7 @@ pub(in crate::ops::serve::supervisor) struct Scope {
     pub(in crate::ops::serve::supervisor) paths: Paths,
 }
 
-/// What a change of a path may affect.
+/// The possible effect of a change of a path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct ChangeScope {
     /// The config.
@@ -67,7 +67,7 @@ impl Rules {
         Rules { scope, links, ignored: Ignored::default() }
     }
 
-    /// What a change of `path` may affect.
+    /// The possible effect of a change of `path`.
     pub(super) fn meaning(&self, path: &Path) -> ChangeScope {
         let Scope { configs, inputs, paths } = &self.scope;
         if self.links.contains(path) {

@@ -59,6 +59,8 @@ fn an_error_or_an_interrupt_ends_the_queue() {
     // From the kernel or the kernel host, with or without a status.
     fixture.status(&requests[1], "busy");
     fixture.reply(&requests[1], "aborted");
+    assert_eq!(fixture.state("c1"), CellState::Running, "it would abort what it gets before it is idle");
+    fixture.status(&requests[1], "idle");
     fixture.reply(&requests[2], "aborted");
     assert!(!fixture.engine.is_running());
     for cell_id in ["c0", "c1", "c2"] {

@@ -1,13 +1,19 @@
 //! Output beyond a cell's limit. A separate task appends it, in order, to one file per cell, so that a slow
-//! disk does not hold up the document.
+//! disk does not hold up the document. With an object store, the files are uploaded in parts.
+
+mod upload;
 
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+
+use self::upload::OutputUploader;
+use crate::http::encode;
+use crate::store::Store;
 
 /// How many orders may wait for the disk. Beyond that, the kernel's messages wait too.
 const WAITING_ORDERS: usize = 64;
@@ -24,6 +30,8 @@ pub(super) struct OverflowOrder {
 enum OverflowAction {
     Remove,
     Append(String),
+    /// Answers when what came before is durable.
+    Sync(oneshot::Sender<Result<(), String>>),
 }
 
 impl OverflowOrder {
@@ -38,8 +46,14 @@ impl OverflowOrder {
     }
 }
 
-/// The path of the file for the rest of a cell's output.
+/// Where readers find the rest of outputs if there is an object store, below the notebook's address.
+pub(super) const REMOTE: &str = "api/outputs";
+
+/// The path of the file for the rest of a cell's output, or with [`REMOTE`] its address.
 pub(super) fn overflow_path(folder: &Path, document: &str, cell_id: &str) -> PathBuf {
+    if folder.is_relative() {
+        return folder.join(format!("{}?cell={}", encode(document), encode(cell_id)));
+    }
     overflow_folder(folder, document).join(format!("{cell_id}.txt"))
 }
 
@@ -57,13 +71,41 @@ pub(super) struct OverflowWriter {
 }
 
 impl OverflowWriter {
-    /// Must be called within a tokio runtime. `failed` gets the cell and the reason of a failure.
-    pub(super) fn new(failed: impl Fn(String, String) + Send + 'static) -> OverflowWriter {
+    /// For the document with this id; `folder` has the files of all. Must be called within a tokio runtime. `failed` gets the cell and the reason of a failure.
+    pub(super) fn new(
+        store: &Store,
+        document: &str,
+        folder: &Path,
+        failed: impl Fn(String, String) + Send + 'static,
+    ) -> OverflowWriter {
         let (orders, queue) = mpsc::channel(WAITING_ORDERS);
-        OverflowWriter { orders, task: tokio::spawn(write_all(queue, failed)) }
+        let task = match store.objects() {
+            None => tokio::spawn(write_all(queue, failed)),
+            Some(_) => {
+                let buffers = folder.join(document);
+                let uploader = OutputUploader::new(store.clone(), document.to_owned(), buffers, failed);
+                tokio::spawn(uploader.run(queue))
+            }
+        };
+        OverflowWriter { orders, task }
     }
 
-    /// Passes orders to the task. Waits while it has too much to do.
+    /// Waits until everything that was sent before is durable.
+    pub(super) fn synced(&self) -> impl Future<Output = Result<(), String>> + Send + 'static {
+        let orders = self.orders.clone();
+        async move {
+            let (reply, answer) = oneshot::channel();
+            let (cell_id, path) = Default::default();
+            let order = OverflowOrder { cell_id, path, action: OverflowAction::Sync(reply) };
+            // Closed only if the task failed, which is logged there.
+            match orders.send(order).await {
+                Ok(()) => answer.await.unwrap_or(Ok(())),
+                Err(_) => Ok(()),
+            }
+        }
+    }
+
+    /// Passes changes to the task. Waits while its queue is full.
     pub(super) async fn send(&self, orders: Vec<OverflowOrder>) {
         for order in orders {
             // Closed only if the task failed, which is logged there.
@@ -78,9 +120,16 @@ impl OverflowWriter {
     }
 }
 
-async fn write_all(mut queue: mpsc::Receiver<OverflowOrder>, failed: impl Fn(String, String)) {
+async fn write_all(
+    mut queue: mpsc::Receiver<OverflowOrder>,
+    failed: impl Fn(String, String) + Send + 'static,
+) {
     let mut failing: HashSet<PathBuf> = HashSet::new();
     while let Some(OverflowOrder { cell_id, path, action }) = queue.recv().await {
+        if let OverflowAction::Sync(reply) = action {
+            let _ = reply.send(Ok(()));
+            continue;
+        }
         let target = path.clone();
         let written = tokio::task::spawn_blocking(move || match action {
             OverflowAction::Remove => std::fs::remove_file(&target).or_else(|error| match error.kind() {
@@ -88,6 +137,7 @@ async fn write_all(mut queue: mpsc::Receiver<OverflowOrder>, failed: impl Fn(Str
                 _ => Err(error),
             }),
             OverflowAction::Append(text) => append(&target, &text),
+            OverflowAction::Sync(_) => Ok(()),
         });
         match written.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(()) => drop(failing.remove(&path)),
