@@ -14,6 +14,7 @@ use crate::caches::{Caches, Purge};
 use crate::error::Error;
 use crate::health::HealthProbes;
 use crate::metrics::{Counts, StackMetrics};
+use crate::profilers::Profilers;
 use crate::store::Stores;
 
 /// The context in which `build` functions create parts.
@@ -51,6 +52,8 @@ pub struct Context {
     pub variables: Arc<BTreeMap<String, String>>,
     /// The caches of all stacks.
     pub caches: Arc<Caches>,
+    /// The apps whose Python stacks can be sampled.
+    pub profilers: Arc<Profilers>,
 }
 
 /// Where a process of an application listens.
@@ -154,6 +157,7 @@ impl Context {
             stores: Stores::default(),
             variables: Arc::default(),
             caches: Arc::default(),
+            profilers: Arc::default(),
         }
     }
 }

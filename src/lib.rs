@@ -2,7 +2,7 @@
 //!
 //! The modules in reading order; imports point to a lower floor only (`ARCHITECTURE.md`):
 //! - floor 0: [`error`], [`escape`], [`socket_path`], [`inflight`], [`body`], [`environ`]: what everything
-//!   passes around; [`spans`], [`health`], [`metrics`]: what is observed; [`session`]: the session of a request;
+//!   passes around; [`spans`], [`health`], [`metrics`], [`profilers`]: what is observed; [`session`]: the session of a request;
 //! - floor 1: [`registry`], [`config`], [`context`], [`codec`], [`store`], [`tls_client`]: kinds by name, the merged
 //!   config, what surrounds one generation, the gateway protocols, what keeps values for all workers, requests over TLS;
 //! - floor 2: [`server`], [`middleware`], [`app`], [`plugin`], [`resource`], [`scaffold`]: the parts;
@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod middleware;
 pub mod ops;
 pub mod plugin;
+pub mod profilers;
 pub mod registry;
 pub mod resource;
 pub mod scaffold;

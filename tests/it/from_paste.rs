@@ -99,6 +99,7 @@ const PLAIN: &[(&str, &str, &str)] = &[
     ("test test_slow", "/test", "200 A fixed response"),
     ("printdebug", "/print_debug", "200 "),
     ("profile", "/debug/profile?secs=1", "200 <svg "),
+    ("profile", "/debug/profile?app=pages&secs=1", "200 <svg "),
 ];
 
 #[tokio::test]

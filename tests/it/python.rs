@@ -11,6 +11,7 @@ mod load;
 mod neighbours;
 mod peers;
 mod processes;
+mod profile;
 mod real;
 mod reload;
 mod rules;
@@ -35,6 +36,21 @@ fn python() -> Option<PathBuf> {
         eprintln!("skipped: there is no Python interpreter");
     }
     found
+}
+
+/// The interpreters of this machine that paster supports: the system's, and those of pyenv.
+fn pythons() -> Vec<PathBuf> {
+    let mut pythons: Vec<PathBuf> = vec!["/usr/bin/python3".into()];
+    let versions = std::env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv/versions"));
+    for version in versions.iter().filter_map(|folder| folder.read_dir().ok()).flatten().flatten() {
+        let name = version.file_name().into_string().unwrap();
+        let minor = name.strip_prefix("3.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
+        if minor.is_some_and(|minor| minor >= 9) {
+            pythons.push(version.path().join("bin/python3"));
+        }
+    }
+    pythons.retain(|python| python.exists());
+    pythons
 }
 
 /// An installation of paster that has the Python library, and a directory for a config.

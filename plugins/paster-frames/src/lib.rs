@@ -91,6 +91,9 @@ kinds! {
     Status = 7,
     /// To a process: send the stacks of all threads. From a process: the stacks, as UTF-8.
     Stacks = 8,
+    /// On a connection, a new stream: sample the stacks of the Python threads, `secs` long with `frequency` samples per second,
+    /// as [`Pairs`]. From a process: the samples, one line of UTF-8 per stack.
+    Profile = 9,
     /// A new stream: a request's head as [`Pairs`].
     Request = 16,
     /// A [`ResponseHead`]. The first part of the body comes with it.

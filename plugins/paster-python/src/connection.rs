@@ -18,6 +18,7 @@ use crate::asgi::Events;
 use crate::descriptors::{self, is_forked};
 use crate::exchange::Exchange;
 use crate::flusher::Flusher;
+use crate::profile;
 use crate::queue::{Job, Queue};
 
 /// Maximum size of the responses that are held back, in bytes.
@@ -325,6 +326,7 @@ impl Connection {
                 self.exchanges().insert(frame.stream, exchange.clone());
                 jobs.push(Job { exchange, head: frame.payload });
             }
+            Kind::Profile => profile::start(self.clone(), frame.stream, &frame.payload),
             // The rest is for streams that may have ended here.
             Kind::Data | Kind::Text | Kind::Binary | Kind::Close => {
                 if let Some(exchange) = exchange() {

@@ -8,7 +8,7 @@
 //!
 //! - `process`: the life cycle of the application; `control`, `embedded`: its starter, and the source of requests
 //! - `descriptors`: sockets that a forked child must not keep; `guard`: the end with the parent
-//! - `stacks`: the stacks of all threads
+//! - `stacks`: the stacks of all threads; `profile`: samples of them, for a flame graph
 //! - `connection`, `exchange`: connections to workers, and the requests on them; `flusher`: frames that they hold back
 //! - `wsgi`: PEP 3333, on threads; `asgi`: ASGI 3, on an event loop
 
@@ -23,6 +23,7 @@ mod flusher;
 mod guard;
 mod load;
 mod process;
+mod profile;
 mod queue;
 mod stacks;
 mod wsgi;

@@ -335,7 +335,7 @@ impl ProcessStream {
                 let text = String::from_utf8_lossy(&frame.payload).into_owned();
                 return Ok(self.change(|state| state.failure = Some(ProcessFailure::Application(text))));
             }
-            Kind::Data => BodyPart::Data(frame.payload),
+            Kind::Data | Kind::Profile => BodyPart::Data(frame.payload),
             Kind::Text | Kind::Binary | Kind::Close => BodyPart::Message(kind, frame.payload),
             Kind::File => {
                 let part = FilePart::read(&frame.payload)?;

@@ -8,6 +8,7 @@
 //! - `pool`: the connections of a worker, and the choice among them; `link`: one connection
 //! - `exchange`: one request and its response; `message`: their heads and bodies; `websocket`: one WebSocket;
 //!   `failure`: the response in place of the application's
+//! - `profile`: samples of their stacks
 //! - `local`: a process without a supervisor; `embedded`: an application in this process
 
 mod address;
@@ -19,6 +20,7 @@ mod link;
 mod local;
 mod message;
 mod pool;
+mod profile;
 mod spec;
 mod starter;
 mod websocket;
@@ -51,6 +53,7 @@ pub(super) fn app(
 ) -> Result<App> {
     let context = builder.context;
     let pool = Pool::new(table.name(), limits);
+    context.profilers.add(table.name(), &pool);
     match context.processes.get(table.name()) {
         Some(addresses) => addresses.iter().for_each(|address| match address {
             ProcessAddress::Unix(socket) => pool.connect(socket.clone()),

@@ -146,6 +146,11 @@ impl Pool {
         self.pass_on();
     }
 
+    /// The connections that accept requests: one per process.
+    pub(super) fn connections(&self) -> Vec<Arc<ProcessConnection>> {
+        self.state.lock().links.iter().map(|place| place.link.clone()).collect()
+    }
+
     fn remove(&self, link: &Arc<ProcessConnection>) {
         self.state.lock().links.retain(|place| !Arc::ptr_eq(&place.link, link));
     }

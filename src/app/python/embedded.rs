@@ -57,6 +57,7 @@ pub(super) fn app(
         *processes = workers(context).to_string();
     }
     let pool = Pool::new(name, limits);
+    context.profilers.add(name, &pool);
     start_embedded(&pool, &spec, (&runtime, library), context).map_err(|failure| {
         let message = format!("the application `{name}` cannot be loaded: {}", failure.summary);
         Error { output: failure.traceback, ..table.error("application", message) }

@@ -8,6 +8,8 @@ use handlebars::html_escape;
 /// Width of the image, and height of a row, in pixels.
 const WIDTH: f64 = 1200.0;
 const ROW: f64 = 17.0;
+/// Height of the title.
+const HEADING: f64 = 26.0;
 /// Width of a letter: longer names are cut.
 const LETTER: f64 = 6.8;
 /// Narrower boxes are left out.
@@ -35,14 +37,20 @@ impl Samples {
         1 + self.inner.values().map(Samples::depth).max().unwrap_or(0)
     }
 
-    /// The graph as SVG: the width of a box is the share of samples in this function and what it called.
-    pub(super) fn svg(&self) -> String {
-        let height = ROW * self.depth() as f64;
+    /// The graph as SVG, below a title: the width of a box is the share of samples in this function and what it called.
+    pub(super) fn svg(&self, title: &str) -> String {
+        let rows = if self.count == 0 { 1 } else { self.depth() };
+        let height = ROW * rows as f64 + HEADING;
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
              viewBox=\"0 0 {WIDTH} {height}\" font-family=\"monospace\" font-size=\"11\">\n\
-             <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
+             <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
+             <text x=\"4\" y=\"16\" font-size=\"13\">{}</text>\n",
+            html_escape(title)
         );
+        if self.count == 0 {
+            let _ = writeln!(svg, "<text x=\"4\" y=\"{}\">Nothing was running.</text>", HEADING + 12.0);
+        }
         self.draw(&mut svg, "all", 0.0, height - ROW, WIDTH / self.count.max(1) as f64, self.count);
         svg + "</svg>\n"
     }
@@ -91,7 +99,7 @@ mod tests {
             |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>().into_iter();
         samples.add(stack(&["main", "f<T>"]), 3);
         samples.add(stack(&["main", "g"]), 1);
-        let svg = samples.svg();
+        let svg = samples.svg("Two <functions>");
         assert!(
             svg.contains(
                 "<title>f&lt;T&gt;: 3 samples, 75.0 %</title><rect x=\"0.0\" y=\"0.0\" width=\"900.0\""
@@ -102,6 +110,16 @@ mod tests {
             svg.contains("<title>g: 1 samples, 25.0 %</title><rect x=\"900.0\" y=\"0.0\" width=\"300.0\""),
             "{svg}"
         );
-        assert!(svg.contains("height=\"51\"") && svg.ends_with("</svg>\n"), "{svg}");
+        assert!(
+            svg.contains("height=\"77\"")
+                && svg.contains(">Two &lt;functions&gt;</text>")
+                && svg.ends_with("</svg>\n"),
+            "{svg}"
+        );
+    }
+
+    #[test]
+    fn a_graph_without_samples_says_so() {
+        assert!(Samples::default().svg("Idle").contains(">Nothing was running.</text>"));
     }
 }

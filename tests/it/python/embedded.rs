@@ -1,10 +1,9 @@
 //! Python applications in paster's workers: `mode = "embedded"`.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Site, checks};
+use super::{Site, checks, pythons};
 use crate::support::{Connection, Serving, get, runs, text, wait_until};
 
 const APP: &str = "application = \"checks:application\"\nmode = \"embedded\"\n";
@@ -50,17 +49,8 @@ fn the_application_runs_in_the_workers_with_its_environment() {
 
 #[test]
 fn every_version_runs_the_same_library() {
-    let mut pythons: Vec<PathBuf> = vec!["/usr/bin/python3".into()];
-    let versions = std::env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv/versions"));
-    for version in versions.iter().filter_map(|folder| folder.read_dir().ok()).flatten().flatten() {
-        let name = version.file_name().into_string().unwrap();
-        let minor = name.strip_prefix("3.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
-        if minor.is_some_and(|minor| minor >= 9) {
-            pythons.push(version.path().join("bin/python3"));
-        }
-    }
     let Some(site) = Site::new(&[("checks.py", &checks())]) else { return };
-    for python in pythons.into_iter().filter(|python| python.exists()) {
+    for python in pythons() {
         let path = site.python.display().to_string();
         site.write("server.toml", &site.config(APP, "").replace(&path, &python.display().to_string()));
         let checked = site.paster(&["check"]).output().unwrap();

@@ -74,6 +74,7 @@ pub(super) async fn build(
         stores: Stores::default(),
         variables: Arc::default(),
         caches,
+        profilers: Arc::default(),
     };
     let (config, orders) = (start.config.clone(), start.tasks.clone());
     let host = context.host.clone();

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::client::Gateway;
+use crate::kernel::transport::PendingTransport;
 use crate::kernel::wire::Launch;
 
 /// How often the gateway is asked whether the kernel lives.
@@ -62,8 +63,12 @@ impl RemoteKernel {
         RemoteKernel { gateway: gateway.clone(), id: RemoteId(id), next_look, lost: None, ended: false }
     }
 
-    /// Its id, for the connection.
-    pub(in crate::kernel) fn id(&self) -> RemoteId {
+    /// A new connection to it.
+    pub(in crate::kernel) fn transport(&self) -> PendingTransport {
+        PendingTransport::Gateway(self.gateway.clone(), self.id())
+    }
+
+    fn id(&self) -> RemoteId {
         self.id.clone()
     }
 

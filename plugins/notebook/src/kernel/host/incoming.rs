@@ -29,8 +29,9 @@ pub(super) enum KernelEvent {
         /// The runs queued after it must not run.
         failed: bool,
     },
-    /// A gateway has started the kernel again: what ran is gone.
-    Restarted,
+    /// A gateway has started the kernel again: what ran is gone. The message that reports it is not recorded yet, so that no
+    /// reader sends a request to the previous process because of it.
+    Restarted(Message),
 }
 
 /// The ids of the requests on the control channel that are not answered yet. A kernel also sends `busy` and
@@ -68,7 +69,7 @@ impl ControlRequests {
 }
 
 impl Running {
-    /// Records a message from the kernel, except replies to the host's own requests.
+    /// Records a message from the kernel, except replies to the host's own requests and restarts.
     pub(super) fn take(&self, message: Message, events: &broadcast::Sender<Event>) -> Option<KernelEvent> {
         let header = message.header();
         let parent = message.parent();
@@ -84,7 +85,9 @@ impl Running {
             (Channel::Iopub, "iopub_welcome") => return Some(KernelEvent::Heard),
             (Channel::Iopub, "status") => match message.content()["execution_state"].as_str() {
                 // Only a gateway reports this; the host records the same for kernels of this machine.
-                Some("restarting" | "autorestarting") => return self.restarted(&message, events),
+                Some("restarting" | "autorestarting") => {
+                    return Some(KernelEvent::Restarted(message));
+                }
                 _ => self.state_of(&message, &parent),
             },
             _ => None,
@@ -113,15 +116,6 @@ impl Running {
             let _ = events.send(Event::Kernel { model: self.model() });
         }
         replied.or(heard.then_some(KernelEvent::Heard))
-    }
-
-    /// Records that the kernel starts again without having been asked to.
-    fn restarted(&self, message: &Message, events: &broadcast::Sender<Event>) -> Option<KernelEvent> {
-        self.control_requests.clear();
-        self.journal.append(message.encode_v1());
-        self.model.lock().state = KernelState::Idle;
-        let _ = events.send(Event::Kernel { model: self.model() });
-        Some(KernelEvent::Restarted)
     }
 
     /// The state that a status message puts the kernel into. Only a request on the shell channel changes it:

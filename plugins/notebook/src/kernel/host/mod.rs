@@ -3,6 +3,7 @@
 //! `task` drives one kernel, and `session` serves one connection. The host also keeps small values and
 //! locks for the plugin, because they must live as long as the kernels.
 
+mod handshake;
 mod incoming;
 mod pty;
 mod queue;

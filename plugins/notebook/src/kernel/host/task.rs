@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Host;
+use super::handshake::connect;
 use super::incoming::KernelEvent;
 use super::queue::Queue;
 use super::running::{KernelOrder, Running};
@@ -21,12 +22,6 @@ use crate::kernel::transport::{self, HOST_SESSION, PendingTransport, Sink, Trans
 use crate::kernel::wire::{Event, KernelModel, Launch, Problem, ProblemKind};
 use crate::protocol::KernelState;
 
-/// The longest time from the start of a process to its first reply.
-const START: Duration = Duration::from_secs(60);
-/// How long a starting kernel may take to reply before it is asked again.
-const ASK: Duration = Duration::from_millis(500);
-/// The same for a kernel that has replied, but on iopub before the subscription reached it.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// Maximum time for a kernel to end on its own.
 const GRACE: Duration = Duration::from_secs(3);
 /// How long a busy kernel's cell may take to end after the interrupt. A cell may catch it and continue.
@@ -39,6 +34,19 @@ enum ProcessEnd {
     Died(String),
     Restart(oneshot::Sender<Result<(), Problem>>),
     Shutdown(oneshot::Sender<()>),
+}
+
+/// Why a connection to a kernel is no longer served.
+enum Served {
+    Ended(ProcessEnd),
+    /// A gateway has started the kernel again; this connects to it.
+    Restarted(PendingTransport),
+}
+
+impl From<ProcessEnd> for Served {
+    fn from(end: ProcessEnd) -> Served {
+        Served::Ended(end)
+    }
 }
 
 /// Starts a kernel. Its process is started by its task.
@@ -165,8 +173,7 @@ impl KernelTask {
         std::fs::create_dir(folder).map_err(|error| failed("create its private folder", error))?;
         if let Some(gateway) = &self.launch.gateway {
             let kernel = RemoteKernel::start(gateway, &self.launch);
-            let pending = PendingTransport::Gateway(gateway.clone(), kernel.id());
-            return Ok((pending, KernelProcess::Remote(kernel)));
+            return Ok((kernel.transport(), KernelProcess::Remote(kernel)));
         }
         let mut launch = self.launch.clone();
         let pending = match &launch.built_in {
@@ -190,58 +197,75 @@ impl KernelTask {
         Ok((pending, KernelProcess::Local(process)))
     }
 
+    /// Connects to a process and serves it until its end. Connects again when a gateway has started the kernel again: requests
+    /// and output could be lost until the gateway is connected to the new process.
     async fn drive(
         &mut self,
-        pending: PendingTransport,
+        mut pending: PendingTransport,
         process: &mut KernelProcess,
         restarting: &mut Option<oneshot::Sender<Result<(), Problem>>>,
     ) -> ProcessEnd {
-        let (told, mut kernel_events) = mpsc::unbounded_channel();
-        let kernel = self.kernel.clone();
-        let events = self.host.events.clone();
-        let sink: Sink = Arc::new(move |message| {
-            if let Some(kernel_event) = kernel.take(message, &events) {
-                let _ = told.send(kernel_event);
+        loop {
+            let (told, mut kernel_events) = mpsc::unbounded_channel();
+            let kernel = self.kernel.clone();
+            let events = self.host.events.clone();
+            let sink: Sink = Arc::new(move |message| {
+                if let Some(kernel_event) = kernel.take(message, &events) {
+                    let _ = told.send(kernel_event);
+                }
+            });
+            let connecting = connect(pending, sink, &mut kernel_events);
+            let transport = tokio::select! {
+                transport = connecting => match transport {
+                    Ok(transport) => transport,
+                    Err(reason) => return ProcessEnd::Died(reason),
+                },
+                reason = process.ended() => return ProcessEnd::Died(reason),
+                end = until_end(&mut self.orders) => return end,
+            };
+            self.state(KernelState::Idle, |_| {});
+            if let Some(reply) = restarting.take() {
+                let _ = reply.send(Ok(()));
             }
-        });
-        let connecting = connect(pending, sink, &mut kernel_events);
-        let transport = tokio::select! {
-            transport = connecting => match transport {
-                Ok(transport) => transport,
-                Err(reason) => return ProcessEnd::Died(reason),
-            },
-            reason = process.ended() => return ProcessEnd::Died(reason),
-            end = until_end(&mut self.orders) => return end,
-        };
-        self.state(KernelState::Idle, |_| {});
-        if let Some(reply) = restarting.take() {
-            let _ = reply.send(Ok(()));
+            match self.serve(&transport, process, &mut kernel_events).await {
+                Served::Ended(end) => return end,
+                Served::Restarted(again) => pending = again,
+            }
         }
+    }
+
+    /// Transfers messages and carries out orders until the process ends or starts again.
+    async fn serve(
+        &mut self,
+        transport: &Transport,
+        process: &mut KernelProcess,
+        kernel_events: &mut mpsc::UnboundedReceiver<KernelEvent>,
+    ) -> Served {
         let mut queue = Queue::default();
         loop {
             tokio::select! {
                 reason = process.ended() => {
                     // Its last messages are still on their way through our sockets.
                     self.settle().await;
-                    return ProcessEnd::Died(reason);
+                    return ProcessEnd::Died(reason).into();
                 }
                 order = self.orders.recv() => {
                     if matches!(order, Some(KernelOrder::Interrupt)) {
                         self.abort(&mut queue);
                     }
                     match order {
-                    Some(KernelOrder::Interrupt) => self.interrupt(&transport, process),
+                    Some(KernelOrder::Interrupt) => self.interrupt(transport, process),
                     Some(KernelOrder::Cancel(messages)) => self.record_all(queue.cancel(&messages)),
                     Some(KernelOrder::Restart(reply)) => {
                         self.start_next();
-                        self.stop(&transport, process, true).await;
-                        return ProcessEnd::Restart(reply);
+                        self.stop(transport, process, true).await;
+                        return ProcessEnd::Restart(reply).into();
                     }
                     Some(KernelOrder::Shutdown(reply)) => {
-                        self.stop(&transport, process, false).await;
-                        return ProcessEnd::Shutdown(reply);
+                        self.stop(transport, process, false).await;
+                        return ProcessEnd::Shutdown(reply).into();
                     }
-                    None => return ProcessEnd::Died("was cancelled".to_owned()),
+                    None => return ProcessEnd::Died("was cancelled".to_owned()).into(),
                     }
                 }
                 Some(kernel_event) = kernel_events.recv() => match kernel_event {
@@ -251,9 +275,14 @@ impl KernelTask {
                         }
                         queue.replied(&msg_id).into_iter().for_each(|next| transport.send(next));
                     }
-                    KernelEvent::Restarted => {
+                    KernelEvent::Restarted(message) => {
+                        self.kernel.control_requests.clear();
+                        self.state(KernelState::Restarting, |_| {});
+                        self.record_all(vec![message]);
                         self.abort(&mut queue);
-                        queue = Queue::default();
+                        if let KernelProcess::Remote(kernel) = process {
+                            return Served::Restarted(kernel.transport());
+                        }
                     }
                     KernelEvent::Answered | KernelEvent::Heard => {}
                 },
@@ -346,39 +375,6 @@ impl KernelTask {
         let id = format!("host-{}", uuid::Uuid::new_v4().simple());
         let message = Message::new(Channel::Iopub, "status", &id, HOST_SESSION, &content);
         self.kernel.journal.append(message.encode_v1());
-    }
-}
-
-/// Connects, and sends requests until the kernel replies and its iopub messages arrive. Before that, output
-/// could be missed.
-async fn connect(
-    pending: PendingTransport,
-    sink: Sink,
-    kernel_events: &mut mpsc::UnboundedReceiver<KernelEvent>,
-) -> Result<Transport, String> {
-    let connected = async {
-        let transport =
-            pending.connect(sink).await.map_err(|error| format!("could not be connected to: {error}"))?;
-        let (mut answered, mut heard) = (false, false);
-        let mut ask = tokio::time::interval(ASK);
-        while !(answered && heard) {
-            tokio::select! {
-                _ = ask.tick() => transport.send(transport::kernel_info_request()),
-                Some(kernel_event) = kernel_events.recv() => match kernel_event {
-                    KernelEvent::Answered => {
-                        answered = true;
-                        ask.reset_after(ASK_AGAIN);
-                    }
-                    KernelEvent::Heard => heard = true,
-                    KernelEvent::Replied { .. } | KernelEvent::Restarted => {}
-                },
-            }
-        }
-        Ok(transport)
-    };
-    match tokio::time::timeout(START, connected).await {
-        Ok(connected) => connected,
-        Err(_) => Err(format!("did not respond within {} s", START.as_secs())),
     }
 }
 
