@@ -25,6 +25,7 @@ const FLOORS: [&[&str]; 6] = [
         "metrics",
         "session",
         "caches",
+        "profilers",
     ],
     &["registry", "codec", "store", "context", "config", "tls_client"],
     &["server", "middleware", "app", "plugin", "resource", "scaffold"],
