@@ -19,6 +19,8 @@ use crate::connection::Connection;
 const MOST: usize = 4 << 20;
 /// The name of the file that the loader's frames have.
 const LOADER: &str = "<paster>";
+/// The same for the code that imports this library.
+const MAIN: &str = "<string>";
 /// Attempts to read the first stacks: the interpreter may change them while they are read.
 const ATTEMPTS: u64 = 20;
 
@@ -63,13 +65,12 @@ fn sample(time: Duration, frequency: u32) -> Result<String, String> {
     Ok(text(counts))
 }
 
-/// Whether the thread executes the application's code. Before Python 3.11, py-spy does not know which thread of the system it is,
-/// so threads that wait for a request look like running ones. Their innermost function is what called this library.
+/// Whether the thread executes a Python function of the application. In a thread of paster's that waits for a request or handles
+/// one, the innermost function is the loader's or what started it.
 fn is_running(trace: &StackTrace) -> bool {
     let Some(frame) = trace.frames.first() else { return false };
-    let waits =
-        frame.name == "run" && frame.filename.ends_with("threading.py") || frame.filename == "<string>";
-    trace.active && frame.filename != LOADER && (trace.os_thread_id.is_some() || !waits)
+    let starts_thread = frame.name.ends_with("run") && frame.filename.ends_with("threading.py");
+    trace.active && !starts_thread && ![LOADER, MAIN].contains(&frame.filename.as_str())
 }
 
 /// The functions of a stack in a line, the outermost first.
