@@ -20,7 +20,7 @@ const MAX_CONTROL_REQUESTS: usize = 1024;
 pub(super) enum KernelEvent {
     /// The kernel replied to our `kernel_info_request`.
     Answered,
-    /// We receive its iopub channel.
+    /// We receive its iopub channel. Only reported while it starts, and for messages that are not recorded.
     Heard,
     /// A document's run has ended.
     Replied {
@@ -99,23 +99,22 @@ impl Running {
         });
         // Recorded first, so that a reader who learns the new state finds the message that caused it.
         self.journal.append(message.encode_v1());
-        let changed = {
+        let (changed, is_starting) = {
             let mut model = self.model.lock();
             model.last_activity = clock::rfc3339(SystemTime::now());
-            let changed = state.is_some_and(|state| {
-                // While it starts, the host determines the state.
-                !matches!(model.state, KernelState::Starting | KernelState::Restarting)
-                    && model.state != state
-            });
+            // While it starts, the host determines the state.
+            let is_starting = matches!(model.state, KernelState::Starting | KernelState::Restarting);
+            let changed = state.is_some_and(|state| !is_starting && model.state != state);
             if changed && let Some(state) = state {
                 model.state = state;
             }
-            changed
+            (changed, is_starting)
         };
         if changed {
             let _ = events.send(Event::Kernel { model: self.model() });
         }
-        replied.or(heard.then_some(KernelEvent::Heard))
+        // A kernel that has started needs no report of each message, which would wake its task.
+        replied.or((heard && is_starting).then_some(KernelEvent::Heard))
     }
 
     /// The state that a status message puts the kernel into. Only a request on the shell channel changes it:
