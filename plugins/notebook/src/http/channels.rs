@@ -10,6 +10,7 @@ use bytes::Bytes;
 use paster_sdk::ws::{self, WebSocket, WebSocketRejection, WebSocketUpgrade, close_code};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::error::Result;
 use crate::identity::Principal;
@@ -22,6 +23,8 @@ use crate::state::Shared;
 const V1: &str = "v1.kernel.websocket.jupyter.org";
 /// Maximum interval between checks of a starting kernel.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a message may wait for the ping that confirms it. A ping after each message would delay the next one.
+const CONFIRM: Duration = Duration::from_millis(20);
 /// Maximum number of remembered sessions per client.
 const MAX_SESSIONS: usize = 64;
 
@@ -114,23 +117,37 @@ struct ChannelsClient {
 }
 
 /// Confirms delivery with ping and pong. A pong shows that everything before its ping has arrived, which a successful write
-/// does not.
+/// does not. One ping confirms all messages that were sent before it.
 #[derive(Default)]
 struct Confirm {
     /// The number of the newest message sent.
     sent: u64,
+    /// When the next ping is due, if messages were sent since the last one.
+    due: Option<Instant>,
     /// The message that the outstanding ping confirms.
     asked: Option<u64>,
 }
 
 impl Confirm {
-    /// The ping to send now. Only one ping is outstanding at a time.
-    fn ping(&mut self, confirmed: u64) -> Option<ws::Message> {
-        if self.asked.is_some() || self.sent < confirmed {
-            return None;
+    /// Remembers that everything up to the message `number` was sent.
+    fn sent(&mut self, number: u64) {
+        self.sent = number;
+        self.due.get_or_insert_with(|| Instant::now() + CONFIRM);
+    }
+
+    /// Waits until a ping is due. Only one ping is outstanding at a time.
+    async fn due(&self) {
+        match self.due {
+            Some(due) if self.asked.is_none() => tokio::time::sleep_until(due).await,
+            _ => std::future::pending().await,
         }
+    }
+
+    /// The ping that is due.
+    fn ping(&mut self) -> ws::Message {
+        self.due = None;
         self.asked = Some(self.sent);
-        Some(ws::Message::Ping(Bytes::copy_from_slice(&self.sent.to_be_bytes())))
+        ws::Message::Ping(Bytes::copy_from_slice(&self.sent.to_be_bytes()))
     }
 
     /// The number that a pong confirms.
@@ -145,12 +162,10 @@ impl ChannelsClient {
     async fn serve(mut self, mut socket: WebSocket, mut attachment: Attachment) -> ChannelsClient {
         let mut confirm = Confirm::default();
         loop {
-            if let Some(ping) = confirm.ping(self.next)
-                && socket.send(ping).await.is_err()
-            {
-                return self;
-            }
             tokio::select! {
+                () = confirm.due() => if socket.send(confirm.ping()).await.is_err() {
+                    return self;
+                },
                 delivery = attachment.reader.next() => match delivery {
                     Some(Delivery::Message(number, bytes)) => {
                         if let Some(frame) = self.frame(bytes)
@@ -158,9 +173,9 @@ impl ChannelsClient {
                         {
                             return self;
                         }
-                        confirm.sent = number;
+                        confirm.sent(number);
                     }
-                    Some(Delivery::Gap(_, to)) => confirm.sent = to - 1,
+                    Some(Delivery::Gap(_, to)) => confirm.sent(to - 1),
                     None => {
                         socket.close(close_code::NORMAL, "the kernel is shut down").await;
                         return self;

@@ -217,6 +217,8 @@ impl Actor {
         let model = attachment.model.clone();
         self.kernel.open(attachment);
         self.describe_kernel(Some(&model)).await;
+        // A kernel that is ready says no more what its language is.
+        self.kernel_event(&model).await;
     }
 
     /// Sends the pages the kernel that this document has or would start.

@@ -4,13 +4,11 @@ use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use tokio::sync::broadcast;
 
 use super::running::Running;
 use crate::clock;
 use crate::kernel::message::{Channel, DOCUMENT_SESSION, Header, Message};
 use crate::kernel::transport::HOST_SESSION;
-use crate::kernel::wire::Event;
 use crate::protocol::KernelState;
 
 /// How many unanswered control requests are remembered.
@@ -20,7 +18,7 @@ const MAX_CONTROL_REQUESTS: usize = 1024;
 pub(super) enum KernelEvent {
     /// The kernel replied to our `kernel_info_request`.
     Answered,
-    /// We receive its iopub channel.
+    /// We receive its iopub channel. Only reported while it starts, and for messages that are not recorded.
     Heard,
     /// A document's run has ended.
     Replied {
@@ -70,7 +68,7 @@ impl ControlRequests {
 
 impl Running {
     /// Records a message from the kernel, except replies to the host's own requests and restarts.
-    pub(super) fn take(&self, message: Message, events: &broadcast::Sender<Event>) -> Option<KernelEvent> {
+    pub(super) fn take(&self, message: Message) -> Option<KernelEvent> {
         let header = message.header();
         let parent = message.parent();
         if parent.session == HOST_SESSION {
@@ -99,23 +97,18 @@ impl Running {
         });
         // Recorded first, so that a reader who learns the new state finds the message that caused it.
         self.journal.append(message.encode_v1());
-        let changed = {
+        let is_starting = {
             let mut model = self.model.lock();
             model.last_activity = clock::rfc3339(SystemTime::now());
-            let changed = state.is_some_and(|state| {
-                // While it starts, the host determines the state.
-                !matches!(model.state, KernelState::Starting | KernelState::Restarting)
-                    && model.state != state
-            });
-            if changed && let Some(state) = state {
+            // While it starts, the host determines the state.
+            let is_starting = matches!(model.state, KernelState::Starting | KernelState::Restarting);
+            if let Some(state) = state.filter(|_| !is_starting) {
                 model.state = state;
             }
-            changed
+            is_starting
         };
-        if changed {
-            let _ = events.send(Event::Kernel { model: self.model() });
-        }
-        replied.or(heard.then_some(KernelEvent::Heard))
+        // A kernel that has started needs no report of each message, which would wake its task.
+        replied.or((heard && is_starting).then_some(KernelEvent::Heard))
     }
 
     /// The state that a status message puts the kernel into. Only a request on the shell channel changes it:

@@ -208,9 +208,8 @@ impl KernelTask {
         loop {
             let (told, mut kernel_events) = mpsc::unbounded_channel();
             let kernel = self.kernel.clone();
-            let events = self.host.events.clone();
             let sink: Sink = Arc::new(move |message| {
-                if let Some(kernel_event) = kernel.take(message, &events) {
+                if let Some(kernel_event) = kernel.take(message) {
                     let _ = told.send(kernel_event);
                 }
             });

@@ -199,7 +199,7 @@ pub enum Event {
         /// The lock's name.
         key: String,
     },
-    /// A kernel's state changed.
+    /// A kernel starts, is ready, restarts or is dead. Its own messages report that it is busy or idle.
     Kernel {
         /// The kernel.
         model: KernelModel,
