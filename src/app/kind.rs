@@ -70,6 +70,11 @@ impl AppKind {
         self.processes.is_some()
     }
 
+    /// Whether apps of this kind are plugins.
+    pub fn is_plugin(&self) -> bool {
+        self.runs_library() && !self.has_processes()
+    }
+
     /// The processes of the app of `table`, with its library; `None` for kinds without processes. In
     /// `development`, they report their source files.
     /// # Errors

@@ -44,6 +44,8 @@ pub struct Assembly {
     pub apps: BTreeMap<String, App>,
     /// All plugin instances: apps and middleware.
     pub instances: Vec<Instance>,
+    /// The plugin apps in processes of their own, without their middleware, by name.
+    pub isolated: BTreeMap<String, App>,
     /// The parts of all stacks: the first has number 1 in
     /// [`RequestHandle::enter`](crate::inflight::RequestHandle::enter).
     pub parts: Vec<AssembledPart>,
@@ -132,6 +134,7 @@ struct Assembler<'a> {
     /// Names of the apps that are being built, each referenced by the previous one.
     chain: Vec<String>,
     instances: Vec<Instance>,
+    isolated: BTreeMap<String, App>,
     /// The middleware of plugins.
     middleware: Rc<RefCell<Vec<Instance>>>,
     parts: Vec<AssembledPart>,
@@ -155,6 +158,7 @@ impl<'a> Assembler<'a> {
             apps: BTreeMap::new(),
             chain: Vec::new(),
             instances: Vec::new(),
+            isolated: BTreeMap::new(),
             middleware: Rc::default(),
             parts: Vec::new(),
             built: BTreeSet::new(),
@@ -168,7 +172,8 @@ impl<'a> Assembler<'a> {
     fn finish(mut self, servers: Vec<(String, Box<dyn Server>, App)>) -> Result<Assembly> {
         Errors::check(self.errors)?;
         self.instances.append(&mut self.middleware.borrow_mut());
-        Ok(Assembly { servers, apps: self.apps, instances: self.instances, parts: self.parts })
+        let Assembler { apps, instances, isolated, parts, .. } = self;
+        Ok(Assembly { servers, apps, instances, isolated, parts })
     }
 
     /// Builds every app, and each middleware table that no app uses.
@@ -254,6 +259,10 @@ impl<'a> Assembler<'a> {
             self.handing_on.insert(name.to_owned());
         }
         let built = built.map_err(|errors| self.errors.extend(errors));
+        let is_plugin = AppKind::of(table).is_ok_and(|entry| entry.kind.is_plugin());
+        if let (Ok(app), true, true) = (&built, is_plugin, self.context.processes.contains_key(name)) {
+            self.isolated.insert(name.to_owned(), app.clone());
+        }
         if inside {
             return built.unwrap_or_else(|()| placeholder()); // its stack is in the workers
         }

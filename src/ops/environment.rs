@@ -33,8 +33,7 @@ pub fn run(sources: &Sources, app: &str, words: &[OsString]) -> Result<std::conv
 pub fn is_plugin(sources: &Sources, app: &str) -> Result<bool> {
     let config = Config::load(sources)?;
     let Some(table) = config.table("app", app) else { return Err(unknown_app(&config, app).into()) };
-    let kind = &AppKind::of(&table)?.kind;
-    Ok(kind.runs_library() && !kind.has_processes())
+    Ok(AppKind::of(&table)?.kind.is_plugin())
 }
 
 /// Executes the interpreter of `app` in the place of this process, with the application loaded as `application`. Returns

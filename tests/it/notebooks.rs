@@ -1,4 +1,6 @@
-//! The notebook on two servers of paster, which share a database and reach each other over TLS.
+//! The notebook on two servers of paster, which share a database and reach each other over TLS; and in processes of its own.
+
+use std::net::TcpStream;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -10,15 +12,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::bridge::free_port;
 use crate::inprocess::within;
 use crate::pki::{self, Authority};
 use crate::stores::Database;
-use crate::support::{Serving, folder, plugin};
+use crate::support::{Connection, Serving, folder, paster, patience, plugin, text, wait_until};
 
 const TOKEN: &str = "token of-the-tests";
 
@@ -198,4 +200,112 @@ async fn web_sockets_over_http2_are_relayed_to_another_server() {
     let mut socket = two.socket_http2(&mut second, 1, "/api/documents/n.ipynb").await;
     let opened = next(&mut socket).await;
     assert_eq!(opened["document"]["cells"][0]["source"], "last");
+}
+
+/// Opens a WebSocket of the server that has the isolated notebook.
+fn open(serving: &Serving, path: &str) -> tungstenite::WebSocket<TcpStream> {
+    let stream = TcpStream::connect(serving.address()).unwrap();
+    stream.set_read_timeout(Some(patience())).unwrap();
+    let mut request = format!("ws://{}{path}", serving.address()).into_client_request().unwrap();
+    request.headers_mut().insert("authorization", TOKEN.parse().unwrap());
+    tungstenite::client(request, stream).unwrap().0
+}
+
+/// Runs code in the kernel `id`. Returns what it prints.
+fn execute(serving: &Serving, id: &str, code: &str) -> String {
+    let mut socket = open(serving, &format!("/api/kernels/{id}/channels?session_id=s"));
+    let request = json!({
+        "channel": "shell", "parent_header": {}, "metadata": {}, "buffers": [],
+        "header": {"msg_id": code, "msg_type": "execute_request", "session": "s", "username": "", "date": "", "version": "5.4"},
+        "content": {"code": code, "silent": false, "store_history": false, "user_expressions": {}, "allow_stdin": false, "stop_on_error": true},
+    });
+    socket.send(Message::text(request.to_string())).unwrap();
+    let (mut printed, mut replied, mut idle) = (String::new(), false, false);
+    while !(replied && idle) {
+        let Message::Text(frame) = socket.read().unwrap() else { continue };
+        let message: Value = serde_json::from_str(&frame).unwrap();
+        if message["parent_header"]["msg_id"] != code {
+            continue;
+        }
+        let content = &message["content"];
+        match message["header"]["msg_type"].as_str().unwrap() {
+            "stream" => printed += content["text"].as_str().unwrap(),
+            "execute_reply" => {
+                assert_eq!(content["status"], "ok", "{message}");
+                replied = true;
+            }
+            "status" => idle |= content["execution_state"] == "idle",
+            _ => {}
+        }
+    }
+    printed
+}
+
+/// The first frame of a document.
+fn opened(socket: &mut tungstenite::WebSocket<TcpStream>) -> Value {
+    loop {
+        if let Message::Text(text) = socket.read().unwrap() {
+            return serde_json::from_str(&text).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_isolated_notebook_runs_cells_and_a_reload_keeps_its_kernels() {
+    let config = format!(
+        "[server.main]\nuse = \"http\"\nlisten = [\"127.0.0.1:0\"]\n[app.main]\nuse = \"plugin\"\nlibrary = {:?}\n\
+         isolation = \"process\"\n[app.main.settings]\ndata_dir = \"data\"\nstate_dir = \"state\"\n\
+         token = \"of-the-tests\"\npython = \"python3\"\ndefault_kernel = \"paster-python\"\n",
+        plugin("notebook")
+    );
+    let folder = folder(&[("server.toml", &config)]);
+    let mut serving = Serving::start(folder.path(), &[]);
+    let ask = |serving: &Serving, line: &str, body: &str| {
+        let head = format!(
+            "{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {TOKEN}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        Connection::open(serving.address()).request(&head)
+    };
+    let content = json!({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5});
+    let body = json!({"type": "notebook", "content": content}).to_string();
+    assert!(ask(&serving, "PUT /api/contents/n.ipynb", &body).0.starts_with("HTTP/1.1 201"));
+    let mut page = open(&serving, "/api/documents/n.ipynb");
+    assert_eq!(opened(&mut page)["type"], "opened");
+    let started = ask(&serving, "POST /api/kernels", "{}").1;
+    let kernel: Value = serde_json::from_str(&started).unwrap();
+    let id = kernel["id"].as_str().unwrap_or_else(|| panic!("{started}"));
+    assert_eq!(execute(&serving, id, "answer = 6 * 7\nprint('set')"), "set\n");
+    let processes = || {
+        let output = paster().args(["ps", "--json"]).current_dir(folder.path()).output().unwrap();
+        let ps: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let pid = |name: &str| {
+            let sides = ps["side_processes"].as_array().unwrap();
+            sides.iter().find(|side| side["name"] == name).map(|side| side["pid"].clone())
+        };
+        (pid("kernels").unwrap(), pid("process 0").unwrap())
+    };
+    let (kernels, process) = processes();
+    let output = paster().args(["restart", "main", "--wait"]).current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serving.wait_for("reloaded");
+    assert_eq!(execute(&serving, id, "print(answer)"), "42\n");
+    // The old process gives its documents up for the new one.
+    let reason = loop {
+        if let Message::Close(reason) = page.read().unwrap() {
+            break reason;
+        }
+    };
+    assert_eq!(reason.map(|reason| u16::from(reason.code)), Some(1012));
+    drop(page);
+    wait_until("the page can come back", || {
+        let mut again = open(&serving, "/api/documents/n.ipynb");
+        opened(&mut again)["type"] == "opened"
+    });
+    wait_until("the old process has ended", || {
+        processes().1 != process && !crate::support::runs(process.as_u64().unwrap() as u32)
+    });
+    assert_eq!(processes().0, kernels, "the kernels have their process still");
+    assert_eq!(serving.stop(), Some(0));
 }

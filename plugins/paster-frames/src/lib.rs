@@ -94,6 +94,12 @@ kinds! {
     /// On a connection, a new stream: sample the stacks of the Python threads, `secs` long with `frequency` samples per second,
     /// as [`Pairs`]. From a process: the samples, one line of UTF-8 per stack.
     Profile = 9,
+    /// On the control socket of a process that runs plugins, in both directions: a message, whose content is the starter's.
+    /// Bytes that belong to it are in the file that comes with the frame.
+    Message = 10,
+    /// To a new process that runs plugins, before [`Kind::Start`]: what its plugins are to continue with, like a
+    /// [`Kind::Message`].
+    State = 11,
     /// A new stream: a request's head as [`Pairs`].
     Request = 16,
     /// A [`ResponseHead`]. The first part of the body comes with it.

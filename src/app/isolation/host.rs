@@ -14,9 +14,11 @@ use parking_lot::Mutex;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::net::UnixListener;
 
+use super::calls;
 use super::facts::{FACTS, FAILURE, put_changes, restore};
 use crate::body::{App, Body, Response, text_response};
 use crate::error::chain;
+use crate::plugin::Instance;
 use crate::session::Session;
 
 /// The pause after a connection could not be accepted because no descriptor was free.
@@ -62,8 +64,13 @@ impl Drop for WaitingRequest {
     }
 }
 
-/// Serves `app` forever to the workers that connect to `listener`.
-pub async fn serve(listener: UnixListener, app: App, counts: Arc<IsolatedCounts>) -> Infallible {
+/// Serves `app` forever to the workers that connect to `listener`. If it is a plugin, `plugin` runs its tasks.
+pub async fn serve(
+    listener: UnixListener,
+    app: App,
+    plugin: Option<Instance>,
+    counts: Arc<IsolatedCounts>,
+) -> Infallible {
     let mut builder = http1::Builder::new();
     // The worker's server has already checked the header fields, and adds some.
     builder.timer(TokioTimer::new()).auto_date_header(false).max_headers(1024).max_buf_size(1 << 20);
@@ -76,10 +83,10 @@ pub async fn serve(listener: UnixListener, app: App, counts: Arc<IsolatedCounts>
                 continue;
             }
         };
-        let (app, counts) = (app.clone(), counts.clone());
+        let (app, plugin, counts) = (app.clone(), plugin.clone(), counts.clone());
         let service = service_fn(move |request| {
-            let (app, counts) = (app.clone(), counts.clone());
-            async move { Ok::<_, Infallible>(answer(&app, &counts, request).await) }
+            let (app, plugin, counts) = (app.clone(), plugin.clone(), counts.clone());
+            async move { Ok::<_, Infallible>(answer(&app, plugin.as_ref(), &counts, request).await) }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
         tokio::spawn(async move {
@@ -88,9 +95,19 @@ pub async fn serve(listener: UnixListener, app: App, counts: Arc<IsolatedCounts>
     }
 }
 
-async fn answer(app: &App, counts: &Arc<IsolatedCounts>, request: http::Request<Incoming>) -> Response {
-    let _waiting = WaitingRequest::begin(counts);
+async fn answer(
+    app: &App,
+    plugin: Option<&Instance>,
+    counts: &Arc<IsolatedCounts>,
+    request: http::Request<Incoming>,
+) -> Response {
     let (mut parts, body) = request.into_parts();
+    let mut body = Body::new(body);
+    // A task is no request, and may take as long as its table allows.
+    if let Some(response) = calls::answer(plugin, &parts.headers, &mut body).await {
+        return response;
+    }
+    let _waiting = WaitingRequest::begin(counts);
     let facts = parts.headers.remove(FACTS);
     let version = facts.and_then(|facts| restore(facts.as_bytes(), &mut parts.extensions).ok());
     let Some(version) = version else {
@@ -98,7 +115,7 @@ async fn answer(app: &App, counts: &Arc<IsolatedCounts>, request: http::Request<
     };
     parts.version = version;
     let session = parts.extensions.get::<Session>().cloned();
-    match app.handle(http::Request::from_parts(parts, Body::new(body))).await {
+    match app.handle(http::Request::from_parts(parts, body)).await {
         Ok(mut response) => {
             put_changes(session.as_ref(), response.headers_mut());
             *response.version_mut() = http::Version::HTTP_11;

@@ -6,8 +6,9 @@
 //!
 //! - here: the option, how the processes are started, and the app that forwards to them
 //! - `facts`: the facts about a request besides its head
-//! - `host`: the other end
+//! - `host`: the other end; `calls`: the tasks of a plugin
 
+pub(super) mod calls;
 pub(super) mod facts;
 mod host;
 
@@ -19,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::calls::{isolated_tasks, run_isolated_task};
 pub use self::host::{IsolatedCounts, serve as serve_isolated};
 use super::process::{ProcessLimits, ProcessSpec, Uncompared};
 use super::upstream::{HealthOptions, PoolOptions, Timeouts, UpstreamOptions, secs};
@@ -154,6 +156,7 @@ pub fn isolated_spec(
         details: Uncompared(vec![("isolated".to_owned(), settings)]),
         count: options.processes.get() as usize,
         forwarded: true,
+        runs_plugins: true,
         start_secs: u64::from(options.start_secs.get()),
         limits: ProcessLimits {
             requests: options.max_requests,

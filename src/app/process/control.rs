@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-use super::ProcessSpec;
+use super::{ControlMessage, ProcessSpec};
 use crate::context::ProcessAddress;
 
 /// The starter's end of the socket.
@@ -35,6 +35,8 @@ pub enum ProcessReport {
     Sources(Vec<PathBuf>),
     /// The stacks of all threads, as text.
     Stacks(String),
+    /// A message of a process that runs plugins.
+    Message(ControlMessage),
 }
 
 /// Why an application could not be loaded.
@@ -73,6 +75,24 @@ impl ProcessControl {
     pub fn to_fd(&self) -> io::Result<OwnedFd> {
         use std::os::fd::AsFd;
         self.stream.as_fd().try_clone_to_owned()
+    }
+
+    /// Sends what the plugins of a new process are to continue with.
+    /// # Errors
+    /// When the process has ended.
+    pub async fn send_state(&self, state: &ControlMessage) -> io::Result<()> {
+        let mut out = Outgoing::default();
+        state.push(Kind::State, &mut out)?;
+        self.send(out).await
+    }
+
+    /// Sends a message to a process that runs plugins.
+    /// # Errors
+    /// When the process has ended.
+    pub async fn send_message(&self, message: &ControlMessage) -> io::Result<()> {
+        let mut out = Outgoing::default();
+        message.push(Kind::Message, &mut out)?;
+        self.send(out).await
     }
 
     /// Sends the settings of `spec`, and where to listen.
@@ -123,6 +143,9 @@ impl ProcessControl {
     pub async fn next(&mut self) -> io::Result<Option<ProcessReport>> {
         loop {
             if let Some(frame) = self.incoming.next_frame()? {
+                if frame.kind == Kind::Message {
+                    return Ok(Some(ProcessReport::Message(ControlMessage::read(frame)?)));
+                }
                 let report = ProcessReport::read(&frame)?;
                 return report
                     .map(Some)

@@ -55,7 +55,7 @@ impl WorkerEnd {
                 self.tell(Err(failure));
             }
             ProcessReport::Sources(sources) => self.sources(sources),
-            ProcessReport::Status(_) | ProcessReport::Stacks(_) => {}
+            ProcessReport::Status(_) | ProcessReport::Stacks(_) | ProcessReport::Message(_) => {}
         }
         None
     }

@@ -101,8 +101,12 @@ impl LocalProcess {
             match self.control.next().await {
                 Ok(Some(ProcessReport::Ready(facts))) => return Ok(facts),
                 Ok(Some(ProcessReport::Failed(failure))) => return Err(failure),
-                Ok(Some(ProcessReport::Sources(_) | ProcessReport::Status(_) | ProcessReport::Stacks(_))) => {
-                }
+                Ok(Some(
+                    ProcessReport::Sources(_)
+                    | ProcessReport::Status(_)
+                    | ProcessReport::Stacks(_)
+                    | ProcessReport::Message(_),
+                )) => {}
                 Ok(None) | Err(_) => {
                     let status =
                         self.child.wait().await.map_or_else(|error| error.to_string(), |s| s.to_string());

@@ -4,7 +4,8 @@
 //! connects to all of them; without a supervisor (`paster request`), the app starts one itself.
 //!
 //! - `spec`: what to start; `address`: where it listens
-//! - `control`: the messages between a process and its starter; `starter`: the process's side
+//! - `control`: the messages between a process and its starter; `starter`: the process's side; `control_message`: those of
+//!   processes that run plugins
 //! - `pool`: the connections of a worker, and the choice among them; `link`: one connection
 //! - `exchange`: one request and its response; `message`: their heads and bodies; `websocket`: one WebSocket;
 //!   `failure`: the response in place of the application's
@@ -13,6 +14,7 @@
 
 mod address;
 mod control;
+mod control_message;
 mod embedded;
 mod exchange;
 mod failure;
@@ -27,12 +29,13 @@ mod websocket;
 
 pub use address::{AddressKind, Endpoint, EndpointUsers, PortReservation};
 pub use control::{LoadFailure, ProcessControl, ProcessReport};
+pub use control_message::ControlMessage;
 pub(super) use embedded::start as start_embedded;
 pub use local::probe;
 pub(super) use local::{LocalPlace, LocalProcess};
 pub(super) use pool::{Pool, PoolLimits};
 pub use spec::{ProcessLimits, ProcessSpec, ResourceLimits, Restart, Uncompared};
-pub use starter::{Settings, Starter};
+pub use starter::{Settings, Starter, StarterOrder};
 
 use std::sync::Arc;
 

@@ -35,6 +35,8 @@ pub struct ProcessSpec {
     /// Whether requests are forwarded to that address instead of being sent as frames. Such a process cannot inform the
     /// workers about its replacement.
     pub forwarded: bool,
+    /// The processes run plugins: they exchange messages with the supervisor, as workers do.
+    pub runs_plugins: bool,
     /// The processes can send the stacks of their threads.
     pub has_stacks: bool,
     /// Maximum time for loading the application, in seconds.

@@ -8,7 +8,7 @@ use paster_frames::{Incoming, Kind, Outgoing, Pairs, push_pair};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-use super::LoadFailure;
+use super::{ControlMessage, LoadFailure};
 use crate::context::ProcessAddress;
 
 /// The process's end.
@@ -26,6 +26,17 @@ pub struct Settings {
     pub address: Option<ProcessAddress>,
     /// The socket that listens there already.
     pub listener: Option<OwnedFd>,
+    /// What the plugins of the process are to continue with.
+    pub state: Option<ControlMessage>,
+}
+
+/// What the starter asks of a process.
+#[derive(Debug)]
+pub enum StarterOrder {
+    /// To end: it is no longer needed, or its starter has ended.
+    Stop,
+    /// A message to a process that runs plugins.
+    Message(ControlMessage),
 }
 
 impl Settings {
@@ -49,14 +60,19 @@ impl Starter {
     /// # Errors
     /// When the starter has ended, or sends something else.
     pub async fn settings(&mut self) -> io::Result<Settings> {
+        let mut state = None;
         loop {
             if let Some(frame) = self.incoming.next_frame()? {
+                if frame.kind == Kind::State {
+                    state = Some(ControlMessage::read(frame)?);
+                    continue;
+                }
                 if frame.kind != Kind::Start {
                     return Err(io::Error::other("the first frame does not have the settings"));
                 }
                 let address = Pairs::new(&frame.payload).get("address").map(serde_json::from_slice);
                 let (payload, listener) = (frame.payload, frame.descriptor);
-                return Ok(Settings { payload, address: address.transpose()?, listener });
+                return Ok(Settings { payload, address: address.transpose()?, listener, state });
             }
             if self.receive().await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -66,16 +82,34 @@ impl Starter {
 
     /// Waits until the process is to end, because its starter asks for it or has ended. Safe to cancel.
     pub async fn stopped(&mut self) {
+        while !matches!(self.next().await, StarterOrder::Stop) {}
+    }
+
+    /// Waits for the next order of the starter. Safe to cancel.
+    pub async fn next(&mut self) -> StarterOrder {
         loop {
             match self.incoming.next_frame() {
+                Ok(Some(frame)) if frame.kind == Kind::Message => match ControlMessage::read(frame) {
+                    Ok(message) => return StarterOrder::Message(message),
+                    Err(_) => return StarterOrder::Stop,
+                },
                 Ok(Some(frame)) if frame.kind != Kind::Drain => {}
                 Ok(None) => match self.receive().await {
                     Ok(1..) => {}
-                    _ => return,
+                    _ => return StarterOrder::Stop,
                 },
-                _ => return,
+                _ => return StarterOrder::Stop,
             }
         }
+    }
+
+    /// Sends a message.
+    /// # Errors
+    /// When the starter has ended.
+    pub async fn send_message(&self, message: &ControlMessage) -> io::Result<()> {
+        let mut out = Outgoing::default();
+        message.push(Kind::Message, &mut out)?;
+        self.send_all(out).await
     }
 
     /// Reports that the process is ready, with facts about it.
@@ -110,6 +144,10 @@ impl Starter {
     async fn send_payload(&self, kind: Kind, payload: &[u8]) -> io::Result<()> {
         let mut out = Outgoing::default();
         out.push(kind, 0, payload);
+        self.send_all(out).await
+    }
+
+    async fn send_all(&self, mut out: Outgoing) -> io::Result<()> {
         while !out.is_empty() {
             self.stream.async_io(Interest::WRITABLE, || out.send(&self.stream)).await?;
         }

@@ -160,6 +160,7 @@ impl ProgramOptions {
             count: serving.count,
             address: serving.address,
             forwarded: true,
+            runs_plugins: false,
             has_stacks: false,
             // The process beside the program reports the program's own limit.
             start_secs: u64::from(self.start_secs.get()) + 5,

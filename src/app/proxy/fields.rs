@@ -12,7 +12,7 @@ use http::request::Parts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::app::isolation::facts;
+use crate::app::isolation::{calls, facts};
 use crate::app::upstream::Member;
 use crate::environ::{ClientCertificate, Environ, NoTrailingSlash};
 
@@ -90,7 +90,7 @@ fn is_dropped(name: &HeaderName) -> bool {
 /// Fields that are written anew for the process of an isolated app.
 fn is_framing(name: &HeaderName) -> bool {
     matches!(*name, HOST | CONNECTION | UPGRADE | CONTENT_LENGTH | TRANSFER_ENCODING | EXPECT)
-        || name.as_str() == facts::FACTS
+        || [facts::FACTS, calls::CALL].contains(&name.as_str())
 }
 
 impl RewriteRules {
@@ -133,6 +133,9 @@ impl RewriteRules {
             }
             if let Some(facts) = facts::encode(parts) {
                 put(facts::FACTS, &facts);
+            }
+            if let Some(call) = calls::encode(parts) {
+                put(calls::CALL, &call);
             }
             return;
         }

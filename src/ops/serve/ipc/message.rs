@@ -257,6 +257,15 @@ pub(crate) struct Heartbeat {
     pub(crate) doing: Vec<String>,
 }
 
+/// What a process that runs plugins begins with. The saved states follow as raw bytes.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct PluginStart {
+    /// Number of the generation that starts the process.
+    pub(crate) generation: u64,
+    /// Name and length of each app's saved state among the raw bytes.
+    pub(crate) states: Vec<(String, usize)>,
+}
+
 /// Saved states of apps: the name and length of each, and their concatenation.
 pub(crate) type SavedStates = (Vec<(String, usize)>, bytes::Bytes);
 

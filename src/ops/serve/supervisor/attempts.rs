@@ -132,6 +132,7 @@ impl Supervisor {
             bound: self.bound.clone(),
             registry: self.apps.clone(),
             apps: kept,
+            replaced: self.pool.as_ref().map(|pool| pool.apps.clone()).unwrap_or_default(),
             progress: progress.clone(),
             pid_file: self.pid_file.as_ref().map(|held| held.path.clone()),
             taken: Mutex::default(),

@@ -14,7 +14,7 @@
 //! - `plan`: the input of a generation; `services`: services for workers
 //! - `pool`: the workers; `sockets`: where they listen; `totals`: their counts
 //! - `watch`: changed files; `open_files`: files that workers may not open themselves
-//! - `scheduler`: tasks; `side_process`: processes of plugins
+//! - `scheduler`: tasks; `side_process`: processes of plugins; `saved_state`: what plugins pass to the next generation
 //! - `event`, `events`, `log`, `log_buffer`, `notify`: reports and their receivers
 
 mod app_process;
@@ -40,6 +40,7 @@ mod plan;
 mod pool;
 mod replace_program;
 mod replace_worker;
+mod saved_state;
 mod scheduler;
 mod services;
 mod shared;
@@ -124,7 +125,7 @@ pub(super) async fn run(options: Options, loaded: LoadedConfig, listener: EventL
         announced: Default::default(),
     });
     let (sides, scheduler) = (SideProcesses::new(shared.clone()), Scheduler::new(shared.clone()));
-    let apps = AppRegistry::new(shared.clone());
+    let apps = AppRegistry::new(shared.clone(), sides.clone());
     let terminal = Terminal::of_process();
     let failed = |cause: std::io::Error| Error::new("cannot listen for signals").because(cause);
     let mut hup = signal(SignalKind::hangup()).map_err(failed)?;
@@ -273,6 +274,7 @@ impl Supervisor {
         self.scheduler.stop();
         self.pool.iter_mut().flat_map(|pool| &mut pool.slots).for_each(|slot| slot.starting = None);
         self.workers().for_each(|worker| worker.child.tell(WorkerCommand::Drain(millis(grace))));
+        self.apps.shut_plugins_down();
         self.unbind();
     }
 

@@ -76,7 +76,7 @@ impl Supervisor {
         let hurried = start_now.clone();
         let task = tokio::spawn(async move {
             let _ = tokio::time::timeout(pause, hurried.notified()).await; // usually the pause runs to its end
-            let state = attempt::saved_state(&shared, old).await;
+            let state = attempt::state_of(&shared, old).await;
             let plan = (&plan, &apps);
             let result = attempt::start(&shared, &services, plan, &bound, name, state, Role::Serve)
                 .await

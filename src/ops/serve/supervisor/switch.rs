@@ -127,6 +127,9 @@ impl Supervisor {
         self.lingering.extend(old.into_iter().map(|worker| Worker { retired: Some((now, turn)), ..worker }));
         self.connect();
         let Some(pool) = &self.pool else { return };
+        let used = pool.workers().map(|worker| &worker.child.apps).chain([&pool.apps]);
+        let used: Vec<_> = used.collect();
+        self.lingering.iter().for_each(|worker| worker.child.apps.retire_unless_in(&used));
         // Too many turns: drain the workers of the oldest ones.
         let mut turns: Vec<u64> =
             self.lingering.iter().filter_map(|worker| worker.retired).map(|(_, turn)| turn).collect();

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::inspect::Inspector;
 use super::live_page::Live;
-use super::tasks::{self, TaskContext};
+use super::tasks::TaskContext;
 use crate::body::{App, BoxFuture};
 use crate::caches::Caches;
 use crate::config::Config;
@@ -82,22 +82,22 @@ pub(super) async fn build(
     let generation = start.generation;
     let built = threads.spawn_blocking(move || {
         if tells {
-            let work = TaskContext { instances: Vec::new(), apps: BTreeMap::new() };
+            let work = TaskContext::default();
             let known = Inspector::new(generation, Vec::new());
             let servers = servers(&config)?;
             return Ok(Some(Built { servers, instances: Vec::new(), known, work }));
         }
-        let Assembly { servers, apps, instances, parts } = assemble(&config, &context)?;
+        let Assembly { servers, apps, instances, isolated, parts } = assemble(&config, &context)?;
         if tries {
             return Ok(None);
         }
-        tasks::check_plugins(&config, &orders, &instances)?;
+        let work = TaskContext { instances: instances.clone(), isolated, apps };
+        Handle::current().block_on(work.check(&config, &orders))?;
         let names: Vec<_> = instances.iter().map(Instance::noun).collect();
         if !names.is_empty() {
             host.starting(&format!("probing the health of {}", names.join(", ")));
         }
         let known = Inspector::new(generation, parts);
-        let work = TaskContext { instances: instances.clone(), apps };
         Ok(Some(Built { servers, instances, known, work }))
     });
     let panicked = |panic| Err(Error::new("the start panicked").because(panic).into());

@@ -14,11 +14,12 @@ use rustix::process::{Pid, Signal};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
+use crate::app::isolation::{isolated_tasks, run_isolated_task};
 use crate::body::{App, Body};
-use crate::config::Config;
+use crate::config::{Config, Table};
 use crate::error::{Error, Errors, Result};
 use crate::ops::sections::task::{Order, Work};
-use crate::plugin::Instance;
+use crate::plugin::{Instance, TaskName};
 use crate::registry::nearest;
 use crate::server::console::perform;
 use crate::server::gate::Gate;
@@ -32,40 +33,86 @@ const LINGER: Duration = Duration::from_secs(1);
 const COMMAND: &str = "command";
 
 /// What tasks can use.
+#[derive(Default)]
 pub(super) struct TaskContext {
     pub(super) instances: Vec<Instance>,
+    /// Plugins in processes of their own, by the app's name.
+    pub(super) isolated: BTreeMap<String, App>,
     pub(super) apps: BTreeMap<String, App>,
 }
 
-/// Finds tasks that the plugins of a generation do not have.
-/// # Errors
-/// All of them, each with its place.
-pub(super) fn check_plugins(config: &Config, orders: &[Order], instances: &[Instance]) -> Result<()> {
-    let mut errors = Vec::new();
-    for order in orders {
-        let (Work::Plugin { app, task: wanted, .. }, Some(table)) =
-            (&order.work, config.table("task", &order.name))
-        else {
-            continue;
-        };
-        let Some(instance) = instances.iter().find(|one| one.name() == app) else {
-            let error = table.error("task", format!("the app `{app}` is not a plugin, so it has no tasks"));
-            errors.push(error.help("use `request` or `command`"));
-            continue;
-        };
-        let known: Vec<String> = instance.tasks().into_iter().map(|task| task.name).collect();
-        if !known.contains(wanted) {
-            let error = table.error("task", format!("the app `{app}` has no task `{wanted}`"));
-            errors.push(match nearest(wanted, known.iter().map(String::as_str)) {
-                Some(near) => error.help(format!("did you mean `{near}`?")),
-                None if known.is_empty() => {
-                    error.help("its plugin has none: add one with `App::task` of paster-sdk")
-                }
-                None => error.help(format!("it has: {}", known.join(", "))),
-            });
+/// A plugin with tasks.
+enum TaskPlugin<'a> {
+    /// In this worker.
+    Here(&'a Instance),
+    /// In processes of its own: one of them runs a task.
+    Isolated(&'a App),
+}
+
+impl TaskPlugin<'_> {
+    async fn tasks(&self) -> Result<Vec<TaskName>, String> {
+        match self {
+            TaskPlugin::Here(instance) => Ok(instance.tasks()),
+            TaskPlugin::Isolated(app) => isolated_tasks(app).await,
         }
     }
-    Errors::check(errors)
+
+    async fn run(&self, task: &str, arguments: &serde_json::Value) -> Result<String, String> {
+        match self {
+            TaskPlugin::Here(instance) => instance.run_task(task, arguments).await,
+            TaskPlugin::Isolated(app) => run_isolated_task(app, task, arguments).await,
+        }
+    }
+}
+
+impl TaskContext {
+    /// The plugin of `app`, if it is one.
+    fn plugin(&self, app: &str) -> Option<TaskPlugin<'_>> {
+        let here = self.instances.iter().find(|one| one.name() == app).map(TaskPlugin::Here);
+        here.or_else(|| self.isolated.get(app).map(TaskPlugin::Isolated))
+    }
+
+    /// Finds tasks that the plugins of a generation do not have.
+    /// # Errors
+    /// All of them, each with its place.
+    pub(super) async fn check(&self, config: &Config, orders: &[Order]) -> Result<()> {
+        let mut errors = Vec::new();
+        for order in orders {
+            let (Work::Plugin { app, task: wanted, .. }, Some(table)) =
+                (&order.work, config.table("task", &order.name))
+            else {
+                continue;
+            };
+            let Some(plugin) = self.plugin(app) else {
+                let error =
+                    table.error("task", format!("the app `{app}` is not a plugin, so it has no tasks"));
+                errors.push(error.help("use `request` or `command`"));
+                continue;
+            };
+            match plugin.tasks().await {
+                Ok(known) => errors.extend(unknown_task(&table, app, wanted, &known)),
+                Err(why) => {
+                    let message = format!("the tasks of the app `{app}` are not known");
+                    errors.push(table.error("task", message).because(why));
+                }
+            }
+        }
+        Errors::check(errors)
+    }
+}
+
+/// The error if the plugin of `app` does not have the task `wanted`.
+fn unknown_task(table: &Table, app: &str, wanted: &str, known: &[TaskName]) -> Option<Error> {
+    let known: Vec<_> = known.iter().map(|task| task.name.as_str()).collect();
+    if known.contains(&wanted) {
+        return None;
+    }
+    let error = table.error("task", format!("the app `{app}` has no task `{wanted}`"));
+    Some(match nearest(wanted, known.iter().copied()) {
+        Some(near) => error.help(format!("did you mean `{near}`?")),
+        None if known.is_empty() => error.help("its plugin has none: add one with `App::task` of paster-sdk"),
+        None => error.help(format!("it has: {}", known.join(", "))),
+    })
 }
 
 /// Runs a task to its end or its deadline.
@@ -83,21 +130,18 @@ pub(super) async fn run(order: Order, parts: Arc<TaskContext>) -> Result<String,
 async fn perform_work(work: Work, parts: Arc<TaskContext>) -> Result<String, String> {
     match work {
         Work::Plugin { app, task, arguments } => {
-            let instance = parts.instances.iter().find(|one| one.name() == app);
-            let Some(instance) = instance else { return Err(format!("the app `{app}` is not a plugin")) };
-            instance
-                .run_task(&task, &arguments)
-                .await
-                .map(|text| end_of(text.into_bytes()))
-                .map_err(|why| end_of(why.into_bytes()))
+            let Some(plugin) = parts.plugin(&app) else {
+                return Err(format!("the app `{app}` is not a plugin"));
+            };
+            let result = plugin.run(&task, &arguments).await;
+            result.map(|text| end_of(text.into_bytes())).map_err(|why| end_of(why.into_bytes()))
         }
         Work::PluginCommand { app, words } => {
-            let instance = parts.instances.iter().find(|one| one.name() == app);
-            let instance = instance.ok_or_else(|| format!("the app `{app}` is not a plugin"))?;
-            if !instance.tasks().iter().any(|task| task.name == COMMAND) {
+            let plugin = parts.plugin(&app).ok_or_else(|| format!("the app `{app}` is not a plugin"))?;
+            if !plugin.tasks().await?.iter().any(|task| task.name == COMMAND) {
                 return Err(format!("the plugin of the app `{app}` has no commands"));
             }
-            instance.run_task(COMMAND, &words.into()).await
+            plugin.run(COMMAND, &words.into()).await
         }
         Work::Request { app, method, target } => {
             let app = parts.apps.get(&app).ok_or_else(|| format!("there is no app `{app}`"))?;

@@ -6,13 +6,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::app::process::{PortReservation, ProcessSpec};
+use crate::app::process::{ControlMessage, PortReservation, ProcessSpec};
 use crate::context::ProcessAddress;
 use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::supervisor::watch::is_ignored;
@@ -29,6 +30,10 @@ pub(super) struct AppGroup {
     pub(super) credentials: Credentials,
     pub(super) members: Vec<Arc<ProcessSlot>>,
     pub(super) sources: Arc<LoadedSources>,
+    /// Number of the generation that has started them.
+    pub(super) generation: u64,
+    /// Whether their plugins know that a newer generation serves.
+    pub(super) retired: AtomicBool,
     /// What these processes need: it ends after them.
     pub(super) needs: Vec<Arc<AppGroup>>,
     /// Dropping this ends the processes.
@@ -116,6 +121,8 @@ pub(super) struct CurrentProcess {
     pub(super) restarts: u64,
     /// A copy of its control socket, for an upgrade.
     pub(super) control: Option<OwnedFd>,
+    /// Sends messages to it, if it runs plugins.
+    pub(super) messages: Option<mpsc::UnboundedSender<ControlMessage>>,
 }
 
 /// The processes of one application, for a program that takes over. For each, the descriptors are its listening socket,
@@ -126,6 +133,9 @@ pub(in crate::ops::serve::supervisor) struct CarriedApp {
     pub(super) spec: ProcessSpec,
     pub(super) credentials: Credentials,
     pub(super) members: Vec<CarriedProcess>,
+    /// Number of the generation that has started them.
+    #[serde(default)]
+    pub(super) generation: u64,
     /// What these processes need: positions among all groups.
     pub(super) needs: Vec<usize>,
 }

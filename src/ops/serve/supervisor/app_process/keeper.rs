@@ -9,13 +9,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::care::{Care, Due};
 use super::ended::Ended;
 use super::group::{AppGroup, GroupOwner, LoadedSources, ProcessSlot};
 use super::registry::AppRegistry;
 use crate::app::process::{Endpoint, LoadFailure, ProcessControl, ProcessReport, ProcessSpec};
+use crate::ops::serve::ipc::message::SavedStates;
 use crate::ops::serve::process::backoff::Backoff;
 use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::process::running::Running;
@@ -50,6 +51,10 @@ pub(super) struct ProcessStarter {
     pub(super) adopted: Option<(ProcessControl, Running)>,
     /// Copies the output of the process to the log.
     pub(super) log: Option<JoinHandle<()>>,
+    /// Number of the generation that starts it.
+    pub(super) generation: u64,
+    /// What the plugins of the first process continue with.
+    pub(super) states: SavedStates,
 }
 
 impl ProcessStarter {
@@ -111,9 +116,11 @@ impl ProcessStarter {
                 return Ended::Failed(LoadFailure { summary, ..LoadFailure::default() });
             }
         };
+        let (messages, mut outbox) = mpsc::unbounded_channel();
         {
             let mut run = self.member.current.lock();
             (run.pid, run.control) = (process.pid(), control.to_fd().ok());
+            run.messages = self.spec.runs_plugins.then_some(messages);
         }
         let (mut output, mut outcome) = (String::new(), None);
         let (mut failure, mut open) = (None, true);
@@ -148,6 +155,7 @@ impl ProcessStarter {
                         self.registry.add_sources(&self.owner.name, sources);
                     }
                     Ok(Some(ProcessReport::Stacks(stacks))) => self.member.stacks.answer(&stacks),
+                    Ok(Some(ProcessReport::Message(message))) => self.handle(message),
                     Ok(Some(ProcessReport::Status(status))) => {
                         if let Some(reason) = care.due(status) {
                             if self.spec.forwarded {
@@ -181,6 +189,9 @@ impl ProcessStarter {
                 grown = care.outgrown(), if care.is_paused() => self.outgrown(&process, grown),
                 () = self.member.stacks.wanted() => {
                     let _ = control.ask_for_stacks().await; // it may have ended
+                }
+                Some(message) = outbox.recv() => {
+                    let _ = control.send_message(&message).await; // it may have ended
                 }
                 status = process.wait() => break status,
                 () = &mut limit, if !ready => {
@@ -238,7 +249,10 @@ impl ProcessStarter {
                     Ok(Some(ProcessReport::Ready(_))) => return Ok(()),
                     Ok(Some(ProcessReport::Failed(failure))) => return Err(failure),
                     Ok(Some(
-                        ProcessReport::Sources(_) | ProcessReport::Status(_) | ProcessReport::Stacks(_),
+                        ProcessReport::Sources(_)
+                        | ProcessReport::Status(_)
+                        | ProcessReport::Stacks(_)
+                        | ProcessReport::Message(_),
                     )) => {}
                     Ok(None) | Err(_) => {
                         return Err(failed("its process ended while it was loaded".to_owned()));
@@ -300,8 +314,10 @@ impl ProcessStarter {
         }
     }
 
-    /// Ends what the process has left behind.
+    /// Ends what the process has left behind, and the requests to it.
     fn clear(&self, pid: u32) {
+        self.member.current.lock().messages = None;
+        self.registry.shared.requests.ended(pid);
         self.registry.shared.orphans.clear(pid, Duration::ZERO);
     }
 
@@ -324,6 +340,9 @@ impl ProcessStarter {
         let process = Running::start(&mut command)?;
         drop(command); // with the process's end of the socket
         let listener = self.member.listener.as_ref().map(OwnedFd::try_clone).transpose()?;
+        if self.spec.runs_plugins {
+            control.send_state(&self.first_message()).await?;
+        }
         control.start(&self.spec, self.member.address.as_ref(), listener).await?;
         self.member.current.lock().since = Instant::now();
         Ok((control, process))

@@ -28,6 +28,7 @@ impl UnstartedMember {
             since: Instant::now(),
             restarts: 0,
             control: None,
+            messages: None,
         };
         ProcessSlot {
             index: self.index,

@@ -8,6 +8,7 @@
 //! - `inspect`: what commands ask about them
 //! - `keeper`: starts one process, and starts it again; `care`: when it must be replaced; `ended`: how it has ended
 //! - `member`: the address of a process that is not started yet
+//! - `plugin_messages`: messages of processes that run plugins
 //! - `wanted`: which processes a plan asks for, and in which order they start
 
 mod care;
@@ -16,6 +17,7 @@ mod group;
 mod inspect;
 mod keeper;
 mod member;
+mod plugin_messages;
 mod registry;
 mod wanted;
 

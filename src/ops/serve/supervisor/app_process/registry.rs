@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,13 +25,14 @@ use crate::app::process::{
 };
 use crate::config::Table;
 use crate::error::Error;
+use crate::ops::serve::ipc::message::SavedStates;
 use crate::ops::serve::process::clock::{instant_of, time_of};
 use crate::ops::serve::process::credentials::Credentials;
 use crate::ops::serve::process::running::Running;
 use crate::ops::serve::supervisor::inbox::Notification;
 use crate::ops::serve::supervisor::plan::GenerationPlan;
 use crate::ops::serve::supervisor::shared::SupervisorShared;
-use crate::ops::serve::supervisor::side_process::read_log;
+use crate::ops::serve::supervisor::side_process::{SideProcesses, read_log};
 
 /// The longest wait for the end of all processes, above that for the slowest of them.
 const STOPPING: Duration = Duration::from_secs(2);
@@ -39,6 +40,8 @@ const STOPPING: Duration = Duration::from_secs(2);
 /// All processes of applications, of every generation.
 pub(in crate::ops::serve::supervisor) struct AppRegistry {
     pub(super) shared: Arc<SupervisorShared>,
+    /// The side processes that plugins may ask for.
+    pub(super) sides: Arc<SideProcesses>,
     groups: Mutex<Vec<Weak<AppGroup>>>,
     /// The source files that an application has reported, by its name.
     sources: Mutex<BTreeMap<String, BTreeSet<PathBuf>>>,
@@ -48,10 +51,13 @@ pub(in crate::ops::serve::supervisor) struct AppRegistry {
 }
 
 impl AppRegistry {
-    pub(in crate::ops::serve::supervisor) fn new(shared: Arc<SupervisorShared>) -> Arc<AppRegistry> {
+    pub(in crate::ops::serve::supervisor) fn new(
+        shared: Arc<SupervisorShared>,
+        sides: Arc<SideProcesses>,
+    ) -> Arc<AppRegistry> {
         let (groups, sources) = (Mutex::default(), Mutex::default());
         let (keepers, stopping_ms) = (TaskTracker::new(), AtomicU64::new(10_000));
-        Arc::new(AppRegistry { shared, groups, sources, keepers, stopping_ms })
+        Arc::new(AppRegistry { shared, sides, groups, sources, keepers, stopping_ms })
     }
 
     pub(super) fn groups(&self) -> Vec<Arc<AppGroup>> {
@@ -81,13 +87,15 @@ impl AppRegistry {
     }
 
     /// Starts the processes of `plan`'s applications and its programs, and waits until they are ready. Keeps those of
-    /// `before` that would be the same.
+    /// `before` that would be the same. Others continue with the states of those in `replaced`.
     /// # Errors
     /// Every application that could not be loaded, and every program that was not ready.
     pub(in crate::ops::serve::supervisor) async fn start(
         self: &Arc<Self>,
         plan: &GenerationPlan,
+        generation: u64,
         before: &AppProcesses,
+        replaced: &AppProcesses,
     ) -> Result<AppProcesses, Vec<Error>> {
         let mut groups: Vec<Arc<AppGroup>> = Vec::new();
         for wanted in wanted(plan)? {
@@ -103,13 +111,14 @@ impl AppRegistry {
                 };
                 let needs = |group: &&Arc<AppGroup>| wanted.spec.after.contains(&group.owner.name);
                 let needs: Vec<_> = groups.iter().filter(needs).cloned().collect();
-                let made = GroupPlan { owner, spec: wanted.spec, credentials, needs };
+                let made = GroupPlan { owner, spec: wanted.spec, credentials, needs, generation };
                 let kept = before.0.iter().find(|group| made.is(group));
                 if let Some(kept) = kept.filter(|group| !group.sources.have_changed()) {
                     groups.push(kept.clone());
                     continue;
                 }
-                match self.begin(made, plan.credentials.owner()) {
+                let states = replaced.saved_states(&made.owner, &made.spec, &self.shared).await;
+                match self.begin(made, &states, plan.credentials.owner()) {
                     Ok((group, started)) => {
                         starts.push((wanted.table, group.owner.is_program, started));
                         groups.push(group);
@@ -130,15 +139,17 @@ impl AppRegistry {
         Ok(AppProcesses(groups))
     }
 
-    /// Starts processes. `workers` are the user and the group of the workers, if they are not those of this process.
+    /// Starts processes. Each continues with the state of its number in `states`, or with the first. `workers` are the user and
+    /// the group of the workers, if they are not those of this process.
     /// # Errors
     /// When a socket cannot be made.
     fn begin(
         self: &Arc<Self>,
         made: GroupPlan,
+        states: &[SavedStates],
         workers: Option<(u32, u32)>,
     ) -> io::Result<(Arc<AppGroup>, Vec<Started>)> {
-        let GroupPlan { owner, spec, credentials, needs } = made;
+        let GroupPlan { owner, spec, credentials, needs, generation } = made;
         let folder = self.shared.folder.path().map_err(io::Error::other)?;
         let users = EndpointUsers { process: credentials.owner(), workers };
         let by_path = matches!(spec.address, AddressKind::Socket | AddressKind::Descriptor);
@@ -158,7 +169,7 @@ impl AppRegistry {
         let millis = u64::try_from(grace(&spec).as_millis()).unwrap_or(u64::MAX);
         self.stopping_ms.fetch_max(millis * (1 + needs.len() as u64), Ordering::Relaxed);
         let mut started = Vec::new();
-        for member in &members {
+        for (index, member) in members.iter().enumerate() {
             let keeper = ProcessStarter {
                 registry: self.clone(),
                 owner: owner.clone(),
@@ -170,12 +181,17 @@ impl AppRegistry {
                 stop: stopped.clone(),
                 adopted: None,
                 log: None,
+                generation,
+                states: states.get(index).or(states.first()).cloned().unwrap_or_default(),
             };
             let (first, outcome) = oneshot::channel();
             self.keepers.spawn(keeper.run(Some(first)));
             started.push(outcome);
         }
-        let group = Arc::new(AppGroup { owner, spec, credentials, members, sources, needs, _stop: stop });
+        let retired = AtomicBool::new(false);
+        let group =
+            AppGroup { owner, spec, credentials, members, sources, generation, retired, needs, _stop: stop };
+        let group = Arc::new(group);
         self.groups.lock().push(Arc::downgrade(&group));
         Ok((group, started))
     }
@@ -236,7 +252,7 @@ impl AppRegistry {
         earlier: &[AppProcesses],
         mut next: impl FnMut() -> Result<OwnedFd, E>,
     ) -> Result<AppProcesses, E> {
-        let CarriedApp { owner, spec, credentials, members: carried, needs } = carried;
+        let CarriedApp { owner, spec, credentials, members: carried, generation, needs } = carried;
         let (stop, stopped) = watch::channel(());
         let (sources, mut members) = (Arc::<LoadedSources>::default(), Vec::new());
         let needs: Vec<Arc<AppGroup>> =
@@ -252,7 +268,8 @@ impl AppRegistry {
             });
             let since = instant_of(since).min(Instant::now());
             let pid = if adopted.is_some() { pid } else { 0 };
-            let current = CurrentProcess { pid, program, terminal, since, restarts, control: copy };
+            let control = copy;
+            let current = CurrentProcess { pid, program, terminal, since, restarts, control, messages: None };
             let current = Mutex::new(current);
             let stacks = StacksWanted::default();
             let _reservation = address.as_ref().and_then(PortReservation::of);
@@ -272,6 +289,8 @@ impl AppRegistry {
                 stop: stopped.clone(),
                 adopted,
                 log,
+                generation,
+                states: SavedStates::default(),
             };
             // One that has done its work is not started again.
             if pid > 0 || !spec.once {
@@ -279,7 +298,10 @@ impl AppRegistry {
             }
             members.push(member);
         }
-        let group = Arc::new(AppGroup { owner, spec, credentials, members, sources, needs, _stop: stop });
+        let retired = AtomicBool::new(false);
+        let group =
+            AppGroup { owner, spec, credentials, members, sources, generation, retired, needs, _stop: stop };
+        let group = Arc::new(group);
         self.groups.lock().push(Arc::downgrade(&group));
         Ok(AppProcesses(vec![group]))
     }
@@ -291,6 +313,7 @@ struct GroupPlan {
     spec: ProcessSpec,
     credentials: Credentials,
     needs: Vec<Arc<AppGroup>>,
+    generation: u64,
 }
 
 impl GroupPlan {
@@ -347,6 +370,7 @@ impl AppGroup {
         let (owner, spec, credentials) = (self.owner.clone(), self.spec.clone(), self.credentials.clone());
         let place = |need: &Arc<AppGroup>| groups.iter().position(|group| Arc::ptr_eq(group, need));
         let needs = self.needs.iter().filter_map(place).collect();
-        Ok((CarriedApp { owner, spec, credentials, members, needs }, descriptors))
+        let generation = self.generation;
+        Ok((CarriedApp { owner, spec, credentials, members, generation, needs }, descriptors))
     }
 }

@@ -23,7 +23,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use self::load::Loaded;
 pub(super) use self::outcome::{AttemptOutcome, PreparedWorkers, ReadyWorker};
-pub(super) use self::start::{saved_state, start};
+pub(super) use self::start::{start, state_of};
 use super::app_process::{AppProcesses, AppRegistry};
 use super::child::WorkerHandle;
 use super::event::{Event, ReloadReason};
@@ -98,6 +98,8 @@ pub(super) struct Attempt {
     pub(super) registry: Arc<AppRegistry>,
     /// The processes that may be kept, if they would be the same.
     pub(super) apps: AppProcesses,
+    /// All processes of the generation that serves: new ones in their place continue with their states.
+    pub(super) replaced: AppProcesses,
     pub(super) progress: Arc<AttemptProgress>,
     /// Its number, and why it is made.
     pub(super) number: u64,
@@ -256,7 +258,7 @@ impl Attempt {
         };
         self.services.open_to(&plan.credentials);
         let apps = match role {
-            Role::Serve => self.registry.start(&plan, &self.apps).await?,
+            Role::Serve => self.registry.start(&plan, generation, &self.apps, &self.replaced).await?,
             Role::Tell(_) | Role::Try => AppProcesses::default(),
         };
         // A start keeps a CPU busy: while something serves, start at most half as many at once as there are
@@ -267,7 +269,7 @@ impl Attempt {
         };
         // A worker gets the state of its predecessor in the same slot, or the first worker's if there is
         // none.
-        let saving = serving.into_iter().take(wanted).map(|worker| saved_state(&self.shared, worker));
+        let saving = serving.into_iter().take(wanted).map(|worker| state_of(&self.shared, worker));
         let states = join_all(saving).await;
         let state = |index: usize| states.get(index).or(states.first()).cloned().unwrap_or_default();
         let room = Semaphore::new(at_once);

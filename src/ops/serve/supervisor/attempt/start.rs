@@ -3,39 +3,25 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use super::outcome::ReadyWorker;
 use crate::error::Error;
-use crate::ops::serve::ipc::message::{
-    FromWorker, Report, Role, SavedStates, Start, WorkerReply, WorkerRequest,
-};
+use crate::ops::serve::ipc::message::{FromWorker, Report, Role, SavedStates, Start, WorkerRequest};
 use crate::ops::serve::supervisor::app_process::AppProcesses;
 use crate::ops::serve::supervisor::child::{Child, Name, News, WorkerHandle};
-use crate::ops::serve::supervisor::event::Event;
 use crate::ops::serve::supervisor::plan::GenerationPlan;
+use crate::ops::serve::supervisor::saved_state::saved_state;
 use crate::ops::serve::supervisor::services::Services;
 use crate::ops::serve::supervisor::shared::SupervisorShared;
 use crate::ops::serve::supervisor::sockets::Bound;
 
-/// The time limit for an old worker to save its state: longer than it waits for a plugin that blocks.
-const SAVING: Duration = Duration::from_secs(8);
-
 /// The states of the apps in a worker, if there is one.
-pub(in crate::ops::serve::supervisor) async fn saved_state(
+pub(in crate::ops::serve::supervisor) async fn state_of(
     shared: &SupervisorShared,
     worker: Option<WorkerHandle>,
 ) -> SavedStates {
     let Some(worker) = worker else { return SavedStates::default() };
-    match tokio::time::timeout(SAVING, worker.request(WorkerRequest::SaveState)).await {
-        Ok(Some((WorkerReply::State(lengths), raw))) => (lengths, raw),
-        Ok(_) => SavedStates::default(), // it has ended meanwhile
-        Err(_) => {
-            let message = "an old worker did not save its state in time: the new one starts without it";
-            shared.emit(&Event::Warning { message: message.into() });
-            SavedStates::default()
-        }
-    }
+    saved_state(shared, "an old worker", worker.request(WorkerRequest::SaveState)).await
 }
 
 /// Starts a worker and waits until it is ready.
