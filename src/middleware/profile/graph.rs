@@ -102,12 +102,12 @@ mod tests {
         let svg = samples.svg("Two <functions>");
         assert!(
             svg.contains(
-                "<title>f&lt;T&gt;: 3 samples, 75.0 %</title><rect x=\"0.0\" y=\"0.0\" width=\"900.0\""
+                "<title>f&lt;T&gt;: 3 samples, 75.0 %</title><rect x=\"0.0\" y=\"26.0\" width=\"900.0\""
             ),
             "{svg}"
         );
         assert!(
-            svg.contains("<title>g: 1 samples, 25.0 %</title><rect x=\"900.0\" y=\"0.0\" width=\"300.0\""),
+            svg.contains("<title>g: 1 samples, 25.0 %</title><rect x=\"900.0\" y=\"26.0\" width=\"300.0\""),
             "{svg}"
         );
         assert!(
