@@ -1,5 +1,6 @@
 //! The plugin's settings: the table `[app.NAME.settings]`.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -313,6 +314,9 @@ pub struct Limits {
     pub kernels: usize,
     /// Maximum number of kernels at the same time for the folder of one account.
     pub user_kernels: Option<usize>,
+    /// Time in seconds after which an idle kernel is shut down, if it has no open notebook and no connected program. By default,
+    /// kernels run until someone shuts them down.
+    pub kernel_idle_secs: Option<NonZeroU64>,
     /// Maximum size of the folder of one account, in bytes. Beyond it, uploads and copies fail, and no kernel starts.
     pub user_disk_bytes: Option<u64>,
     /// Maximum length of a request body (a saved notebook, an uploaded file), in bytes.
@@ -351,6 +355,7 @@ impl Default for Limits {
         Limits {
             kernels: 32,
             user_kernels: None,
+            kernel_idle_secs: None,
             user_disk_bytes: None,
             body_bytes: 256 << 20,
             message_bytes: 64 << 20,
@@ -380,6 +385,7 @@ impl Limits {
             cpu_percent: self.kernel_cpu_percent,
             cgroup: None,
             file_bytes: self.kernel_file_bytes,
+            idle_secs: self.kernel_idle_secs.map(NonZeroU64::get),
             kernels: self.kernels,
             journal_bytes: self.journal_bytes,
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::server::{Page, Server, Socket};
-use crate::support::{Host, test_python};
+use crate::support::{Host, test_python, until_holds};
 
 /// A client's request.
 pub(crate) fn request(channel: &str, kind: &str, id: &str, content: Value) -> Value {
@@ -110,4 +110,25 @@ async fn the_last_activity_stays_when_kernels_end() {
     let new = Server::start_with(server.host.clone(), json!({"python": "python3"})).await;
     let (_, status) = new.call("GET", "/api/status", None).await;
     assert!(status["last_activity"].as_str().unwrap() >= ended.as_str(), "{status}");
+}
+
+#[tokio::test]
+async fn a_kernel_that_nobody_uses_is_shut_down() {
+    let more = json!({"python": test_python(), "limits": {"kernel_idle_secs": 1}});
+    let server = Server::start_with(Arc::new(Host::start()), more).await;
+    let (_, used) = server.call("POST", "/api/kernels", Some(json!({"name": "python3"}))).await;
+    let socket =
+        server.socket(&format!("/api/kernels/{}/channels", used["id"].as_str().unwrap()), None).await;
+    let session = json!({"path": "a.ipynb", "name": "", "type": "notebook", "kernel": {"name": "python3"}});
+    let (_, unused) = server.call("POST", "/api/sessions", Some(session)).await;
+    let kernels = async || {
+        let (_, kernels) = server.call("GET", "/api/kernels", None).await;
+        kernels.as_array().unwrap().iter().map(|kernel| kernel["id"].clone()).collect::<Vec<_>>()
+    };
+    until_holds("the unused kernel to end", async || kernels().await == [used["id"].clone()]).await;
+    let (status, _) =
+        server.call("GET", &format!("/api/sessions/{}", unused["id"].as_str().unwrap()), None).await;
+    assert_eq!(status, 404);
+    socket.close().await;
+    until_holds("the other one to end", async || kernels().await.is_empty()).await;
 }

@@ -104,6 +104,15 @@ pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(patience(), future).await.expect("in time")
 }
 
+/// The same as [`until`] for a check that waits itself.
+pub(crate) async fn until_holds(what: &str, done: impl AsyncFn() -> bool) {
+    let deadline = tokio::time::Instant::now() + patience();
+    while !done().await {
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Waits until `done` is true, checking repeatedly.
 pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + patience();

@@ -100,6 +100,7 @@ impl Running {
         let is_starting = {
             let mut model = self.model.lock();
             model.last_activity = clock::rfc3339(SystemTime::now());
+            self.used.touch();
             // While it starts, the host determines the state.
             let is_starting = matches!(model.state, KernelState::Starting | KernelState::Restarting);
             if let Some(state) = state.filter(|_| !is_starting) {

@@ -11,6 +11,7 @@ mod running;
 mod session;
 mod task;
 mod terminals;
+mod unused;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::unix::fs::PermissionsExt;
@@ -166,10 +167,14 @@ impl Host {
         Ok(kernel)
     }
 
+    /// Forgets a kernel, and the stored values about it: sessions, and what clients have read.
     fn forget(&self, id: &str) {
         if self.kernels.lock().remove(id).is_some() {
             let now = clock::rfc3339(SystemTime::now());
-            self.kept.lock().insert(LAST_ACTIVITY.to_owned(), now.into());
+            let mut kept = self.kept.lock();
+            kept.retain(|key, value| !key.contains(id) && value["kernel_id"] != *id);
+            kept.insert(LAST_ACTIVITY.to_owned(), now.into());
+            drop(kept);
             let _ = self.events.send(Event::KernelGone { id: id.to_owned() });
         }
     }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::incoming::ControlRequests;
+use super::unused::KernelUse;
 use crate::clock;
 use crate::kernel::journal::Journal;
 use crate::kernel::message::Message;
@@ -20,6 +21,7 @@ pub(super) struct Running {
     pub(super) model: Mutex<KernelModel>,
     pub(super) control_requests: ControlRequests,
     connections: AtomicUsize,
+    pub(super) used: KernelUse,
     orders: mpsc::UnboundedSender<KernelOrder>,
     sends: mpsc::Sender<Message>,
     /// True after it was forgotten.
@@ -61,6 +63,7 @@ impl Running {
             model: Mutex::new(model),
             control_requests: ControlRequests::default(),
             connections: AtomicUsize::new(0),
+            used: KernelUse::new(),
             orders,
             sends,
             closed: watch::Sender::new(false),
@@ -82,6 +85,7 @@ impl Running {
 
     /// Queues a message. Waits while the kernel is starting and the queue is full.
     pub(super) async fn send(&self, message: Message) {
+        self.used.touch();
         let _ = self.sends.send(message).await;
     }
 

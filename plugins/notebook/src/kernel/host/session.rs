@@ -101,6 +101,7 @@ async fn converse(host: Arc<Host>, stream: UnixStream) -> io::Result<()> {
             write_json(&mut write, Frame::Answer, &Answer { id: 0, result: Ok(welcome) }).await?;
             let count = if counted { 1 } else { 0 };
             kernel.count_connection(count);
+            let _attached = kernel.used.attach();
             let result = tokio::select! {
                 result = deliver(&kernel, from, &mut write) => result,
                 result = receive(&kernel, reader) => result,

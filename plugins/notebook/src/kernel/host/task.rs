@@ -14,6 +14,7 @@ use super::handshake::connect;
 use super::incoming::KernelEvent;
 use super::queue::Queue;
 use super::running::{KernelOrder, Running};
+use super::unused::until_unused;
 use crate::kernel::gateway::RemoteKernel;
 use crate::kernel::kernel_process::KernelProcess;
 use crate::kernel::message::{Channel, Message};
@@ -34,6 +35,8 @@ enum ProcessEnd {
     Died(String),
     Restart(oneshot::Sender<Result<(), Problem>>),
     Shutdown(oneshot::Sender<()>),
+    /// It was shut down because nobody used it.
+    Unused,
 }
 
 /// Why a connection to a kernel is no longer served.
@@ -85,6 +88,7 @@ impl KernelTask {
         let shutdown = loop {
             match self.process(&mut restarting).await {
                 ProcessEnd::Shutdown(reply) => break Some(reply),
+                ProcessEnd::Unused => break None,
                 ProcessEnd::Restart(reply) => restarting = Some(reply),
                 ProcessEnd::Died(reason) => {
                     self.dead(&reason);
@@ -241,6 +245,7 @@ impl KernelTask {
         kernel_events: &mut mpsc::UnboundedReceiver<KernelEvent>,
     ) -> Served {
         let mut queue = Queue::default();
+        let (kernel, limit) = (self.kernel.clone(), self.launch.limits.idle_secs.map(Duration::from_secs));
         loop {
             tokio::select! {
                 reason = process.ended() => {
@@ -248,12 +253,11 @@ impl KernelTask {
                     self.settle().await;
                     return ProcessEnd::Died(reason).into();
                 }
-                order = self.orders.recv() => {
-                    if matches!(order, Some(KernelOrder::Interrupt)) {
+                order = self.orders.recv() => match order {
+                    Some(KernelOrder::Interrupt) => {
                         self.abort(&mut queue);
+                        self.interrupt(transport, process);
                     }
-                    match order {
-                    Some(KernelOrder::Interrupt) => self.interrupt(transport, process),
                     Some(KernelOrder::Cancel(messages)) => self.record_all(queue.cancel(&messages)),
                     Some(KernelOrder::Restart(reply)) => {
                         self.start_next();
@@ -265,8 +269,7 @@ impl KernelTask {
                         return ProcessEnd::Shutdown(reply).into();
                     }
                     None => return ProcessEnd::Died("was cancelled".to_owned()).into(),
-                    }
-                }
+                },
                 Some(kernel_event) = kernel_events.recv() => match kernel_event {
                     KernelEvent::Replied { msg_id, failed } => {
                         if failed {
@@ -285,6 +288,11 @@ impl KernelTask {
                     }
                     KernelEvent::Answered | KernelEvent::Heard => {}
                 },
+                () = until_unused(&kernel, limit) => {
+                    tracing::info!(kernel = kernel.model().id, "shut down a kernel that was not used");
+                    self.stop(transport, process, false).await;
+                    return ProcessEnd::Unused.into();
+                }
                 Some(message) = self.sends.recv() => {
                     self.kernel.control_requests.sent(&message);
                     queue.push(message).into_iter().for_each(|message| transport.send(message));

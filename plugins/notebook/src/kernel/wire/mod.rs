@@ -261,6 +261,9 @@ pub struct KernelLimits {
     pub cgroup: Option<String>,
     /// Longest file it may write, in bytes.
     pub file_bytes: Option<u64>,
+    /// After how long without use it is shut down, in seconds.
+    #[serde(default)]
+    pub idle_secs: Option<u64>,
     /// Kernels at the same time.
     pub kernels: usize,
     /// Bytes of messages kept on disk for each kernel.
