@@ -114,7 +114,7 @@ async fn the_last_activity_stays_when_kernels_end() {
 
 #[tokio::test]
 async fn a_kernel_that_nobody_uses_is_shut_down() {
-    let more = json!({"python": test_python(), "limits": {"kernel_idle_secs": 1}});
+    let more = json!({"python": test_python(), "limits": {"kernel_idle_secs": 5}});
     let server = Server::start_with(Arc::new(Host::start()), more).await;
     let (_, used) = server.call("POST", "/api/kernels", Some(json!({"name": "python3"}))).await;
     let socket =
