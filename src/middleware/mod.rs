@@ -235,8 +235,12 @@ pub static MIDDLEWARE: Entries<MiddlewareKind> = LazyLock::new(|| {
             print_debug::build,
         ),
         #[cfg(feature = "profile")]
-        Entry::of("profile", "Returns a flame graph of the worker's native code", profile::build)
-            .at(StackPlace::Observing),
+        Entry::of(
+            "profile",
+            "Returns a flame graph of the worker, or of a Python application",
+            profile::build,
+        )
+        .at(StackPlace::Observing),
         #[cfg(not(feature = "profile"))]
         Entry::lacking("profile", "Not in this build: needs the feature `profile`").at(StackPlace::Observing),
         Entry::of("progress", "Reports the progress of uploads to pages", progress::build)
