@@ -1,4 +1,4 @@
-//! Lists the files of `skeletons/`, and the sources of the sdk, so that they are embedded in the program.
+//! Lists the files of `skeletons/`, and the sources of the sdk, so that they are embedded in the program. Tells it its features.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,15 @@ fn main() {
     };
     write("skeletons.rs", skeletons(&root));
     write("sdk.rs", sdk(&root));
+    println!("cargo::rustc-env=PASTER_FEATURES={}", features());
+}
+
+/// The features of this build, as the argument of cargo's `--features`.
+fn features() -> String {
+    let variables =
+        std::env::vars().filter_map(|(name, _)| Some(name.strip_prefix("CARGO_FEATURE_")?.to_lowercase()));
+    let features: Vec<_> = variables.map(|name| format!("paster/{name}")).collect();
+    features.join(",")
 }
 
 /// Path and bytes of each manifest and source file of `paster-abi` and `paster-sdk`.

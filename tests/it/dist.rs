@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::support::{
-    Connection, Serving, folder, paster, plugin, root, save, text, wait_until, wait_until_built,
+    Connection, Serving, cargo, folder, paster, plugin, root, save, text, wait_until, wait_until_built,
 };
 
 /// An unpacked archive, and the user who has it.
@@ -69,9 +69,9 @@ impl Installation {
 
 /// Makes the packages of the files in `built`.
 fn pack(built: &Path, out: &Path) {
-    let mut dist = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut dist = cargo();
     dist.args(["run", "--quiet", "--package", "xtask", "--", "dist", "--from"]).arg(built);
-    succeeds(dist.arg("--out").arg(out).current_dir(root()).env("SOURCE_DATE_EPOCH", "1700000000"));
+    succeeds(dist.arg("--out").arg(out).env("SOURCE_DATE_EPOCH", "1700000000"));
 }
 
 fn package(place: &tempfile::TempDir, ending: &str) -> PathBuf {

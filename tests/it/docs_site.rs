@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Connection, Serving, folder, root};
+use crate::support::{Connection, Serving, cargo, folder, root};
 
 #[test]
 fn the_contents_list_every_page_once() {
@@ -31,8 +31,7 @@ fn the_site_has_no_dead_links_and_is_served_with_its_search() {
     if !target.join("mdbook/bin/mdbook").is_file() && program(&["mdbook"]).is_none() {
         return eprintln!("skipped: there is no mdBook; `cargo xtask docs` installs it");
     }
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    let output = cargo.args(["xtask", "docs"]).current_dir(root()).output().unwrap();
+    let output = cargo().args(["xtask", "docs"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     let example = root().join("examples/docs");

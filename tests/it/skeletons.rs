@@ -6,7 +6,9 @@ use std::process::Command;
 use paster::scaffold::{Case, Serve, Skeleton, built_in_names};
 use serde_json::Value;
 
-use crate::support::{Connection, Serving, folder, paster, root, wait_until_built};
+use crate::support::{
+    Connection, Serving, folder, paster, root, wait_until_built, without_variables_of_cargo,
+};
 
 /// Runs the cases of one skeleton.
 fn check(name: &str) {
@@ -109,6 +111,7 @@ fn build(folder: &Path, argv: &[String], program: &dyn Fn() -> Command) {
     let variables = environment.get_envs().filter_map(|(name, value)| Some((name, value?)));
     // The one on the path of that environment.
     let mut command = Command::new("env");
+    without_variables_of_cargo(&mut command);
     command.envs(variables).arg(first);
     command.args(args).current_dir(folder).env("CARGO_TARGET_DIR", shared_target().join("paster"));
     // Built like `serve --reload` does, so that the builds can be shared.

@@ -337,6 +337,25 @@ pub(crate) fn get(serving: &Serving, path: &str) -> String {
     Connection::open(serving.address()).get(path).1
 }
 
+/// The cargo that runs the tests, in the repository's root. It does not see the variables that `cargo test` sets: it would run
+/// build scripts that track them, such as that of `ring`, again, and compile everything that depends on them.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    without_variables_of_cargo(&mut command);
+    command
+}
+
+/// Removes what `cargo test` sets for the tests of one package.
+pub(crate) fn without_variables_of_cargo(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "OUT_DIR" {
+            command.env_remove(&name);
+        }
+    }
+}
+
 /// The library of a plugin of the workspace (`hello`) or of `tests/fixtures/plugins` (`faulty`), built once
 /// per run.
 pub(crate) fn plugin(name: &str) -> PathBuf {
@@ -346,8 +365,8 @@ pub(crate) fn plugin(name: &str) -> PathBuf {
         Path::new(env!("CARGO_BIN_EXE_paster")).with_file_name(format!("lib{}.so", name.replace('-', "_")));
     let mut built = BUILT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if built.insert(name.to_owned()) {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.args(["build", "--quiet"]).current_dir(root());
+        let mut command = cargo();
+        command.args(["build", "--quiet"]);
         // Packages and features as in the build of the tests: others would need other builds of their dependencies.
         match std::env::var("PASTER_TEST_BUILD") {
             Ok(arguments) => command.args(arguments.split_whitespace()),

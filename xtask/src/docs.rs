@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::setup::{checked, which};
-use crate::{root, target};
+use crate::{cargo, root, target};
 
 /// The version of mdBook that is installed if there is none.
 const MDBOOK: &str = "^0.5";
@@ -41,10 +41,10 @@ fn own_program() -> PathBuf {
 /// Installs mdBook. Compiling it takes some minutes.
 fn install() -> Result<PathBuf> {
     eprintln!("installing mdBook {MDBOOK} into {}", target().join("mdbook").display());
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    let mut cargo = cargo();
     cargo.args(["install", "mdbook", "--version", MDBOOK, "--locked", "--quiet", "--debug"]);
     cargo.args(["--no-default-features", "--features", "search", "--root"]).arg(target().join("mdbook"));
-    checked(cargo.env("CARGO_TARGET_DIR", target().join("mdbook/build")).current_dir(root()))?;
+    checked(cargo.env("CARGO_TARGET_DIR", target().join("mdbook/build")))?;
     Ok(own_program())
 }
 

@@ -9,7 +9,7 @@ mod sanitize;
 mod setup;
 mod test;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 const HELP: &str = "\
 Maintenance tasks of this repository:
@@ -57,6 +57,21 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The cargo that runs this program, in the repository's root. It does not see the variables that `cargo run` sets for this
+/// program: it would run build scripts that track them, such as that of `ring`, again, and compile everything that depends on
+/// them.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "OUT_DIR" {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// The repository's root.

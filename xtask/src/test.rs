@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 
 use self::failures::Failures;
-use crate::{licences, root, setup, target};
+use crate::{cargo, licences, root, setup, target};
 
 /// The variable for the longest wait in a test, in seconds. All tests at once keep a machine busy, so they
 /// get more time than a single test.
@@ -175,12 +175,6 @@ fn checks_of_the_workspace(tally: &mut Tally) {
         let outcome = licences::check(&mut cargo(), &manifest, &root().join("deny.toml"));
         tally.outcome(&format!("licences of {}", manifest.display()), outcome);
     }
-}
-
-fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    command.current_dir(root());
-    command
 }
 
 /// Runs a command and prints its output line by line. Returns whether it succeeded.

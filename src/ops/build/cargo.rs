@@ -116,7 +116,8 @@ impl CargoPackage {
             }
         }
         let folder = root.manifest_path.parent().unwrap_or(Path::new(""));
-        let is_default = is_default_member(&metadata.workspace_root, folder);
+        let has_paster = metadata.packages.iter().any(|one| one.name == "paster" && one.source.is_none());
+        let is_default = has_paster && is_default_member(&metadata.workspace_root, folder);
         Ok(CargoPackage {
             manifest: manifest.to_owned(),
             workspace_target: is_default.then(|| metadata.target_directory.clone()),
@@ -254,8 +255,11 @@ pub(super) async fn build(
     command.args(["build", "--lib", "--message-format=json", "--profile", profile, "--manifest-path"]);
     let shared = package.shared_target(profile);
     match shared {
-        // All default members, as `cargo run` selects them: other features would need other builds.
-        Some(target) => command.arg(package.workspace.join("Cargo.toml")).arg("--target-dir").arg(target),
+        // All default members, as `cargo run` selects them, and the features of this program: others would need other builds.
+        Some(target) => {
+            command.arg(package.workspace.join("Cargo.toml")).arg("--target-dir").arg(target);
+            command.args(["--features", env!("PASTER_FEATURES")])
+        }
         None => {
             // A build directory in the user's config is for the user's builds.
             command.env("CARGO_BUILD_BUILD_DIR", &package.target);

@@ -12,12 +12,11 @@ mod server;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Result, bail};
 
 use crate::setup::{checked, packages};
-use crate::{root, target};
+use crate::{cargo, target};
 use load::{Figures, Load};
 use peers::Bench;
 use server::Service;
@@ -161,16 +160,9 @@ pub(crate) fn run(names: &[&str]) -> Result<bool> {
         (&["openssl"], &["openssl"], "creates a certificate"),
         (&["taskset"], &["util-linux"], "pins processes"),
     ])?;
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    let mut cargo = cargo();
     // With the features of the packages.
-    cargo.current_dir(root()).args([
-        "build",
-        "--quiet",
-        "--features",
-        "paster/full",
-        "--profile",
-        &profile(),
-    ]);
+    cargo.args(["build", "--quiet", "--features", "paster/full", "--profile", &profile()]);
     for package in ["paster", "bench-peer", "hello", "notebook", "paster-python"] {
         cargo.args(["--package", package]);
     }

@@ -9,7 +9,7 @@ use super::load::Load;
 use super::peers::{Bench, free_port, on_port};
 use super::server::{Server, Service};
 use super::{Case, Start, built};
-use crate::root;
+use crate::cargo;
 use crate::setup::checked;
 
 /// The peers, and the frameworks of the applications.
@@ -107,8 +107,8 @@ pub(super) const CASES: &[Case] = &[
 /// Prints how many rules of PEP 3333 paster and its peers keep: the checks of `tests/it/python/conformance.rs`.
 pub(super) fn conformance(bench: &Bench) -> Result<bool> {
     let venv = bench.python()?;
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.current_dir(root()).args(["test", "--quiet", "-p", "paster", "--test", "it", "--", "--ignored"]);
+    let mut cargo = cargo();
+    cargo.args(["test", "--quiet", "-p", "paster", "--test", "it", "--", "--ignored"]);
     cargo.args(["--nocapture", "pep_3333_on_other_servers"]).env("PASTER_TEST_PEERS", &venv);
     cargo.env("PASTER_TEST_PYTHON", venv.join("bin/python")).env("PASTER_TEST_PATIENCE_SECS", "10");
     checked(&mut cargo).map(|()| true)

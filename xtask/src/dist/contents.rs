@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use base64::Engine;
@@ -12,7 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use super::{PLUGINS, output};
-use crate::root;
+use crate::{cargo, root};
 
 /// A crate or an npm package.
 pub(super) struct Component {
@@ -41,7 +40,7 @@ pub(super) fn components(target: &str) -> Result<Vec<Component>> {
 
 /// The crates that the program and the plugins are linked with, without those of this repository.
 fn crates(target: &str) -> Result<Vec<Component>> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    let mut cargo = cargo();
     cargo.args([
         "metadata",
         "--format-version=1",
@@ -50,7 +49,7 @@ fn crates(target: &str) -> Result<Vec<Component>> {
         "--filter-platform",
         target,
     ]);
-    let metadata: Value = serde_json::from_str(&output(cargo.current_dir(root()))?)?;
+    let metadata: Value = serde_json::from_str(&output(&mut cargo)?)?;
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let by_id = |values: Vec<Value>| -> BTreeMap<String, Value> {
         values.into_iter().filter_map(|one| Some((one["id"].as_str()?.to_owned(), one))).collect()

@@ -20,7 +20,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::setup::{checked, which};
-use crate::{root, target};
+use crate::{cargo, root, target};
 
 /// Plugins that come with paster: kinds of app in `src/app/mod.rs`.
 const PLUGINS: &[&str] = &["notebook", "paster-python"];
@@ -155,7 +155,7 @@ fn build(profile: &str) -> Result<PathBuf> {
     checked(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&web))
         .context("the notebook's pages need Node.js 20 or newer")?;
     checked(Command::new("npm").args(["run", "build"]).current_dir(&web))?;
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    let mut cargo = cargo();
     cargo.args([
         "build",
         "--locked",
@@ -169,7 +169,7 @@ fn build(profile: &str) -> Result<PathBuf> {
     for plugin in PLUGINS {
         cargo.args(["--package", plugin]);
     }
-    checked(cargo.current_dir(root()).env("CARGO_TARGET_DIR", target()))?;
+    checked(cargo.env("CARGO_TARGET_DIR", target()))?;
     let folder = if profile == "dev" { "debug" } else { profile };
     Ok(target().join(folder))
 }
