@@ -28,6 +28,13 @@ pub(crate) const HOST_SESSION: &str = "paster-kernel-host";
 /// The longest line from the built-in kernel, in bytes.
 const MAX_LINE: u64 = 256 << 20;
 
+/// How much is read from a kernel at a time, in bytes. The same for every read: see [`while_receiving`].
+const READ: usize = 32 << 10;
+/// A message with a frame of this many bytes is long.
+const LONG: usize = 1 << 20;
+/// The time after which the memory of a long message is released.
+const RELEASE: Duration = Duration::from_millis(100);
+
 /// Receives what a kernel sends.
 pub(super) type Sink = Arc<dyn Fn(Message) + Send + Sync>;
 
@@ -185,7 +192,6 @@ fn connect_lines(stream: tokio::net::UnixStream, sink: Sink) -> Transport {
         let mut reader = BufReader::new(reader);
         let mut line = Vec::new();
         loop {
-            line.clear();
             match (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line).await {
                 Ok(0) | Err(_) => return,
                 Ok(_) => match Message::parse_default_text(&line) {
@@ -193,6 +199,8 @@ fn connect_lines(stream: tokio::net::UnixStream, sink: Sink) -> Transport {
                     Err(error) => tracing::warn!(%error, "unreadable message from the built-in kernel"),
                 },
             }
+            line.clear();
+            line.shrink_to(LONG);
         }
     });
     Transport::over_one(sender, tasks)
@@ -206,12 +214,12 @@ async fn connect_zmq(endpoints: &Endpoints, key: &str, sink: Sink) -> io::Result
     // A kernel sends its questions to the identity that sent the shell request, so both sockets have the same
     // one.
     let dealer = || {
-        let mut options = SocketOptions::default();
+        let mut options = socket_options();
         options.peer_identity(identity.clone());
         DealerSocket::with_options(options)
     };
     let mut tasks = JoinSet::new();
-    let mut iopub = SubSocket::new();
+    let mut iopub = SubSocket::with_options(socket_options());
     iopub.subscribe("").await.map_err(io::Error::other)?;
     connect_when_there(&mut iopub, &endpoints.of(1)).await;
     let mut queues = Vec::new();
@@ -231,19 +239,48 @@ async fn connect_zmq(endpoints: &Endpoints, key: &str, sink: Sink) -> io::Result
         });
         let (signer, sink) = (signer.clone(), sink.clone());
         tasks.spawn(async move {
-            while let Ok(frames) = receive.recv().await {
-                take(&signer, channel, frames, &sink);
-            }
+            while_receiving(&mut receive, |frames| take(&signer, channel, frames, &sink)).await;
         });
     }
     tasks.spawn(async move {
-        while let Ok(frames) = iopub.recv().await {
-            take(&signer, Channel::Iopub, frames, &sink);
-        }
+        while_receiving(&mut iopub, |frames| take(&signer, Channel::Iopub, frames, &sink)).await;
     });
     let mut queues = queues.into_iter();
     let mut next = || queues.next().ok_or_else(|| io::Error::other("three queues were made"));
     Ok(Transport { shell: next()?, stdin: next()?, control: next()?, _tasks: tasks })
+}
+
+fn socket_options() -> SocketOptions {
+    let mut options = SocketOptions::default();
+    options.read_buffer(READ, READ, 1);
+    options
+}
+
+/// Calls `each` for every message until the socket is closed.
+///
+/// The socket reads into the memory of the message before, if that is free and the rest of it is too short for a read. After a long
+/// message it would never give its memory back. So the last frame of a long message, which is a part of that memory, is kept until
+/// the socket has read a shorter message, and so has memory of its own for the next read.
+async fn while_receiving(socket: &mut impl SocketRecv, mut each: impl FnMut(ZmqMessage)) {
+    let mut long: Option<Bytes> = None;
+    let mut shorter = false;
+    loop {
+        let next = socket.recv();
+        tokio::pin!(next);
+        let frames = loop {
+            tokio::select! {
+                next = &mut next => break next,
+                () = tokio::time::sleep(RELEASE), if shorter => (long, shorter) = (None, false),
+            }
+        };
+        let Ok(frames) = frames else { return };
+        if frames.iter().any(|frame| frame.len() >= LONG) {
+            (long, shorter) = (frames.iter().last().cloned(), false);
+        } else {
+            shorter = long.is_some();
+        }
+        each(frames);
+    }
 }
 
 async fn connect_when_there<S: Socket>(socket: &mut S, endpoint: &str) {
