@@ -13,6 +13,6 @@ await mkdir(out);
 // Packages stay outside the bundle.
 await build({ absWorkingDir: root, entryPoints: files.map((name) => `tests/${name}`), outdir: out, outExtension: { ".js": ".mjs" }, bundle: true, packages: "external", platform: "node", format: "esm", target: "node20", sourcemap: "inline", logLevel: "warning" });
 const built = files.map((name) => `${out}/${name.replace(/\.ts$/, ".mjs")}`);
-const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", "--test-reporter=tap", "--test-concurrency=1", "--test-force-exit", ...rest, ...built], { stdio: "inherit", cwd: root });
+const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", "--test-reporter=tap", "--test-concurrency=2", "--test-force-exit", ...rest, ...built], { stdio: "inherit", cwd: root });
 await rm(out, { recursive: true, force: true });
 process.exit(status ?? 1);
