@@ -1,9 +1,11 @@
 // Builds the front end into dist/: app.js, app.css, frame.html, icon.svg, KaTeX's fonts, index.html, where the server replaces
-// {{base}} by the mount prefix, and renderers/, scripts that the page loads when an output needs them.
-// `node build.mjs --watch` rebuilds after each change, without minifying.
+// names in braces, and renderers/, scripts that the page loads when an output needs them. Each larger text also has a compressed
+// form. `node build.mjs --watch` rebuilds after each change, without minifying or compressing.
 import { context } from "esbuild";
-import { cp, mkdir, rm } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { gzip } from "node:zlib";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const watch = process.argv.includes("--watch");
@@ -21,6 +23,16 @@ const common = {
   legalComments: "none",
   logLevel: "warning",
 };
+
+/** Writes `app.js.gz` and so on, which the server sends to browsers that take it. */
+async function compress() {
+  const files = (await readdir(here("dist"), { recursive: true })).filter((name) => /\.(js|css|html)$/.test(name));
+  for (const name of files) {
+    const text = await readFile(here(`dist/${name}`));
+    if (text.length > 4096) await writeFile(here(`dist/${name}.gz`), await promisify(gzip)(text, { level: 9 }));
+  }
+}
+
 const builds = [
   await context({
     ...common,
@@ -31,7 +43,7 @@ const builds = [
     chunkNames: "chunks/[name]-[hash]",
     // Only woff2: every browser that can run this script supports it.
     loader: { ".woff2": "file", ".woff": "empty", ".ttf": "empty" },
-    assetNames: "fonts/[name]",
+    assetNames: "fonts/[name]-[hash]",
   }),
   // They run in a frame that may load nothing, so each is one classic script.
   await context({
@@ -48,4 +60,5 @@ if (watch) {
 } else {
   await Promise.all(builds.map((build) => build.rebuild()));
   await Promise.all(builds.map((build) => build.dispose()));
+  await compress();
 }

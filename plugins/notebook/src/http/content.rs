@@ -5,10 +5,10 @@ use http::Method;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 
+use super::assets;
 use super::error::ApiError;
 use super::guard::authority;
 use super::location::RequestLocation;
-use super::pages;
 use crate::state::Shared;
 
 /// Whether a request is for the second origin.
@@ -22,7 +22,7 @@ pub(super) async fn respond(notebook: &Shared, parts: &Parts) -> Response {
     let wanted =
         parts.uri.path() == "/static/frame.html" && matches!(parts.method, Method::GET | Method::HEAD);
     let found = match wanted {
-        true => pages::frame(&ancestors(&notebook.settings.allowed_hosts)),
+        true => assets::frame(&ancestors(&notebook.settings.allowed_hosts), &parts.headers),
         false => Err(ApiError::missing("this origin serves only outputs of notebooks")),
     };
     let mut response = found.unwrap_or_else(IntoResponse::into_response);

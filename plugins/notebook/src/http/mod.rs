@@ -2,6 +2,7 @@
 
 mod admin;
 mod admin_delete;
+mod assets;
 mod channels;
 mod comments;
 mod config_sections;
@@ -80,8 +81,8 @@ pub fn router(notebook: Shared) -> Router {
         .route("/edit/{*path}", get(pages::edit))
         .route("/terminals/{name}", get(pages::terminal))
         .route("/notebooks/{*path}", get(pages::notebook))
-        .route("/static/{*path}", get(pages::asset))
-        .route("/favicon.ico", get(pages::favicon))
+        .route("/static/{*path}", get(assets::asset))
+        .route("/favicon.ico", get(assets::favicon))
         .route("/login", get(login::form).post(login::submit))
         .merge(passkey_routes())
         .route("/logout", get(login::ask_logout).post(login::logout))

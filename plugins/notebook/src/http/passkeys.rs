@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::assets;
 use super::cookies::session_cookie;
 use super::error::{ApiError, Result};
 use super::forms::{Visitor, agent, shown_time};
@@ -35,7 +36,8 @@ fn origin(place: &RequestLocation, headers: &HeaderMap) -> (String, String) {
 
 /// The script of the pages with passkeys.
 pub(super) fn script(place: &RequestLocation) -> String {
-    format!("<script type=\"module\" src=\"{}static/passkeys.js\"></script>", escape(&place.base()))
+    let address = assets::address(place, "passkeys.js");
+    format!("<script type=\"module\" src=\"{}\"></script>", escape(&address))
 }
 
 /// The part of the page `/account` about passkeys.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
+mod assets;
 mod built_in;
 mod cgroups;
 mod commands;
