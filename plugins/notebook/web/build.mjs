@@ -1,5 +1,5 @@
 // Builds the front end into dist/: app.js, app.css, frame.html, icon.svg, KaTeX's fonts, index.html, where the server replaces
-// names in braces, and renderers/, scripts that the page loads when an output needs them. Each larger text also has a compressed
+// {{base}} by the mount prefix, and renderers/, scripts that the page loads when an output needs them. Each larger text also has a compressed
 // form. `node build.mjs --watch` rebuilds after each change, without minifying or compressing.
 import { context } from "esbuild";
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -36,7 +36,7 @@ async function compress() {
 const builds = [
   await context({
     ...common,
-    entryPoints: { app: "src/main.ts", passkeys: "src/passkeys.ts" },
+    entryPoints: { app: "src/main.ts", early: "src/early.ts", passkeys: "src/passkeys.ts" },
     outdir: "dist",
     format: "esm",
     splitting: true,

@@ -102,12 +102,13 @@ pub(super) fn page(place: &RequestLocation, principal: &Principal) -> Response {
         Some(index) => {
             // The single user has no account.
             let user = principal.user.map(|_| principal.name.as_str()).unwrap_or_default();
+            let index = ["app.css", "early.js", "app.js"].iter().fold(index, |index, file| {
+                let plain = format!("{{{{base}}}}static/{file}");
+                index.replace(&plain, &escape(&assets::address(place, file)))
+            });
             let index = index.replace("{{base}}", &escape(&place.base())).replace("{{user}}", &escape(user));
             let content = place.content_origin.as_deref().unwrap_or_default();
             let index = index.replace("{{content}}", &escape(content));
-            let index = ["app.css", "app.js"].iter().fold(index, |index, file| {
-                index.replace(&format!("{{{{{file}}}}}"), &escape(&assets::address(place, file)))
-            });
             Html(index.replace("{{role}}", principal.role.name())).into_response()
         }
         None => Html(unbuilt(place)).into_response(),

@@ -19,8 +19,8 @@ async function served(): Promise<{ page: string; frame: string }> {
     if (found === undefined) throw new Error(`${name} is not in the server's source`);
     return found;
   };
-  const [pages, guard] = await Promise.all([source("pages.rs"), source("guard.rs")]);
-  return { page: text(guard, "PAGE_POLICY"), frame: text(pages, "FRAME_POLICY") };
+  const [assets, guard] = await Promise.all([source("assets.rs"), source("guard.rs")]);
+  return { page: text(guard, "PAGE_POLICY"), frame: text(assets, "FRAME_POLICY") };
 }
 
 export function cell(id: string, part: Partial<Cell> = {}): Cell {

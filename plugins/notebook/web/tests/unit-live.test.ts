@@ -7,7 +7,8 @@ import { ChangeSet } from "@codemirror/state";
 import type { Request, ServerFrame } from "../src/protocol";
 import { changes, diff, rebase } from "../src/state/rebase";
 import { Session } from "../src/state/session";
-import { Connection, type Socket } from "../src/transport/connection";
+import { Connection } from "../src/transport/connection";
+import type { Socket } from "../src/transport/early";
 import { cell, notebook } from "./fake";
 import { random } from "./random";
 

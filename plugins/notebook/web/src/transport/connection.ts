@@ -3,19 +3,12 @@
 //! Requests wait while there is no connection. For requests that were sent but not answered when the connection was lost, the
 //! sender decides whether they may be sent twice (`repeatable`).
 
+import type { Socket } from "./early";
 import { Heartbeat, type HeartbeatTimes } from "./heartbeat";
 import type { Change, Cursor, Document, Level, Operation, Reply, Request, ServerFrame } from "../protocol";
 
 /** The state of the connection. */
 export type Link = "connecting" | "online" | "offline";
-
-/** The part of a `WebSocket` that is used here. Tests supply their own. */
-export interface Socket {
-  onmessage: ((text: string) => void) | null;
-  onclose: (() => void) | null;
-  send(text: string): void;
-  close(): void;
-}
 
 /** The events that the connection reports to its owner. */
 export interface Listener {
@@ -279,15 +272,4 @@ export class Connection {
     this.#reason = reason;
     this.listener.link("offline", reason, status);
   }
-}
-
-/** A browser's WebSocket as a `Socket`. */
-export function webSocket(target: URL): Socket {
-  const inner = new WebSocket(target);
-  const outer: Socket = { onmessage: null, onclose: null, send: (text) => inner.send(text), close: () => inner.close() };
-  inner.onmessage = ({ data }: MessageEvent<unknown>) => {
-    if (typeof data === "string") outer.onmessage?.(data);
-  };
-  inner.onclose = () => outer.onclose?.();
-  return outer;
 }

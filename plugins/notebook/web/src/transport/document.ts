@@ -1,13 +1,11 @@
 //! A notebook's WebSocket, and the reason if there is none.
 
-import { url } from "./base";
-import { type Socket, webSocket } from "./connection";
+import { documentAddress, type Socket, webSocket } from "./early";
 import * as rest from "./rest";
 
 /** Opens the WebSocket of the notebook at `path`. `resume` asks for what was missed. */
 export function documentSocket(path: string, resume: { instance: string; after: number } | null): Socket {
-  const target = url("api/documents", path);
-  target.protocol = target.protocol === "https:" ? "wss:" : "ws:";
+  const target = documentAddress(path);
   if (resume !== null) {
     target.searchParams.set("instance", resume.instance);
     target.searchParams.set("after", String(resume.after));

@@ -1,0 +1,5 @@
+//! Connects a notebook's page while its main script is loaded.
+
+import { connectEarly } from "./transport/early";
+
+connectEarly();
