@@ -3,8 +3,9 @@
     python benches/notebook.py --paster target/release/paster --jupyter VENV/bin/python [--rounds 5]
     python benches/notebook.py NAME=URL,TOKEN,PID ...
 
-The first form starts paster, Jupyter Server, and Jupyter Server with TCP_NODELAY set, each with the ipykernel of that Python. For
-each server: the round trip of `1+1` on the kernel's WebSocket, the time from the start of a kernel to its first result, a restart of
+The first form starts paster, Jupyter Server, and Jupyter Server with TCP_NODELAY set, each with the ipykernel of that Python. First
+it runs round trips on paster and on the last one in alternating blocks, so that other load on the machine affects both. For each
+server: the round trip of `1+1` on the kernel's WebSocket, the time from the start of a kernel to its first result, a restart of
 an idle and of a busy kernel, 50,000 printed lines, 100 MB of output, the memory of the server's processes (PID and its children,
 without kernels, before and after the output), and, with Chromium and Node.js, the time until the first cell of a notebook of 500 and
 of 2,000 cells is visible. Needs `websockets`. Each figure is the median of the rounds; those of the browser are of one round.
@@ -12,6 +13,7 @@ of 2,000 cells is visible. Needs `websockets`. Each figure is the median of the 
 
 import argparse
 import asyncio
+import contextlib
 import json
 import pathlib
 import shutil
@@ -26,6 +28,7 @@ import websockets
 
 PAGES = pathlib.Path(__file__).parent.parent / "plugins/notebook/web/tests/bench-pages.mjs"
 ROUND_TRIPS = 200
+BLOCKS = 12
 LINES = "for n in range(50_000): print(n)"
 OUTPUT = "block = 'x' * 99 + '\\n'\nfor _ in range(1000): print(block * 1000, end='')"
 
@@ -135,6 +138,36 @@ async def measure(server, rounds):
     return {name: statistics.median(values) for name, values in figures.items()}
 
 
+async def alternate(servers):
+    """The median round trip of each server in ms, in alternating blocks."""
+    sockets, kernels, times = {}, {}, {server.name: [] for server in servers}
+    for server in servers:
+        kernels[server.name] = server.call("POST", "api/kernels", {"name": "python3"})["id"]
+        sockets[server.name] = await server.connect(kernels[server.name])
+        for _ in range(ROUND_TRIPS):
+            await run(sockets[server.name], "1+1")
+    for block in range(BLOCKS):
+        for server in servers if block % 2 else reversed(servers):
+            for _ in range(ROUND_TRIPS):
+                begin = time.perf_counter()
+                await run(sockets[server.name], "1+1")
+                times[server.name].append((time.perf_counter() - begin) * 1000)
+    for server in servers:
+        await sockets[server.name].close()
+        await asyncio.to_thread(server.call, "DELETE", f"api/kernels/{kernels[server.name]}")
+    return {name: statistics.median(all_times) for name, all_times in times.items()}
+
+
+def paired_round_trips(kinds):
+    """The round trips of servers that run at the same time."""
+    with contextlib.ExitStack() as stack:
+        servers = []
+        for name, _, start in kinds:
+            url, token, pid, _ = stack.enter_context(start())
+            servers.append(Server(name, url, token, pid))
+        return asyncio.run(alternate(servers))
+
+
 def measure_all(options):
     """Starts each server in turn and measures it."""
     node, chromium = shutil.which("node"), shutil.which("chromium")
@@ -143,9 +176,11 @@ def measure_all(options):
         ("Jupyter Server", "lab", lambda: notebook_servers.jupyter(options.jupyter, False)),
         ("Jupyter Server with TCP_NODELAY", "", lambda: notebook_servers.jupyter(options.jupyter, True)),
     ]
+    paired = paired_round_trips([kinds[0], kinds[-1]])
     for name, page, start in kinds:
         with start() as (url, token, pid, data):
-            figures = asyncio.run(measure(Server(name, url, token, pid), options.rounds))
+            figures = {"round trip of 1+1, paired, ms": paired[name]} if name in paired else {}
+            figures.update(asyncio.run(measure(Server(name, url, token, pid), options.rounds)))
             if node and chromium and page:
                 notebook_servers.write_notebooks(data)
                 figures.update(notebook_servers.first_cells(node, PAGES, url, page))
