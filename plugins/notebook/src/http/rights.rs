@@ -26,6 +26,39 @@ impl Notebook {
         })
     }
 
+    /// Checks that `principal` has `level` on the file at `path`, or on the folder and everything in it. (Who may see a file in a
+    /// folder may also list the folder.)
+    pub(super) async fn may_below(
+        &self,
+        principal: &Principal,
+        level: Level,
+        path: &RelativePath,
+    ) -> Result<()> {
+        self.may(principal, level, path)?;
+        let (files, access) = (self.files.clone(), self.access.clone());
+        let (principal, path) = (principal.clone(), path.clone());
+        let refused = ApiError::new(
+            StatusCode::FORBIDDEN,
+            format!("`{path}` has files that you may not see: copy those that you may see one by one"),
+        );
+        blocking(move || {
+            let mut folders = vec![path];
+            while let Some(folder) = folders.pop() {
+                if !files.facts(&folder)?.is_dir {
+                    continue;
+                }
+                for (entry, facts) in files.list(&folder)? {
+                    if access.may(&principal, level, &entry).is_err() {
+                        return Err(refused);
+                    }
+                    folders.extend(facts.is_dir.then_some(entry));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Refuses a write of so many bytes at `path` if it exceeds the quota of the owner.
     pub(super) async fn admit_bytes(&self, path: &RelativePath, bytes: usize) -> Result<()> {
         let Some(quota) = self.quota.clone() else { return Ok(()) };

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use notebook::identity::Role;
 use serde_json::{Value, json};
 
+use crate::accounts::{self, Browser};
 use crate::server::{Page, Server, TOKEN};
 use crate::support::{Host, plain_python};
 
@@ -23,6 +25,22 @@ async fn folders_are_copied_and_moved_to_the_trash() {
     let kept = std::fs::read_dir(server.data(".trash")).unwrap().next().unwrap().unwrap();
     assert!(kept.path().join("a/b/n.ipynb").exists());
     assert_eq!(server.call("GET", "/api/contents/.trash", None).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_folder_with_files_of_others_is_not_copied() {
+    let server = accounts::start(json!({})).await;
+    let ann = Browser::new(&server, "ann", Role::Admin).await;
+    let bob = Browser::new(&server, "bob", Role::User).await;
+    server.write_notebook("ann/n.ipynb", "paster-python", &["1"]);
+    std::fs::write(server.data("ann/private.txt"), "x").unwrap();
+    ann.share("ann/n.ipynb", "bob", "view").await;
+    // Who may see one file in a folder may list the folder, but not copy all of it.
+    let copy = async || bob.call("POST", "/api/contents/bob", Some(json!({"copy_from": "ann"}))).await.0;
+    assert_eq!(copy().await, 403);
+    ann.share("ann", "bob", "view").await;
+    assert_eq!(copy().await, 201);
+    assert!(server.data("bob/ann/private.txt").is_file());
 }
 
 #[tokio::test]

@@ -139,7 +139,7 @@ pub(super) async fn post(
     };
     let source = copy_from.map(|source| writable(&source)).transpose()?;
     if let Some(source) = &source {
-        notebook.may(&principal, Level::View, source)?;
+        notebook.may_below(&principal, Level::View, source).await?;
         notebook.flush_everywhere(source).await.map_err(ApiError::unavailable)?;
         let bytes = notebook.files.facts(source)?.size;
         notebook.admit_bytes(&path.join("copy")?, usize::try_from(bytes).unwrap_or(usize::MAX)).await?;
