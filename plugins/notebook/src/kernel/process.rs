@@ -56,6 +56,7 @@ impl Process {
             .as_ref()
             .map(|folder| Cgroup::make(Path::new(folder), "run", limits))
             .transpose()?;
+        arguments = limited(arguments, limits);
         if let Some(cgroup) = &cgroup {
             arguments = cgroup.enter(&arguments);
         }
@@ -139,6 +140,28 @@ impl Process {
         // Kill what it left behind in its group.
         self.signal(Signal::KILL);
     }
+}
+
+/// The command that runs `arguments` with these limits. It sets them before the program starts, because bubblewrap starts the
+/// kernel at once, which would not get limits that are set later.
+fn limited(arguments: Vec<String>, limits: &KernelLimits) -> Vec<String> {
+    let mut script = String::new();
+    let mut add = |option: &str, value: Option<u64>| {
+        if let Some(value) = value {
+            script.push_str(&format!("ulimit -{option} {value}; "));
+        }
+    };
+    // In KiB, and in blocks of 512 bytes (POSIX, `ulimit`).
+    if limits.cgroup.is_none() {
+        add("v", limits.memory_bytes.map(|bytes| bytes / 1024));
+    }
+    add("t", limits.cpu_secs);
+    add("f", limits.file_bytes.map(|bytes| bytes / 512));
+    if script.is_empty() {
+        return arguments;
+    }
+    script.push_str("exec \"$@\"");
+    ["sh", "-c", &script, "sh"].into_iter().map(str::to_owned).chain(arguments).collect()
 }
 
 pub(super) fn set_limits(pid: Pid, limits: &KernelLimits) {
