@@ -11,6 +11,8 @@ use crate::store::{Account, Store, StoreError};
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
+    /// Open a notebook as an app: its texts, outputs and controls, without its code.
+    App,
     /// See it, also live.
     View,
     /// Comment on it.
@@ -34,11 +36,13 @@ pub enum Denied {
 
 impl Level {
     /// All levels, the lowest first.
-    pub const ALL: [Level; 5] = [Level::View, Level::Comment, Level::Run, Level::Edit, Level::Manage];
+    pub const ALL: [Level; 6] =
+        [Level::App, Level::View, Level::Comment, Level::Run, Level::Edit, Level::Manage];
 
     /// As it is stored and sent.
     pub fn name(self) -> &'static str {
         match self {
+            Level::App => "app",
             Level::View => "view",
             Level::Comment => "comment",
             Level::Run => "run",
@@ -50,6 +54,7 @@ impl Level {
     /// As users see it, after "may".
     pub fn words(self) -> &'static str {
         match self {
+            Level::App => "open as an app",
             Level::View => "view",
             Level::Comment => "view and comment",
             Level::Run => "view, comment and run",

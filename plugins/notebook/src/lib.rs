@@ -3,6 +3,7 @@
 pub mod access;
 mod account_removal;
 pub mod accounts;
+pub mod apps;
 pub mod auth;
 mod clock;
 pub mod commands;

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use crate::files::{Files, RelativePath};
 use crate::identity::Principal;
 use crate::kernel::link::Link;
-use crate::kernel::sandbox::Sandbox;
+use crate::kernel::sandbox::{Sandbox, SandboxFiles};
 use crate::kernel::specs::{KernelSpecs, Spec};
 use crate::kernel::wire::{KernelLimits, KernelModel, Problem, ProblemKind};
 use crate::quota::Quota;
@@ -245,6 +245,7 @@ impl Sessions {
             network: settings.network,
             home: settings.homes.join(owner).to_string_lossy().into_owned(),
             read_only: settings.read_only.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
+            files: SandboxFiles::Writable,
         })
     }
 

@@ -306,6 +306,12 @@ impl Settings {
     }
 }
 
+/// Maximum number of processes and threads of an app's kernel, if it has a cgroup.
+const APP_PROCESSES: u64 = 64;
+/// Maximum size of a file that it writes, and of its messages that are stored, in bytes.
+const APP_FILE_BYTES: u64 = 64 << 20;
+const APP_JOURNAL_BYTES: u64 = 32 << 20;
+
 /// Limits of the notebook.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -317,6 +323,18 @@ pub struct Limits {
     /// Time in seconds after which an idle kernel is shut down, if it has no open notebook and no connected program. By default,
     /// kernels run until someone shuts them down.
     pub kernel_idle_secs: Option<NonZeroU64>,
+    /// Maximum number of kernels at the same time for the readers of apps and of published notebooks.
+    pub app_kernels: usize,
+    /// Maximum number of those kernels for one account, or for one address of readers without an account.
+    pub reader_app_kernels: usize,
+    /// Time in seconds after which such a kernel is shut down if its reader does not use the controls.
+    pub app_idle_secs: NonZeroU64,
+    /// Maximum time of the first run in such a kernel, in seconds.
+    pub app_run_secs: NonZeroU64,
+    /// Maximum memory of such a kernel in bytes, if `kernel_memory_bytes` is not smaller.
+    pub app_memory_bytes: u64,
+    /// Maximum CPU time of such a kernel in seconds, if `kernel_cpu_secs` is not smaller.
+    pub app_cpu_secs: u64,
     /// Maximum size of the folder of one account, in bytes. Beyond it, uploads and copies fail, and no kernel starts.
     pub user_disk_bytes: Option<u64>,
     /// Maximum length of a request body (a saved notebook, an uploaded file), in bytes.
@@ -356,6 +374,12 @@ impl Default for Limits {
             kernels: 32,
             user_kernels: None,
             kernel_idle_secs: None,
+            app_kernels: 8,
+            reader_app_kernels: 2,
+            app_idle_secs: const { NonZeroU64::new(300).expect("not zero") },
+            app_run_secs: const { NonZeroU64::new(120).expect("not zero") },
+            app_memory_bytes: 2 << 30,
+            app_cpu_secs: 120,
             user_disk_bytes: None,
             body_bytes: 256 << 20,
             message_bytes: 64 << 20,
@@ -376,6 +400,24 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The limits of a kernel for the reader of an app, which are stricter. `kernel` has those of other kernels.
+    pub(crate) fn of_app(&self, kernel: &wire::KernelLimits) -> wire::KernelLimits {
+        let stricter = |limit: Option<u64>, own: u64| Some(limit.map_or(own, |limit| limit.min(own)));
+        wire::KernelLimits {
+            memory_bytes: stricter(kernel.memory_bytes, self.app_memory_bytes),
+            // Without a cgroup, the processes of the server's user count, too.
+            processes: match kernel.cgroup {
+                Some(_) => stricter(kernel.processes, APP_PROCESSES),
+                None => kernel.processes,
+            },
+            cpu_secs: stricter(kernel.cpu_secs, self.app_cpu_secs),
+            file_bytes: stricter(kernel.file_bytes, APP_FILE_BYTES),
+            journal_bytes: kernel.journal_bytes.min(APP_JOURNAL_BYTES),
+            idle_secs: None,
+            ..kernel.clone()
+        }
+    }
+
     /// The limits for the kernel host.
     pub(crate) fn of_kernel(&self) -> wire::KernelLimits {
         wire::KernelLimits {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::access::Access;
 use crate::accounts::Accounts;
+use crate::apps::Apps;
 use crate::auth::Auth;
 use crate::content_origin::ContentOrigin;
 use crate::documents::{DocumentContext, Documents};
@@ -57,6 +58,8 @@ pub struct Notebook {
     pub mailer: Option<Mailer>,
     /// Open documents.
     pub documents: Documents,
+    /// Kernels for the readers of apps and of published notebooks.
+    pub apps: Apps,
     /// Relays requests to other servers; `None`: no other server shares the database.
     pub(crate) relay: Option<Arc<Relay>>,
     /// From where outputs of kernels come; `None`: from the notebook's own origin, in frames with an opaque one.
@@ -101,6 +104,7 @@ impl Notebook {
         let quota = (settings.users == Users::Accounts).then(|| Quota::new(files.clone(), &settings.limits));
         let mut limits = settings.limits.of_kernel();
         let kernel_limits = find_cgroup(&settings, &mut limits)?;
+        let apps = Apps::new(link.clone(), kernel_specs.clone(), files.clone(), settings.clone(), &limits);
         let sessions = Sessions::new(
             link.clone(),
             kernel_specs.clone(),
@@ -145,6 +149,7 @@ impl Notebook {
             quota,
             mailer,
             documents,
+            apps,
             relay,
             content_origin,
             kernel_limits,

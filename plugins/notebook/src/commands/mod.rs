@@ -34,7 +34,7 @@ Commands of the notebook:
   invitations remove NUMBER               make it useless
   tokens list NAME                        list the tokens of an account
   tokens add NAME TOKEN [--level LEVEL] [--days DAYS]
-                                          make one and print it; LEVEL: view, comment, run, edit, manage
+                                          make one and print it; LEVEL: app, view, comment, run, edit, manage
   tokens remove NAME NUMBER               delete one
   sessions list NAME                      list the browsers in which an account is logged in
   sessions end NAME NUMBER                log one out

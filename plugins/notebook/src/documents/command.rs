@@ -60,6 +60,8 @@ pub(super) enum Command {
     RunAll { reply: oneshot::Sender<Result<(), String>> },
     /// Report the state of its runs.
     RunState { reply: oneshot::Sender<RunState> },
+    /// Report the state of its widgets.
+    Widgets { reply: oneshot::Sender<Option<serde_json::Value>> },
     /// Send the pages something that is not part of the document.
     Tell { frame: Box<ServerFrame> },
     /// Write the file, inform the pages, and close.

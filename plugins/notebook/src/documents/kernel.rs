@@ -68,7 +68,7 @@ impl KernelConnection {
 }
 
 /// The kernel `model` in the form for pages. Without one, the kernel that a notebook with this metadata would start.
-pub(super) fn describe(specs: &Specs, metadata: &Object, model: Option<&KernelModel>) -> Kernel {
+pub(crate) fn describe(specs: &Specs, metadata: &Object, model: Option<&KernelModel>) -> Kernel {
     let spec = match model {
         Some(model) => specs.specs.get(&model.name),
         None => wanted(specs, metadata),
@@ -92,7 +92,7 @@ pub(super) fn describe(specs: &Specs, metadata: &Object, model: Option<&KernelMo
 /// # Errors
 /// If there is no such
 /// kernel. The message is for users.
-pub(super) fn choose<'a>(
+pub(crate) fn choose<'a>(
     specs: &'a Specs,
     metadata: &Object,
     name: Option<&str>,

@@ -6,6 +6,7 @@
 //! the next owner can continue.
 
 mod actor;
+mod app;
 mod batch;
 mod command;
 mod context;
@@ -31,11 +32,13 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::actor::Actor;
+pub(crate) use self::app::{AppLaunch, AppSession, AppView, SessionLimits, add_widgets};
 use self::command::{Command, Joined, Joining};
 pub(crate) use self::context::DocumentContext;
 use self::context::PREFIX;
 pub(crate) use self::error::MoveError;
 pub use self::error::{OpenError, Unreadable};
+pub(crate) use self::kernel::{choose as choose_kernel, describe as describe_kernel};
 pub(crate) use self::moves::HeldDocuments;
 use crate::access::{Denied, Level};
 use crate::files::{FileError, RelativePath};
@@ -297,6 +300,20 @@ impl Documents {
         {
             tracing::error!(%error, folder = %folder.display(), "cannot delete long outputs");
         }
+    }
+
+    /// The state of the widgets in the document at `path`, as notebooks keep it in their metadata: the present one, or else the
+    /// last one that was kept.
+    pub(crate) async fn widgets(&self, path: &RelativePath) -> Option<serde_json::Value> {
+        if let Some(commands) = self.commands(path) {
+            let (reply, answer) = oneshot::channel();
+            let _ = commands.send(Command::Widgets { reply });
+            if let Ok(Some(states)) = answer.await {
+                return Some(states);
+            }
+        }
+        let kept = self.0.context.store.widget_states(path).ok().flatten()?;
+        serde_json::from_str(&kept).ok()
     }
 
     /// Sends the pages of a document something that is not part of it.

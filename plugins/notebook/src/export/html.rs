@@ -13,12 +13,12 @@ use crate::protocol::{CellType, Object, Output};
 pub(super) const STYLE: &str = include_str!("page.css");
 
 /// Escapes text for HTML, including quoted attributes.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// The extensions of Markdown that notebooks use.
-pub(super) fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options::ENABLE_TABLES
         | Options::ENABLE_FOOTNOTES
         | Options::ENABLE_STRIKETHROUGH
@@ -115,18 +115,20 @@ fn image(data: &Object) -> Option<String> {
     Some(format!("data:{mime};base64,{content}"))
 }
 
+/// The address of the image that `attachment:NAME` names.
+pub(crate) fn attached_image(attachments: Option<&Object>, address: &str) -> Option<String> {
+    let name = address.strip_prefix("attachment:")?;
+    image(attachments?.get(name)?.as_object()?)
+}
+
 /// Markdown as HTML.
 fn markdown(source: &str, attachments: Option<&Object>, sanitize: bool) -> String {
-    let attached = |address: &str| {
-        let name = address.strip_prefix("attachment:")?;
-        image(attachments?.get(name)?.as_object()?)
-    };
     let events = Parser::new_ext(source, options()).map(|event| match event {
         Event::InlineMath(formula) => Event::InlineHtml(math(&formula, DisplayMode::Inline).into()),
         Event::DisplayMath(formula) => Event::InlineHtml(math(&formula, DisplayMode::Block).into()),
         Event::Html(html) | Event::InlineHtml(html) if sanitize => Event::Text(html),
         Event::Start(Tag::Image { link_type, dest_url, title, id }) => {
-            let dest_url = attached(&dest_url).map_or(dest_url, Into::into);
+            let dest_url = attached_image(attachments, &dest_url).map_or(dest_url, Into::into);
             Event::Start(Tag::Image { link_type, dest_url, title, id })
         }
         // A link that a click runs as a script.

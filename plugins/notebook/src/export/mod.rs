@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::format::NotebookFile;
 
+pub(crate) use self::html::{attached_image, escape, options as markdown_options};
 pub use self::pdf::PdfError;
 
 /// A format.

@@ -67,7 +67,7 @@ async fn connect(
 }
 
 /// Sends the reason why the document cannot be opened, then closes.
-async fn refuse(mut socket: WebSocket, error: ApiError) {
+pub(super) async fn refuse(mut socket: WebSocket, error: ApiError) {
     let code = error.status().as_u16();
     let frame = ServerFrame::Error { code, message: error.message().to_owned() };
     if socket.send(Message::Text(encode(&frame))).await.is_err() {
@@ -107,12 +107,12 @@ async fn converse(mut socket: WebSocket, mut connection: Connection) {
     }
 }
 
-fn encode(frame: &ServerFrame) -> Utf8Bytes {
+pub(super) fn encode(frame: &ServerFrame) -> Utf8Bytes {
     // These values can always be serialized as JSON.
     serde_json::to_string(frame).unwrap_or_default().into()
 }
 
-fn read_request(text: &str) -> std::result::Result<PageRequest, Unreadable> {
+pub(super) fn read_request(text: &str) -> std::result::Result<PageRequest, Unreadable> {
     serde_json::from_str(text).map_err(|error| {
         let id = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|value| value["id"].as_u64());
         Unreadable {

@@ -121,7 +121,12 @@ fn admit(
         && shown.as_ref().is_none_or(|shown| !shown.in_query)
     {
         // The login form is protected too: another page must not log anyone in.
-        return if parts.method == Method::POST && origin(notebook, parts, place) == Origin::Foreign {
+        // Nor may it connect to the kernel of a published notebook.
+        let upgrade = parts.headers.contains_key(header::UPGRADE);
+        let origin = origin(notebook, parts, place);
+        let foreign =
+            (parts.method == Method::POST && origin == Origin::Foreign) || (upgrade && origin != Origin::Own);
+        return if foreign {
             refuse(StatusCode::FORBIDDEN, "the request comes from another origin")
         } else {
             let principal = known.or_else(|| logged_in(notebook, &parts.headers));
@@ -216,11 +221,14 @@ fn is_public(path: &str) -> bool {
     matches!(
         path,
         "/login" | "/login/passkey" | "/logout" | "/signup" | "/forgot" | "/api" | "/api/" | "/favicon.ico"
-    ) || ["/static/", "/pub/", "/api/published/"].iter().any(|prefix| path.starts_with(prefix))
+    ) || ["/static/", "/pub/", "/api/published/", "/api/published-sessions/"]
+        .iter()
+        .any(|prefix| path.starts_with(prefix))
 }
 
 /// All paths below these are pages.
-const PAGES_BELOW: [&str; 9] = [
+const PAGES_BELOW: [&str; 10] = [
+    "/app/",
     "/tree/",
     "/notebooks/",
     "/history/",

@@ -150,7 +150,7 @@ pub(super) async fn export(
                 &path,
                 &mut all,
                 &mut import::UNPACKED_BYTES.min(limit as u64),
-                &|entry| access.level(&principal, entry).is_some(),
+                &|entry| access.level(&principal, entry) >= Some(Level::View),
             )?;
             Ok::<_, ApiError>(import::pack(&all)?)
         })
@@ -162,8 +162,8 @@ pub(super) async fn export(
         let access = notebook.access.clone();
         let title = name.clone();
         let packed = blocking(move || {
-            let data =
-                data_files(&files, &path, &title, limit, &|entry| access.level(&principal, entry).is_some())?;
+            let visible = |entry: &RelativePath| access.level(&principal, entry) >= Some(Level::View);
+            let data = data_files(&files, &path, &title, limit, &visible)?;
             Ok::<_, ApiError>(import::sws(&parsed(&files, &path, limit)?, &title, &data)?)
         })
         .await?;

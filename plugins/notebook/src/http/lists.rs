@@ -180,6 +180,10 @@ fn visible(notebook: &Notebook, principal: &Principal, words: &str) -> Result<Ve
         };
         let Ok(relative) = RelativePath::parse(&path) else { continue };
         let Some(level) = notebook.access.level(principal, &relative) else { continue };
+        // A search in the code must not tell what it contains.
+        if found.is_some() && level < Level::View {
+            continue;
+        }
         let marks = marks.remove(&path).unwrap_or_default();
         visible.push(Listed {
             path: relative,
@@ -216,7 +220,7 @@ pub(super) async fn show(
     Path(path): Path<String>,
 ) -> Result<Json<Value>> {
     let path = RelativePath::parse(&path)?;
-    notebook.may(&principal, Level::View, &path)?;
+    notebook.may(&principal, Level::App, &path)?;
     notebook.library.refresh().await;
     let missing = || ApiError::missing(format!("`{path}` is not a notebook"));
     let version = notebook.store.indexed()?.remove(path.as_str()).ok_or_else(missing)?;
@@ -243,7 +247,7 @@ pub(super) async fn change(
 ) -> Result<Json<Value>> {
     let State(notebook) = &state;
     let relative = RelativePath::parse(&path)?;
-    notebook.may(&principal, Level::View, &relative)?;
+    notebook.may(&principal, Level::App, &relative)?;
     if !relative.is_notebook() || notebook.files.facts(&relative)?.is_dir {
         return Err(ApiError::bad(format!("`{relative}` is not a notebook")));
     }

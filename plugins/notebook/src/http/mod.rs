@@ -2,6 +2,7 @@
 
 mod admin;
 mod admin_delete;
+mod apps;
 mod assets;
 mod channels;
 mod comments;
@@ -125,6 +126,10 @@ pub fn router(notebook: Shared) -> Router {
         .route("/api/history/{*path}", get(history::show).post(history::change))
         .route("/api/runs/{*path}", get(history::runs))
         .route("/api/outputs/{*path}", get(outputs::get))
+        .route("/app/{*path}", get(pages::app))
+        .route("/api/apps/{*path}", get(apps::show))
+        .route("/api/app-sessions/{*path}", any(apps::open))
+        .route("/api/published-sessions/{slug}", any(apps::open_published))
         .merge(scheduled())
         .route(relay::SERVERS, post(relay::answer))
         .route("/pub/{slug}", get(published::page))

@@ -12,7 +12,7 @@ use crate::access::Level;
 use crate::files::RelativePath;
 use crate::identity::Principal;
 use crate::settings::FrontEnd;
-use crate::state::Shared;
+use crate::state::{Notebook, Shared};
 
 /// The page that the front end fills.
 const INDEX: &str = "index.html";
@@ -45,6 +45,9 @@ pub(super) async fn tree(
     Path(path): Path<String>,
 ) -> Result<Response, ApiError> {
     let path = RelativePath::parse(&path)?;
+    if let Some(app) = only_app(&notebook, &principal, &place, &path) {
+        return Ok(app);
+    }
     if let Err(error) = notebook.may(&principal, Level::View, &path) {
         return Ok(refusal(error, &principal, &path));
     }
@@ -64,6 +67,9 @@ pub(super) async fn notebook(
     Path(path): Path<String>,
 ) -> Result<Response, ApiError> {
     let path = RelativePath::parse(&path)?;
+    if let Some(app) = only_app(&notebook, &principal, &place, &path) {
+        return Ok(app);
+    }
     if let Err(error) = notebook.may(&principal, Level::View, &path) {
         return Ok(refusal(error, &principal, &path));
     }
@@ -71,6 +77,36 @@ pub(super) async fn notebook(
     let facts = blocking(move || files.facts(&looked)).await?;
     if facts.is_dir {
         return Ok(Redirect::to(&format!("{}tree/{}", place.base(), encode(path.as_str()))).into_response());
+    }
+    Ok(page(&place, &principal))
+}
+
+/// Leads users who may open a notebook only as an app to its app.
+fn only_app(
+    notebook: &Notebook,
+    principal: &Principal,
+    place: &RequestLocation,
+    path: &RelativePath,
+) -> Option<Response> {
+    let is_app = path.is_notebook() && notebook.access.level(principal, path) == Some(Level::App);
+    is_app.then(|| Redirect::to(&format!("{}app/{}", place.base(), encode(path.as_str()))).into_response())
+}
+
+/// The page of a notebook as an app.
+pub(super) async fn app(
+    State(notebook): State<Shared>,
+    principal: Principal,
+    place: RequestLocation,
+    Path(path): Path<String>,
+) -> Result<Response, ApiError> {
+    let path = RelativePath::parse(&path)?;
+    if let Err(error) = notebook.may(&principal, Level::App, &path) {
+        return Ok(refusal(error, &principal, &path));
+    }
+    let (files, looked) = (notebook.files.clone(), path.clone());
+    let facts = blocking(move || files.facts(&looked)).await?;
+    if facts.is_dir || !path.is_notebook() {
+        return Err(ApiError::bad(format!("`{path}` is not a notebook, so it cannot be opened as an app")));
     }
     Ok(page(&place, &principal))
 }

@@ -17,6 +17,7 @@ use super::location::RequestLocation;
 use super::pages;
 use super::percent::encode;
 use crate::access::Level;
+use crate::documents::add_widgets;
 use crate::files::RelativePath;
 use crate::format;
 use crate::identity::Principal;
@@ -39,13 +40,15 @@ const RATING_BYTES: usize = 2000;
 pub(super) struct PublishForm {
     #[serde(default)]
     unpublish: bool,
-    /// Only change the licence and `republish`.
+    /// Only change the licence, `republish` and `interactive`.
     #[serde(default)]
     settings: bool,
     #[serde(default)]
     licence: String,
     #[serde(default)]
     republish: bool,
+    #[serde(default)]
+    interactive: bool,
 }
 
 /// The settings of a publication, for the page `/share/PATH`.
@@ -56,11 +59,15 @@ pub(super) fn settings_form(visitor: &Visitor, action: &str, publication: &Publi
     };
     let licences: String =
         std::iter::once("").chain(LICENCES.iter().map(|(name, _)| *name)).map(option).collect();
-    let checked = if publication.republish { " checked" } else { "" };
+    let checked = |is_set: bool| if is_set { " checked" } else { "" };
+    let (republish, interactive) = (checked(publication.republish), checked(publication.interactive));
     format!(
         "{}<input type=\"hidden\" name=\"settings\" value=\"true\"><label>Licence <select name=\"licence\">{licences}</select></label>\
-         <label>Publish again with each save <input type=\"checkbox\" name=\"republish\" value=\"true\"{checked}></label>\
-         <button class=\"plain\">Change</button></form>",
+         <label>Publish again with each save <input type=\"checkbox\" name=\"republish\" value=\"true\"{republish}></label>\
+         <label>Allow interactive controls <input type=\"checkbox\" name=\"interactive\" value=\"true\"{interactive}></label>\
+         <button class=\"plain\">Change</button></form>\
+         <p class=\"faint\">With interactive controls, each reader runs the published cells in a separate sandbox, which has no network \
+         and none of your files. Readers can only change the values of the controls.</p>",
         visitor.form(action)
     )
 }
@@ -83,8 +90,9 @@ pub(super) async fn publish(
         if !form.licence.is_empty() && !LICENCES.iter().any(|(name, _)| *name == form.licence) {
             return Err(ApiError::bad("there is no such licence"));
         }
-        notebook.store.set_publication(&path, &form.licence, form.republish).await?;
-        visitor.audit("change publication", path.as_str()).await?;
+        notebook.store.set_publication(&path, &form.licence, form.republish, form.interactive).await?;
+        let controls = if form.interactive { "with controls" } else { "without controls" };
+        visitor.audit("change publication", &format!("{path} {controls}")).await?;
         return Ok(visitor.back(&format!("share/{}", encode(path.as_str()))));
     }
     if !path.is_notebook() {
@@ -92,11 +100,14 @@ pub(super) async fn publish(
     }
     notebook.documents.flush(&path).await;
     let (files, limit, read) = (notebook.files.clone(), notebook.settings.limits.body_bytes, path.clone());
+    let widgets = notebook.documents.widgets(&path).await;
     let content = blocking(move || {
         let (bytes, _) = files.read(&read, limit)?;
         let file = format::parse(&bytes)
             .map_err(|error| ApiError::bad(format!("`{read}` is not a notebook: {error}")))?;
-        Ok::<_, ApiError>(file.to_joined_json().to_string())
+        let mut content = file.to_joined_json();
+        add_widgets(&mut content, widgets);
+        Ok::<_, ApiError>(content.to_string())
     })
     .await?;
     let (title, _) = path.split_name();
@@ -105,7 +116,7 @@ pub(super) async fn publish(
     Ok(visitor.back(&format!("share/{}", encode(path.as_str()))))
 }
 
-fn found(notebook: &Shared, slug: &str) -> Result<(Publication, String)> {
+pub(super) fn found(notebook: &Shared, slug: &str) -> Result<(Publication, String)> {
     let found = notebook.store.publication(slug)?;
     found.ok_or_else(|| ApiError::missing("nothing is published here, or it was withdrawn"))
 }
@@ -141,7 +152,9 @@ pub(super) async fn content(
     }
     let ratings = notebook.store.ratings(&slug)?;
     let link = LICENCES.iter().find(|(name, _)| *name == publication.licence);
+    let problem = notebook.published_problem(publication.interactive);
     let shown = json!({
+        "controls": {"usable": problem.is_none(), "problem": problem},
         "title": publication.title, "author": publication.author, "published": time(publication.at), "content": content,
         "licence": link.map(|(name, address)| json!({"name": name, "address": address})),
         "ratings": ratings.iter().map(rating_json).collect::<Vec<Value>>(),

@@ -73,6 +73,8 @@ fn page(visitor: &Visitor, path: &RelativePath, notice: &str) -> Result<Response
         false => format!("<table><tr><th>May</th><th>Ends</th><th></th></tr>{links}</table>"),
     };
     let published = published(visitor, path)?;
+    let app = app(visitor, path)?;
+    let levels = level_options(levels(path), Level::View);
     let others = handover::sections(visitor, path)?;
     let kind = if path.is_notebook() { "notebooks" } else { "tree" };
     let body = format!(
@@ -84,14 +86,47 @@ fn page(visitor: &Visitor, path: &RelativePath, notice: &str) -> Result<Response
          <p class=\"faint\">Running a cell is running a program: who may run or edit can also read and change the other files in the folder of the notebook.</p>\
          <h2>Share by link</h2>{links}{form}<label>Who opens it may <select name=\"link\">{levels}</select></label>\
          <label>Days <input name=\"days\" type=\"number\" min=\"1\" max=\"90\" value=\"7\" required></label><button>Make a link</button></form>\
-         <p class=\"faint\">It works for people with an account.</p>{published}{others}",
+         <p class=\"faint\">It works for people with an account.</p>{app}{published}{others}",
         base = escape(&visitor.place.base()),
         address = escape(&encode(path.as_str())),
         path = escape(path.as_str()),
         form = visitor.form(&here),
-        levels = level_options(&Level::ALL, Level::View),
     );
     Ok(visitor.page(&format!("Share {}", path.name()), &body))
+}
+
+/// The levels at which a path can be shared. Only notebooks are apps.
+fn levels(path: &RelativePath) -> &'static [Level] {
+    if path.is_notebook() { &Level::ALL } else { &Level::ALL[1..] }
+}
+
+/// A level of a form.
+fn level_of(path: &RelativePath, name: &str) -> Result<Level> {
+    let level = Level::parse(name).ok_or_else(|| ApiError::bad("there is no such level"))?;
+    match levels(path).contains(&level) {
+        true => Ok(level),
+        false => Err(ApiError::bad("only a notebook can be shared as an app")),
+    }
+}
+
+/// The notebook as an app.
+fn app(visitor: &Visitor, path: &RelativePath) -> Result<String> {
+    if !path.is_notebook() {
+        return Ok(String::new());
+    }
+    let address = encode(path.as_str());
+    let (allowed, other, button) = match visitor.notebook.store.app_controls(path)? {
+        true => ("can use its controls", "false", "Do not allow the controls"),
+        false => ("see the saved state of its controls", "true", "Allow the controls"),
+    };
+    Ok(format!(
+        "<h2>App</h2><p><a href=\"{base}app/{address}\">Open as app</a> shows the notebook without its code, as people see it who may \
+         only open it as an app. They {allowed}.</p>{}\
+         <p class=\"faint\">If you allow the controls, each person runs your cells in a separate sandbox. It can read the folder of the \
+         notebook, but not change it. People can only change the values of the controls.</p>",
+        visitor.button(&format!("share/{address}"), &[("app_controls", other)], button, "plain"),
+        base = escape(&visitor.place.base()),
+    ))
 }
 
 /// The publication of a notebook.
@@ -135,6 +170,7 @@ pub(super) struct ShareForm {
     link: Option<String>,
     days: Option<u64>,
     remove_link: Option<i64>,
+    app_controls: Option<bool>,
 }
 
 pub(super) async fn change(
@@ -149,6 +185,15 @@ pub(super) async fn change(
         visitor.audit("delete link", path.as_str()).await?;
         return Ok(visitor.back(&here));
     }
+    if let Some(allowed) = form.app_controls {
+        if !path.is_notebook() {
+            return Err(ApiError::bad("only a notebook can be shared as an app"));
+        }
+        visitor.notebook.store.set_app_controls(&path, allowed).await?;
+        let what = if allowed { "allow app controls" } else { "forbid app controls" };
+        visitor.audit(what, path.as_str()).await?;
+        return Ok(visitor.back(&here));
+    }
     if let Some(level) = &form.link {
         return make_link(&visitor, &path, level, form.days).await;
     }
@@ -161,7 +206,7 @@ pub(super) async fn change(
     };
     let level = match form.level.as_str() {
         "" => None,
-        level => Some(Level::parse(level).ok_or_else(|| ApiError::bad("there is no such level"))?),
+        level => Some(level_of(&path, level)?),
     };
     if level.is_some() && !exists(&visitor, &subject)? {
         return page(&visitor, &path, &problem("there is no such person or group: check the name"));
@@ -188,7 +233,7 @@ async fn make_link(
     level: &str,
     days: Option<u64>,
 ) -> Result<Response> {
-    let level = Level::parse(level).ok_or_else(|| ApiError::bad("there is no such level"))?;
+    let level = level_of(path, level)?;
     let days = days.filter(|days| LINK_DAYS.contains(days));
     let days = days.ok_or_else(|| ApiError::bad("a link lasts 1 to 90 days"))?;
     let code = new_secret();

@@ -103,6 +103,13 @@ impl Link {
         self.call(Call::Start { launch: Box::new(launch), id }).await
     }
 
+    /// Starts a kernel with this id that ends with its last attachment.
+    /// # Errors
+    /// Same as [`Link::start`].
+    pub async fn start_temporary(&self, launch: Launch, id: String) -> Result<KernelModel, Problem> {
+        self.call(Call::StartTemporary { launch: Box::new(launch), id }).await
+    }
+
     /// All kernels.
     /// # Errors
     /// [`ProblemKind::Lost`].

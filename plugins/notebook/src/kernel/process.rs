@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
 use super::cgroup::Cgroup;
-use super::sandbox;
+use super::sandbox::{self, SandboxFiles};
 use super::wire::{KernelLimits, Launch};
 
 /// How many bytes of the process's stdout and stderr are kept.
@@ -46,7 +46,9 @@ impl Process {
             arguments.push(told.into_owned());
         }
         if let Some(sandbox) = &launch.sandbox {
-            std::fs::create_dir_all(&sandbox.home)?;
+            if sandbox.files == SandboxFiles::Writable {
+                std::fs::create_dir_all(&sandbox.home)?;
+            }
             let Launch { env, folder, resource_dir, .. } = launch;
             arguments = sandbox::wrap(sandbox, &arguments, env, folder, resource_dir, private);
         }

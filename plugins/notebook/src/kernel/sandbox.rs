@@ -33,6 +33,24 @@ const NETWORK: &[&str] = &["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf
 /// Variables that kernels keep. Others may be secret.
 const VARIABLES: &[&str] = &["PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "OMP_NUM_THREADS"];
 
+/// Where an app's kernel works. It is empty at first, and gone when the kernel ends.
+const APP_FOLDER: &str = "/tmp/app";
+/// Maximum size of what an app's kernel writes to each of its folders, in bytes.
+const APP_FOLDER_BYTES: u64 = 64 << 20;
+
+/// The files that a sandboxed kernel sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SandboxFiles {
+    /// The folder of its notebook and its home, which it may change.
+    #[default]
+    Writable,
+    /// The folder of its notebook, which it may read. It has an empty home.
+    ReadOnly,
+    /// An empty folder.
+    Nothing,
+}
+
 /// What a sandboxed kernel may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sandbox {
@@ -42,6 +60,9 @@ pub struct Sandbox {
     pub home: String,
     /// What else it may read.
     pub read_only: Vec<String>,
+    /// The files of users that it sees.
+    #[serde(default)]
+    pub files: SandboxFiles,
 }
 
 /// Whether the sandbox works on this machine.
@@ -91,7 +112,14 @@ pub(super) fn wrap(
     if !sandbox.network {
         command.extend(texts(&["--unshare-net"]));
     }
-    command.extend(texts(&["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run"]));
+    command.extend(texts(&["--proc", "/proc", "--dev", "/dev"]));
+    let temporary = |path: &str| match sandbox.files {
+        SandboxFiles::Writable => texts(&["--tmpfs", path]),
+        _ => texts(&["--size", &APP_FOLDER_BYTES.to_string(), "--tmpfs", path]),
+    };
+    for path in ["/tmp", "/run", "/dev/shm"] {
+        command.extend(temporary(path));
+    }
     let network = if sandbox.network { NETWORK } else { &[] };
     let mut read_only = texts(SYSTEM);
     read_only.extend(texts(network));
@@ -107,12 +135,24 @@ pub(super) fn wrap(
         command.extend(["--ro-bind-try".to_owned(), path.clone(), path]);
     }
     let private = private.to_string_lossy().into_owned();
-    for path in [folder.to_owned(), sandbox.home.clone(), private] {
-        command.extend(["--bind".to_owned(), path.clone(), path]);
+    let (folder, home) = match sandbox.files {
+        SandboxFiles::Writable => (folder, sandbox.home.as_str()),
+        SandboxFiles::ReadOnly => (folder, APP_FOLDER),
+        SandboxFiles::Nothing => (APP_FOLDER, APP_FOLDER),
+    };
+    let bind = |kind: &str, path: &str| [kind.to_owned(), path.to_owned(), path.to_owned()];
+    match sandbox.files {
+        SandboxFiles::Writable => command.extend([bind("--bind", folder), bind("--bind", home)].concat()),
+        SandboxFiles::ReadOnly => command.extend(bind("--ro-bind", folder)),
+        SandboxFiles::Nothing => {}
     }
+    if sandbox.files != SandboxFiles::Writable {
+        command.extend(texts(&["--dir", APP_FOLDER]));
+    }
+    command.extend(bind("--bind", &private));
     command.extend(["--chdir".to_owned(), folder.to_owned()]);
     let kept = VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
-    let home = ("HOME".to_owned(), sandbox.home.clone());
+    let home = ("HOME".to_owned(), home.to_owned());
     for (name, value) in kept.chain([home]).chain(env.iter().cloned()) {
         command.extend(["--setenv".to_owned(), name, value]);
     }

@@ -14,6 +14,7 @@ pub const ERASED: &str = "[erased]";
 const TEXTS: &[(&str, &str, &str, &str)] = &[
     ("snapshots", "id", "content", "document = ?1"),
     ("publications", "slug", "content", "document = ?1"),
+    ("widget_states", "document", "states", "document = ?1"),
     ("runs", "id", "source", "document = ?1"),
     ("threads", "id", "quote", "document = ?1"),
     ("comments", "id", "text", "thread in (select id from threads where document = ?1)"),

@@ -4,6 +4,7 @@
 //! before the callers continue. Reads use other connections and do not wait.
 
 mod accounts;
+mod apps;
 mod backup;
 mod comments;
 mod copying;

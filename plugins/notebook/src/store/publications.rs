@@ -20,6 +20,8 @@ pub struct Publication {
     pub licence: String,
     /// Whether each save of the notebook publishes it again.
     pub republish: bool,
+    /// Whether readers may use its controls.
+    pub interactive: bool,
 }
 
 /// A reader's rating of a publication.
@@ -35,7 +37,7 @@ pub struct Rating {
     pub at: i64,
 }
 
-const PUBLICATION: &str = "slug, at, author, title, licence, republish";
+const PUBLICATION: &str = "slug, at, author, title, licence, republish, interactive";
 
 fn publication(row: &Row<'_>) -> Result<Publication> {
     Ok(Publication {
@@ -45,6 +47,7 @@ fn publication(row: &Row<'_>) -> Result<Publication> {
         title: row.get(3)?,
         licence: row.get(4)?,
         republish: row.get(5)?,
+        interactive: row.get(6)?,
     })
 }
 
@@ -88,7 +91,8 @@ impl Store {
         .await
     }
 
-    /// Sets the licence of a publication, and whether each save of the notebook publishes it again.
+    /// Sets the licence of a publication, whether each save of the notebook publishes it again, and whether readers may use its
+    /// controls.
     /// # Errors
     /// [`StoreError`].
     pub async fn set_publication(
@@ -96,11 +100,12 @@ impl Store {
         path: &RelativePath,
         licence: &str,
         republish: bool,
+        interactive: bool,
     ) -> Result<(), StoreError> {
         let (path, licence) = (path.to_string(), licence.to_owned());
         self.write(move |db| {
-            let sql = "update publications set licence = ?2, republish = ?3 where document = (select id from documents where path = ?1)";
-            db.execute(sql, params![path, licence, republish]).map(drop)
+            let sql = "update publications set licence = ?2, republish = ?3, interactive = ?4 where document = (select id from documents where path = ?1)";
+            db.execute(sql, params![path, licence, republish, interactive]).map(drop)
         })
         .await
     }
@@ -121,7 +126,17 @@ impl Store {
     pub fn publication(&self, slug: &str) -> Result<Option<(Publication, String)>, StoreError> {
         self.read(|db| {
             let sql = format!("select {PUBLICATION}, content from publications where slug = ?1");
-            db.query_row(&sql, [slug], |row| Ok((publication(row)?, row.get(6)?))).optional()
+            db.query_row(&sql, [slug], |row| Ok((publication(row)?, row.get(7)?))).optional()
+        })
+    }
+
+    /// A publication without its content.
+    /// # Errors
+    /// [`StoreError`].
+    pub fn publication_facts(&self, slug: &str) -> Result<Option<Publication>, StoreError> {
+        self.read(|db| {
+            let sql = format!("select {PUBLICATION} from publications where slug = ?1");
+            db.query_row(&sql, [slug], publication).optional()
         })
     }
 

@@ -1,7 +1,7 @@
 //! The tables and their migrations.
 
 use super::database::DatabaseConnection;
-use super::{StoreError, login_groups, objects, passkeys, schedules, search, servers};
+use super::{StoreError, apps, login_groups, objects, passkeys, schedules, search, servers};
 
 /// Each entry brings the database to the next version. Entries are only ever added.
 const MIGRATIONS: &[&str] = &[
@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     passkeys::PASSKEYS,
     objects::OBJECTS,
     servers::SERVERS,
+    apps::APPS,
 ];
 
 const DOCUMENTS: &str = "

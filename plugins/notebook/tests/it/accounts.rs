@@ -38,6 +38,11 @@ impl<'a> Browser<'a> {
         Browser::of(server, &response)
     }
 
+    /// What a changing request must repeat.
+    pub(crate) fn xsrf(&self) -> &str {
+        &self.xsrf
+    }
+
     pub(crate) async fn log_in(server: &'a Server, name: &str) -> Browser<'a> {
         let body = format!("name={name}&password={}", PASSWORD.replace(' ', "+"));
         let response = server.raw("POST", "/login", Some(body), &[HTML, FORM]).await;
@@ -247,7 +252,18 @@ async fn allowed(who: &Browser<'_>, path: &str) -> Vec<(String, u16)> {
         ("view", "GET", api.clone(), None),
         ("view", "GET", format!("/files/{path}"), None),
         ("view", "GET", format!("{api}/checkpoints"), None),
-        ("view", "GET", format!("/notebooks/{path}"), None),
+        // It leads to the app.
+        ("app", "GET", format!("/notebooks/{path}"), None),
+        ("app", "GET", format!("/app/{path}"), None),
+        ("app", "GET", format!("/api/apps/{path}"), None),
+        ("app", "GET", format!("/api/app-sessions/{path}"), None),
+        ("view", "GET", format!("/edit/{path}"), None),
+        ("view", "GET", format!("/view/{path}"), None),
+        ("view", "GET", format!("/nbconvert/html/{path}"), None),
+        ("view", "GET", format!("/nbconvert/script/{path}"), None),
+        ("view", "GET", format!("/api/export/{path}?format=ipynb"), None),
+        ("edit", "GET", format!("/api/history/{path}"), None),
+        ("edit", "GET", format!("/api/runs/{path}"), None),
         ("view", "GET", format!("/api/documents/{path}"), None),
         (
             "run",
@@ -256,7 +272,7 @@ async fn allowed(who: &Browser<'_>, path: &str) -> Vec<(String, u16)> {
             Some(json!({"path": path, "type": "notebook", "kernel": {"name": "no-such-kernel"}})),
         ),
         ("run", "POST", "/api/kernels".to_owned(), Some(json!({"path": path, "name": "no-such-kernel"}))),
-        ("view", "GET", format!("/api/notebooks/{path}"), None),
+        ("app", "GET", format!("/api/notebooks/{path}"), None),
         ("view", "GET", format!("/api/comments/{path}"), None),
         ("comment", "POST", format!("/api/comments/{path}"), Some(json!({"text": ""}))),
         ("comment", "GET", format!("/api/people/{path}"), None),
@@ -309,6 +325,7 @@ async fn rights_hold_at_every_address_and_for_every_operation() {
     for (name, role, level) in [
         ("stranger", Role::User, None),
         ("guest", Role::Guest, None),
+        ("reader", Role::Guest, Some(Level::App)),
         ("viewer", Role::Guest, Some(Level::View)),
         ("commenter", Role::User, Some(Level::Comment)),
         ("runner", Role::User, Some(Level::Run)),
@@ -343,6 +360,13 @@ async fn rights_hold_at_every_address_and_for_every_operation() {
             assert!(!listed.to_string().contains("owner"), "{name}: {listed}");
             continue;
         };
+        let (_, listed) = browser.call("GET", "/api/contents/owner", None).await;
+        assert_eq!(listed["content"].as_array().unwrap().len(), 1, "{name}: {listed}");
+        if *level == Level::App {
+            let refused = browser.socket("/api/documents/owner/n.ipynb").await.next_json().await;
+            assert_eq!((&refused["type"], &refused["code"]), (&json!("error"), &json!(403)), "{name}");
+            continue;
+        }
         let mut page = browser.page("owner/n.ipynb").await;
         assert_eq!(page.level, level.name(), "{name}");
         for (needed, operation) in OPERATIONS {
@@ -350,8 +374,6 @@ async fn rights_hold_at_every_address_and_for_every_operation() {
             let refused = answer.as_ref().is_err_and(|message| message.contains("you may not do this"));
             assert_eq!(!refused, *level >= Level::parse(needed).unwrap(), "{name}: {operation}: {answer:?}");
         }
-        let (_, listed) = browser.call("GET", "/api/contents/owner", None).await;
-        assert_eq!(listed["content"].as_array().unwrap().len(), 1, "{name}: {listed}");
     }
     let file = server.data("owner/n.ipynb");
     assert!(file.is_file(), "the requests left it in its place");

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
+mod app_controls;
+mod apps;
 mod assets;
 mod built_in;
 mod cgroups;

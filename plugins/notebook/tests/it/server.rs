@@ -288,7 +288,7 @@ impl Page {
         Page::over(server.socket_with(&format!("/api/documents/{path}"), None, headers).await).await
     }
 
-    async fn over(mut socket: Socket) -> Page {
+    pub(crate) async fn over(mut socket: Socket) -> Page {
         let first = socket.next_json().await;
         let resumed = first["type"] == "resumed";
         assert!(resumed || first["type"] == "opened", "{first}");

@@ -253,15 +253,32 @@ async fn lists(store: &Store) {
     store.publish(&n, "ann", "Title", "{}".into()).await.unwrap();
     let slug = store.publication_of(&n).unwrap().unwrap().slug;
     store.publish(&n, "ann", "New title", "{\"new\": 1}".into()).await.unwrap();
-    store.set_publication(&n, "CC-BY-4.0", true).await.unwrap();
+    store.set_publication(&n, "CC-BY-4.0", true, true).await.unwrap();
     let (publication, content) = store.publication(&slug).unwrap().unwrap();
-    assert!(publication.republish && publication.title == "New title" && content.contains("new"));
+    assert_eq!(store.publication_facts(&slug).unwrap().as_ref(), Some(&publication));
+    assert!(
+        publication.republish
+            && publication.interactive
+            && publication.title == "New title"
+            && content.contains("new")
+    );
     assert_eq!(store.published_paths().unwrap().len(), 1);
     store.rate(&slug, ann, Some((3, "good".into()))).await.unwrap();
     store.rate(&slug, ann, Some((4, "better".into()))).await.unwrap();
     assert_eq!(store.ratings(&slug).unwrap()[0].stars, 4);
     assert!(store.rate(&slug, ann, Some((5, "too good".into()))).await.is_err());
     store.rate(&slug, ann, None).await.unwrap();
+    for allowed in [true, true, false] {
+        store.set_app_controls(&n, allowed).await.unwrap();
+        assert_eq!(store.app_controls(&n).unwrap(), allowed);
+    }
+    assert_eq!(store.widget_states(&n).unwrap(), None);
+    for states in ["{}", "{\"state\": \"secret\"}"] {
+        store.set_widget_states(&n, states.to_owned()).await.unwrap();
+        assert_eq!(store.widget_states(&n).unwrap().as_deref(), Some(states));
+    }
+    store.erase(&n, "secret").await.unwrap();
+    assert!(!store.widget_states(&n).unwrap().unwrap().contains("secret"));
     store.unpublish(&n).await.unwrap();
     assert_eq!(store.publication(&slug).unwrap(), None);
 }

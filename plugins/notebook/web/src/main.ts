@@ -6,6 +6,7 @@ import "./editing.css";
 import "@xterm/xterm/css/xterm.css";
 import "./files.css";
 import { applyToPage } from "./state/settings";
+import { AppPage } from "./ui/app";
 import { FilePage } from "./ui/file";
 import "./team.css";
 import { base, place } from "./transport/base";
@@ -23,6 +24,9 @@ const here = place(new URL(location.href), base());
 if (here.page === "notebook") {
   document.body.className = "notebook-page";
   new NotebookPage(here.path).open(document.body);
+} else if (here.page === "app") {
+  document.body.className = "list-page";
+  new AppPage(here.path).open(document.body);
 } else if (here.page === "published") {
   document.body.className = "list-page";
   new PublishedPage(here.slug).open(document.body);

@@ -148,7 +148,7 @@ page("the dialog of shortcuts and the long menu show whether there is more", asy
   fake.document = notebook([cell("a", { source: "x" })]);
   const book = await fake.open(context);
   const overflow = (selector: string) => book.locator(selector).evaluate((element) => ({ more: element.scrollHeight > element.clientHeight, shadow: getComputedStyle(element).backgroundImage.includes("gradient"), inside: element.getBoundingClientRect().bottom <= innerHeight }));
-  for (const [width, height, more] of [[1280, 1100, false], [1280, 500, true], [360, 640, true]] as const) {
+  for (const [width, height, more] of [[1280, 1160, false], [1280, 500, true], [360, 640, true]] as const) {
     await book.setViewportSize({ width, height });
     await openShortcuts(book);
     await eventually.equal(() => overflow(".shortcuts"), { more, shadow: true, inside: true }, `${width}x${height}`);

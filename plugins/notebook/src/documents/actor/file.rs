@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::{Actor, LOOK, document};
 use crate::clock;
+use crate::documents::app::add_widgets;
 use crate::documents::disk::FileCheck;
 use crate::files::FileError;
 use crate::protocol::{Change, Keep};
@@ -52,7 +53,9 @@ impl Actor {
         let store = &self.context.store;
         let published = match store.publication_of(&self.path) {
             Ok(Some(publication)) if publication.republish => {
-                let content = self.model.to_file().to_joined_json().to_string();
+                let mut content = self.model.to_file().to_joined_json();
+                add_widgets(&mut content, self.engine.widgets());
+                let content = content.to_string();
                 store.publish(&self.path, &publication.author, &publication.title, content).await
             }
             Ok(_) => return,
@@ -60,6 +63,14 @@ impl Actor {
         };
         if let Err(error) = published {
             tracing::error!(%error, document = %self.path, "cannot publish a notebook again");
+        }
+    }
+
+    /// Keeps the state of the widgets for readers of the notebook as an app.
+    pub(super) async fn keep_widgets(&self) {
+        let Some(states) = self.engine.widgets() else { return };
+        if let Err(error) = self.context.store.set_widget_states(&self.path, states.to_string()).await {
+            tracing::warn!(%error, document = %self.path, "cannot keep the state of the widgets of a notebook");
         }
     }
 

@@ -142,6 +142,7 @@ impl Actor {
         let _ = self.flush().await;
         self.publish_again().await;
         self.save_conflicting_copy().await;
+        self.keep_widgets().await;
         self.pages.tell(&ServerFrame::Closing { again, message: reason });
         self.overflow.finish().await;
         if let Err(error) = self.context.store.end_lease(&self.path).await {
@@ -271,6 +272,9 @@ impl Actor {
                     .then(|| kernel.message.clone().unwrap_or_else(|| "the kernel died".to_owned()));
                 let (running, asks) = (self.engine.is_running(), self.engine.input().is_some());
                 let _ = reply.send(RunState { running, asks, dead });
+            }
+            Command::Widgets { reply } => {
+                let _ = reply.send(self.engine.widgets());
             }
             Command::Tell { frame } => self.pages.tell(&frame),
             // Handled by `serve`.

@@ -25,16 +25,16 @@ const MAX_BYTES: usize = 64 << 20;
 const MAX_CAPTURED_BYTES: usize = 1 << 20;
 /// The comm over which a kernel reports the state of all of its widgets.
 const CONTROL: &str = "jupyter.widget.control";
-const WIDGET: &str = "jupyter.widget";
+pub(super) const WIDGET: &str = "jupyter.widget";
 
 /// One comm.
 #[derive(Debug, Default)]
-struct OpenComm {
-    target_name: String,
+pub(super) struct OpenComm {
+    pub(super) target_name: String,
     metadata: Object,
-    state: Object,
+    pub(super) state: Object,
     /// The binary parts of the state, with their paths in it.
-    buffers: Vec<(Vec<Value>, String)>,
+    pub(super) buffers: Vec<(Vec<Value>, String)>,
     /// The size of the state as JSON, without its binary parts.
     state_bytes: usize,
 }
@@ -84,7 +84,7 @@ impl OpenComm {
 /// All comms of the kernel.
 #[derive(Debug, Default)]
 pub(super) struct Comms {
-    open: BTreeMap<String, OpenComm>,
+    pub(super) open: BTreeMap<String, OpenComm>,
     /// The comm over which the states were asked for.
     control: Option<String>,
     /// `Output` widgets that capture, the latest last, with the message whose outputs they capture.
@@ -96,7 +96,7 @@ pub(super) struct Comms {
 }
 
 impl Comms {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.open.values().map(OpenComm::bytes).sum()
     }
 
@@ -255,6 +255,7 @@ impl Engine {
 
     /// Removes all comms, because the kernel's process has ended.
     pub(super) fn close_comms(&mut self) {
+        self.last_widgets = self.widgets();
         let comms = std::mem::take(&mut self.comms);
         for comm_id in comms.open.into_keys() {
             let message = CommMessage {

@@ -16,6 +16,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod variables;
+mod widgets;
 
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
@@ -59,6 +60,8 @@ pub(super) struct Engine {
     /// The number of the last request to the debugger.
     debug_requests: u64,
     comms: Comms,
+    /// The state of the widgets when their kernel ended.
+    last_widgets: Option<Value>,
     /// Requests to reply to when the kernel is ready.
     starting: Vec<(u64, u32)>,
     /// As of the write in progress, and as of the file.
@@ -96,6 +99,7 @@ impl Engine {
             queries: Queries::default(),
             debug_requests: 0,
             comms: Comms::default(),
+            last_widgets: None,
             starting: Vec::new(),
             marked: None,
             saved: Checkpoint::default(),

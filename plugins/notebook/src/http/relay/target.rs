@@ -14,6 +14,8 @@ const DOCUMENTS: &[&str] = &[
     "/api/runs/",
     "/api/outputs/",
     "/api/comments/",
+    "/api/apps/",
+    "/api/app-sessions/",
     "/api/export/",
     "/files/",
     "/publish/",

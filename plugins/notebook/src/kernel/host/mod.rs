@@ -141,7 +141,13 @@ impl Host {
         found.ok_or_else(|| Problem::new(ProblemKind::UnknownKernel, format!("Kernel does not exist: {id}")))
     }
 
-    fn start(self: &Arc<Self>, launch: Launch, id: Option<String>) -> Result<Arc<Running>, Problem> {
+    /// Starts a kernel. A `temporary` one ends with its last attachment.
+    fn start(
+        self: &Arc<Self>,
+        launch: Launch,
+        id: Option<String>,
+        temporary: bool,
+    ) -> Result<Arc<Running>, Problem> {
         let id = id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         if uuid::Uuid::parse_str(&id).is_err() {
             return Err(Problem::new(ProblemKind::Malformed, "a kernel id must be a UUID"));
@@ -162,7 +168,7 @@ impl Host {
             Problem::new(ProblemKind::LaunchFailed, format!("cannot create {}: {error}", folder.display()))
         };
         std::fs::DirBuilder::new().create(&folder).map_err(failed)?;
-        let kernel = task::start(self.clone(), id.clone(), launch, folder);
+        let kernel = task::start(self.clone(), id.clone(), launch, (folder, temporary));
         kernels.insert(id, kernel.clone());
         Ok(kernel)
     }

@@ -214,7 +214,10 @@ async fn control(
 fn quick(host: &Arc<Host>, connection: u64, call: &Call) -> Option<Result<Value, Problem>> {
     Some(match call {
         Call::Start { launch, id } => {
-            host.start(Launch::clone(launch), id.clone()).map(|kernel| json!(kernel.model()))
+            host.start(Launch::clone(launch), id.clone(), false).map(|kernel| json!(kernel.model()))
+        }
+        Call::StartTemporary { launch, id } => {
+            host.start(Launch::clone(launch), Some(id.clone()), true).map(|kernel| json!(kernel.model()))
         }
         Call::List => {
             Ok(json!(host.kernels.lock().values().map(|kernel| kernel.model()).collect::<Vec<_>>()))

@@ -52,11 +52,17 @@ impl From<ProcessEnd> for Served {
     }
 }
 
-/// Starts a kernel. Its process is started by its task.
-pub(super) fn start(host: Arc<Host>, id: String, launch: Launch, folder: PathBuf) -> Arc<Running> {
+/// Starts a kernel. Its process is started by its task. A `temporary` one ends with its last attachment.
+pub(super) fn start(
+    host: Arc<Host>,
+    id: String,
+    launch: Launch,
+    (folder, temporary): (PathBuf, bool),
+) -> Arc<Running> {
     let (kernel, orders, sends) = Running::new(id, &launch, folder.clone());
     let kernel = Arc::new(kernel);
-    let task = KernelTask { host, kernel: kernel.clone(), launch, folder, orders, sends, next: None };
+    let (kernel_of_task, next) = (kernel.clone(), None);
+    let task = KernelTask { host, kernel: kernel_of_task, launch, folder, temporary, orders, sends, next };
     tokio::spawn(task.run());
     kernel
 }
@@ -67,6 +73,7 @@ struct KernelTask {
     kernel: Arc<Running>,
     launch: Launch,
     folder: PathBuf,
+    temporary: bool,
     orders: mpsc::UnboundedReceiver<KernelOrder>,
     sends: mpsc::Receiver<Message>,
     /// The process of a restart, which was started while the old one ended.
@@ -92,6 +99,9 @@ impl KernelTask {
                 ProcessEnd::Restart(reply) => restarting = Some(reply),
                 ProcessEnd::Died(reason) => {
                     self.dead(&reason);
+                    if self.temporary {
+                        break None;
+                    }
                     if let Some(reply) = restarting.take() {
                         let _ = reply.send(Err(Problem::new(
                             ProblemKind::LaunchFailed,
@@ -288,7 +298,7 @@ impl KernelTask {
                     }
                     KernelEvent::Answered | KernelEvent::Heard => {}
                 },
-                () = until_unused(&kernel, limit) => {
+                () = until_unused(&kernel, limit, self.temporary) => {
                     tracing::info!(kernel = kernel.model().id, "shut down a kernel that was not used");
                     self.stop(transport, process, false).await;
                     return ProcessEnd::Unused.into();

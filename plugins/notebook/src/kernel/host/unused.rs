@@ -52,11 +52,17 @@ impl Drop for Attached<'_> {
     }
 }
 
-/// Waits until the kernel has been idle and unused for `limit`. Without a limit, waits forever.
-pub(super) async fn until_unused(kernel: &Running, limit: Option<Duration>) {
+/// How long a temporary kernel runs without an attachment.
+const UNATTACHED: Duration = Duration::from_secs(5);
+
+/// Waits until the kernel has been idle and unused for `limit`. Without a limit, waits forever. A `temporary` kernel is ended
+/// even if it is busy.
+pub(super) async fn until_unused(kernel: &Running, limit: Option<Duration>, temporary: bool) {
+    let limit = if temporary { Some(UNATTACHED) } else { limit };
     let Some(limit) = limit else { return std::future::pending().await };
     loop {
-        let since = kernel.used.unused_since().filter(|_| kernel.model.lock().state == KernelState::Idle);
+        let is_idle = || temporary || kernel.model.lock().state == KernelState::Idle;
+        let since = kernel.used.unused_since().filter(|_| is_idle());
         let end = since.unwrap_or_else(Instant::now) + limit;
         if end <= Instant::now() {
             return;

@@ -70,6 +70,14 @@ pub enum Call {
         /// Its id, or `None` for a new one.
         id: Option<String>,
     },
+    /// Starts a kernel that ends with its last attachment, also if it is busy. (This is another call than `Start` because a
+    /// host of an earlier version ignores fields that it does not know, and would give it more rights.)
+    StartTemporary {
+        /// How to start it.
+        launch: Box<Launch>,
+        /// Its id.
+        id: String,
+    },
     /// All kernels.
     List,
     /// Interrupts what is running.

@@ -11,6 +11,8 @@ export interface Widgets {
   comms: Pick<Comms, "get" | "listen" | "send">;
   /** The state of widgets that the file keeps, for a reader without the kernel; null if there is none. */
   saved(): JsonObject | null;
+  /** The reader cannot run cells: a saved widget is shown at once. */
+  frozen?: boolean;
 }
 
 /** Where a text is, for its links and images. */
@@ -51,7 +53,12 @@ const CLEAN = {
 
 /** The elements of a Markdown text. */
 export function renderMarkdown(source: string, context: Context): DocumentFragment {
-  const fragment = clean(markdown.render(source));
+  return renderHtml(markdown.render(source), context);
+}
+
+/** The elements of HTML that was made from Markdown. */
+export function renderHtml(html: string, context: Context): DocumentFragment {
+  const fragment = clean(html);
   for (const link of fragment.querySelectorAll("a")) fixLink(link, context);
   for (const image of fragment.querySelectorAll("img")) fixImage(image, context);
   for (const math of fragment.querySelectorAll<HTMLElement>("span.math")) {

@@ -28,7 +28,7 @@ export function renderOutput(output: Output, fresh: boolean, context: Context, b
       return { element: wrap(view.element, output.name === "stderr" ? "stderr" : "stdout"), append: (text) => view.append(text) };
     }
     case "error": {
-      const lines = output.traceback.length > 0 ? output.traceback.join("\n") : `${output.ename}: ${output.evalue}`;
+      const lines = output.traceback.length > 0 ? output.traceback.join("\n") : output.evalue === "" ? output.ename : `${output.ename}: ${output.evalue}`;
       return { element: wrap(new TextView(() => lines, "error").element, "error") };
     }
     case "display_data":

@@ -29,11 +29,12 @@ function gone(box: HTMLElement, id: string, fresh: boolean, context: Context, wi
   if (saved !== null && states !== undefined && id in states) {
     const show = (): void => box.replaceChildren(renderedFrame("widgets", { model_id: id, saved }, context.file));
     // The state may contain scripts, as any output may.
-    if (fresh) queueMicrotask(show);
+    if (fresh || widgets.frozen === true) queueMicrotask(show);
     const note = h("p", { class: "note" }, "This widget was loaded from the file. Its scripts have not run. ");
     note.append(button("Show it", show, { class: "link" }));
     return note;
   }
+  if (widgets.frozen === true) return h("p", { class: "note" }, "This control has no saved state.");
   return h("div", {}, otherwise(), h("p", { class: "note" }, "The kernel no longer has this widget. Run the cell again to use it."));
 }
 

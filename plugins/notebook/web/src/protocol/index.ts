@@ -203,7 +203,7 @@ text: string,
 kind: string | null, };
 
 /** What a user may do with a file or folder. Each level includes the previous ones. */
-export type Level = "view" | "comment" | "run" | "edit" | "manage";
+export type Level = "app" | "view" | "comment" | "run" | "edit" | "manage";
 
 /** A notebook. */
 export type Document = { 

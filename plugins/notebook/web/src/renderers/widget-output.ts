@@ -39,7 +39,7 @@ function element(output: Output, manager: ManagerBase): HTMLElement {
     case "stream":
       return new TextView(() => joined(output.text), output.name === "stderr" ? "stderr" : "stdout").element;
     case "error":
-      return new TextView(() => output.traceback.length > 0 ? output.traceback.join("\n") : `${output.ename}: ${output.evalue}`, "error").element;
+      return new TextView(() => output.traceback.length > 0 ? output.traceback.join("\n") : output.evalue === "" ? output.ename : `${output.ename}: ${output.evalue}`, "error").element;
     default:
       return bundle(output.data, manager);
   }

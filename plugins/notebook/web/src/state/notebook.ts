@@ -26,7 +26,7 @@ export type Event =
   | { type: "draft"; id: string };
 
 /** The levels, the lowest first. */
-const LEVELS: readonly Level[] = ["view", "comment", "run", "edit", "manage"];
+const LEVELS: readonly Level[] = ["app", "view", "comment", "run", "edit", "manage"];
 
 /** The state of the file on disk. */
 export interface Saving {

@@ -20,6 +20,7 @@ export function url(route: string, path?: string): URL {
 export type Place =
   | { page: "list"; folder: string }
   | { page: "notebook"; path: string }
+  | { page: "app"; path: string }
   | { page: "file"; path: string }
   | { page: "history"; path: string }
   | { page: "published"; slug: string }
@@ -36,6 +37,7 @@ export function place(location: URL, prefix: URL): Place {
   const names = rest.split("/").filter((name) => name !== "").map(decode);
   const first = names.shift();
   if (first === "notebooks" && names.length > 0) return { page: "notebook", path: names.join("/") };
+  if (first === "app" && names.length > 0) return { page: "app", path: names.join("/") };
   if (first === "edit" && names.length > 0) return { page: "file", path: names.join("/") };
   if (first === "terminals" && names[0] !== undefined) return { page: "terminal", name: names[0] };
   if (first === "history" && names.length > 0) return { page: "history", path: names.join("/") };

@@ -1,5 +1,6 @@
 //! Jupyter Server's REST interface: files, sessions and kernelspecs.
 
+import type { Controls } from "./apps";
 import type { JsonObject, Output } from "../protocol";
 import { encodePath, url } from "./base";
 
@@ -118,6 +119,7 @@ export interface Published {
   published: string;
   licence: { name: string; address: string } | null;
   ratings: Rating[];
+  controls: Controls;
   content: { cells: PublishedCell[]; metadata: JsonObject };
 }
 

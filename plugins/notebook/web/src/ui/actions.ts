@@ -283,6 +283,9 @@ export class Actions {
       case "download":
         void this.download();
         break;
+      case "open_app":
+        open(url("app", notebook.path), "_blank", "noopener");
+        break;
       case "share":
         location.assign(sharePage(notebook.path));
         break;

@@ -95,6 +95,7 @@ export const COMMANDS = [
   command("schedule", "Schedule"),
   command("rename", "Rename"),
   command("download", "Download"),
+  command("open_app", "Open as app"),
   command("share", "Share"),
   command("logout", "Log out"),
   command("help", "Keyboard shortcuts", "H"),

@@ -3,10 +3,11 @@
 import { h } from "../dom";
 import { highlight } from "../editor/languages";
 import { bokehLibrary } from "../outputs/bokeh";
-import { type Context, renderMarkdown } from "../outputs/markdown";
+import { type Context, renderMarkdown, type Widgets } from "../outputs/markdown";
 import type { Macros } from "../outputs/math";
 import { renderOutput } from "../outputs/output";
 import type { JsonObject, Output } from "../protocol";
+import { savedWidgets } from "./app-outputs";
 import type { PublishedCell } from "../transport/rest";
 
 const KNOWN: ReadonlySet<string> = new Set<Output["output_type"]>(["stream", "error", "display_data", "execute_result"]);
@@ -18,11 +19,20 @@ export function frozenCells(content: { cells: PublishedCell[]; metadata: JsonObj
   const language = typeof said === "string" ? said : "python";
   const macros: Macros = {};
   const bokeh = () => bokehLibrary(content.cells);
-  return content.cells.map((cell) => frozenCell(cell, language, macros, bokeh));
+  const widgets = savedWidgets(content.metadata);
+  return content.cells.map((cell) => frozenCell(cell, { language, macros, bokeh, widgets }));
 }
 
-function frozenCell(cell: PublishedCell, language: string, macros: Macros, bokeh: () => string | null): HTMLElement {
-  const context: Context = { file: (path) => path, attachments: cell.attachments ?? null, widgets: null, macros, bokeh, highlight: (code, name) => highlight(code, name) };
+/** What the cells of a notebook share. */
+interface Shared {
+  language: string;
+  macros: Macros;
+  bokeh: () => string | null;
+  widgets: Widgets;
+}
+
+function frozenCell(cell: PublishedCell, { language, macros, bokeh, widgets }: Shared): HTMLElement {
+  const context: Context = { file: (path) => path, attachments: cell.attachments ?? null, widgets, macros, bokeh, highlight: (code, name) => highlight(code, name) };
   const body = h("div", { class: "body" });
   if (cell.cell_type === "markdown") {
     const box = h("div", { class: "markdown" });

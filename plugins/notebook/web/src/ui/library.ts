@@ -163,7 +163,7 @@ export class LibraryPage {
       h(
         "div",
         { class: "result" },
-        h("p", { class: "result-name" }, h("a", { href: url("notebooks", path).href, "data-kind": "link" }, name), published !== null && h("span", { class: "chip" }, "Published"), ...tags.map((tag) => h("span", { class: "chip tag-chip" }, tag))),
+        h("p", { class: "result-name" }, h("a", { href: url("notebooks", path).href, "data-kind": "link" }, name), notebook.level === "app" && h("span", { class: "chip" }, "App"), published !== null && h("span", { class: "chip" }, "Published"), ...tags.map((tag) => h("span", { class: "chip tag-chip" }, tag))),
         snippet.length > 0 && h("p", { class: "snippet" }, ...snippet.map(({ text, match }) => (match ? h("mark", {}, text) : text))),
         h("p", { class: "faint result-facts" }, [folder, ago(notebook.last_modified), bytes(notebook.size)].filter((fact) => fact !== "").join(" · ")),
       ),

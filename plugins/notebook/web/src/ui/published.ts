@@ -1,22 +1,32 @@
 //! The page of a published notebook: frozen, and read without an account.
 
 import { ago, button, fill, h, icon } from "../dom";
+import { highlight } from "../editor/languages";
+import { bokehLibrary } from "../outputs/bokeh";
+import type { Context, Widgets } from "../outputs/markdown";
+import type { Macros } from "../outputs/math";
+import type { LiveApp } from "../state/live-app";
+import { publishedSocket } from "../transport/apps";
 import { base, url } from "../transport/base";
 import * as rest from "../transport/rest";
 import { account } from "./account";
 import { followAnchor } from "./anchors";
+import { AppControls, beginControls, hasControls } from "./app-controls";
+import { showLive } from "./app-outputs";
 import { toast } from "./dialog";
 import { frozenCells } from "./frozen";
 
 export class PublishedPage {
   readonly #cells = h("div", { class: "cells published" });
   readonly #head = h("div", { class: "published-head" });
+  readonly #controls: AppControls;
   readonly #ratings = h("section", { class: "ratings", "aria-label": "Ratings" });
 
   private readonly slug: string;
 
   constructor(slug: string) {
     this.slug = slug;
+    this.#controls = new AppControls({ connect: () => publishedSocket(slug), show: (live) => this.#showLive(live) });
   }
 
   open(body: HTMLElement): void {
@@ -27,7 +37,8 @@ export class PublishedPage {
         { class: "top list-top" },
         h("div", { class: "bar" }, name !== null && h("a", { class: "home", href: base().href, title: "Notebooks" }, icon("notebook"), h("span", { class: "visually-hidden" }, "Notebooks")), h("span", { class: "spring" }), name === null ? h("a", { href: url("login").href }, "Log in") : h("a", { href: url("account").href }, name)),
       ),
-      h("main", { class: "page" }, this.#head, this.#cells, this.#ratings),
+      h("main", { class: "page" }, this.#head, this.#controls.element, this.#cells, this.#ratings),
+      h("div", { id: "live", class: "visually-hidden", "aria-live": "polite" }),
     );
     fill(this.#cells, h("p", { class: "placeholder loading" }, "Opening the notebook …"));
     this.#cells.addEventListener("click", (event) => followAnchor(event));
@@ -60,6 +71,15 @@ export class PublishedPage {
       ),
     );
     fill(this.#cells, ...frozenCells(content));
+    beginControls(this.#controls, published.controls, hasControls(content.cells), false);
+  }
+
+  /** Shows the outputs of a session in place of the published ones. */
+  #showLive(live: LiveApp): void {
+    const macros: Macros = {};
+    const context = (widgets: Widgets): Context => ({ file: (path) => path, attachments: null, widgets, macros, bokeh: () => bokehLibrary(live.notebook.cells), highlight: (code, name) => highlight(code, name) });
+    const sections = this.#cells.querySelectorAll(":scope > .cell");
+    showLive(live, context, (_cell, index, outputs) => sections[index]?.querySelector(".outputs")?.replaceWith(outputs));
   }
 
   #showRatings(ratings: rest.Rating[], author: string): void {

@@ -35,7 +35,7 @@ const MENU: readonly (Action | "line")[] = [
   "restart_run_all", "run_above", "run_below", "shutdown", "line",
   "undo", "redo", "merge", "split", "line",
   "contents", "variables", "debugger", "toggle_output", "toggle_scroll", "toggle_source", "clear_output", "clear_all", "line",
-  "slide_types", "present", "comments", "history", "schedule", "rename", "download", "export", "share", "terminal", "line",
+  "slide_types", "present", "comments", "history", "schedule", "rename", "download", "export", "open_app", "share", "terminal", "line",
   "logout",
 ];
 
