@@ -59,6 +59,7 @@ mod metrics;
 mod middleware;
 mod mount;
 #[cfg(feature = "auth_oidc")]
+mod notebook_errors;
 mod notebooks;
 mod oidc;
 mod on_the_way;

@@ -9,6 +9,7 @@ mod clock;
 pub mod commands;
 pub mod content_origin;
 pub mod documents;
+pub mod error_reports;
 pub mod export;
 pub mod files;
 pub mod format;

@@ -4,6 +4,8 @@
 //! RFC 5321 (SMTP); RFC 3207 (STARTTLS); RFC 8314, section 3 (TLS from the start).
 
 use std::io;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lettre::message::Mailbox;
@@ -11,11 +13,73 @@ use lettre::message::header::ContentType;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-use crate::settings::{Mail, MailEncryption};
+/// The target of the errors that this module logs.
+pub(crate) const TARGET: &str = module_path!();
 
 /// How long the mail server may take for one command.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How email is sent.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mail {
+    /// Host name of the mail server.
+    pub host: String,
+    /// Its port. Default: 587; 465 with `encryption = "tls"`; 25 without encryption.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// `starttls`, `tls` from the start, or `none`.
+    #[serde(default)]
+    pub encryption: MailEncryption,
+    /// User name for the mail server, if it requires a login.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// File with the password of that user.
+    #[serde(default)]
+    #[schemars(extend("format" = "path"))]
+    pub password_file: Option<PathBuf>,
+    /// File with a certificate authority to trust, in addition to those of the system.
+    #[serde(default)]
+    #[schemars(extend("format" = "path"))]
+    pub ca_file: Option<PathBuf>,
+    /// The sender: `Notebook <notebook@example.org>`.
+    pub from: String,
+    /// The public address of the notebook, such as `https://notebook.example.org/`. Links in emails begin with it.
+    pub address: String,
+    /// Addresses to which errors of the notebook are sent, such as failed saves, collected in one email.
+    #[serde(default)]
+    pub errors_to: Vec<String>,
+    /// Minimum time between two emails about errors, in seconds. The first one is sent immediately.
+    #[serde(default = "ten_minutes")]
+    pub errors_interval_secs: NonZeroU64,
+    /// Maximum number of emails about errors in one hour.
+    #[serde(default = "four")]
+    pub errors_per_hour: NonZeroU32,
+}
+
+fn ten_minutes() -> NonZeroU64 {
+    const { NonZeroU64::new(600).expect("it is not zero") }
+}
+
+fn four() -> NonZeroU32 {
+    const { NonZeroU32::new(4).expect("it is not zero") }
+}
+
+/// How the connection to the mail server is encrypted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MailEncryption {
+    /// With STARTTLS, which the mail server must offer.
+    #[default]
+    Starttls,
+    /// From the start.
+    Tls,
+    /// No encryption: only for a mail server on this machine.
+    None,
+}
 
 /// Sends mail. Cheap to clone.
 #[derive(Clone)]

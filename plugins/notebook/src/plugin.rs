@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use axum::extract::Request;
-use paster_sdk::{App, BoxError, Environ, Host};
+use axum::middleware::Next;
+use axum::response::Response;
+use paster_sdk::{App, BoxError, Environ, Host, Level};
 
 use crate::commands;
+use crate::error_reports::{ErrorReports, in_request};
 use crate::http::{RequestLocation, router};
 use crate::identity::Role;
 use crate::kernel::host;
@@ -26,7 +29,24 @@ async fn create(settings: Settings, host: Host) -> Result<App, BoxError> {
         // `paster check` and `paster request` have no side processes. Everything except kernels works.
         Err(error) => (Link::unavailable(&error.to_string()), false),
     };
-    let notebook = Notebook::open(settings, link)?;
+    let notebook = match Notebook::open(settings.clone(), link) {
+        Ok(notebook) => notebook,
+        Err(error) => {
+            if serves {
+                ErrorReports::start_failed(&settings, &error.to_string()).await;
+            }
+            return Err(error.into());
+        }
+    };
+    if serves {
+        let errors = notebook.errors.clone();
+        host.on_log(move |event| {
+            if event.level == Level::ERROR {
+                errors.record(event.target, event.message, event.fields);
+            }
+        });
+        notebook.errors.watch();
+    }
     match notebook.store.claim_objects().await {
         // It may be back soon, and what needs no objects works meanwhile.
         Err(ClaimError::Unavailable(error)) if serves => {
@@ -42,7 +62,7 @@ async fn create(settings: Settings, host: Host) -> Result<App, BoxError> {
         announce(&notebook, &host).await?;
     }
     tokio::spawn(tidy(notebook.clone(), host.clone()));
-    let router = router(notebook.clone()).layer(axum::middleware::map_request(place));
+    let router = router(notebook.clone()).layer(axum::middleware::from_fn(place));
     let (retired, commanded, ended) = (notebook.clone(), notebook.clone(), notebook);
     Ok(App::router(router)
         .command("Manages accounts and backups", move |words| {
@@ -88,7 +108,8 @@ async fn tidy(notebook: Shared, host: Host) {
 }
 
 /// Passes on what paster knows about the request.
-async fn place(mut request: Request) -> Request {
+async fn place(mut request: Request, next: Next) -> Response {
+    let mut id = None;
     if let Some(environ) = request.extensions().get::<Environ>() {
         let host = environ.host();
         let host =
@@ -107,7 +128,8 @@ async fn place(mut request: Request) -> Request {
             content_origin: None,
             groups: environ.groups().map(str::to_owned).collect(),
         };
+        id = environ.request_id().map(str::to_owned);
         request.extensions_mut().insert(place);
     }
-    request
+    in_request(id, next.run(request)).await
 }

@@ -11,6 +11,8 @@ use crate::kernel::wire;
 use crate::login_groups::ServerGroups;
 
 /// With accounts, users see outputs of other users.
+pub use crate::mail::{Mail, MailEncryption};
+
 pub(crate) const CONTENT_WARNING: &str = "with accounts, outputs of kernels come from the notebook's own origin, where only the sandbox of their frames keeps them apart from \
      the sessions of their readers: set `content_origin` to another host that leads to this server, such as `https://usercontent.example.org`";
 
@@ -124,7 +126,8 @@ pub struct Settings {
     /// Whether users may open terminals.
     #[serde(default = "yes")]
     pub terminals: bool,
-    /// The mail server for confirmations of addresses, links for new passwords, and notices. By default, no email is sent.
+    /// The mail server for confirmations of addresses, links for new passwords, notices, and errors. By default, no email is
+    /// sent.
     #[serde(default)]
     pub mail: Option<Mail>,
     /// Limits.
@@ -209,48 +212,6 @@ impl Question {
         let answer = answer.trim().to_lowercase();
         self.answers.iter().any(|right| right.trim().to_lowercase() == answer)
     }
-}
-
-/// How email is sent.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Mail {
-    /// Host name of the mail server.
-    pub host: String,
-    /// Its port. Default: 587; 465 with `encryption = "tls"`; 25 without encryption.
-    #[serde(default)]
-    pub port: Option<u16>,
-    /// `starttls`, `tls` from the start, or `none`.
-    #[serde(default)]
-    pub encryption: MailEncryption,
-    /// User name for the mail server, if it requires a login.
-    #[serde(default)]
-    pub user: Option<String>,
-    /// File with the password of that user.
-    #[serde(default)]
-    #[schemars(extend("format" = "path"))]
-    pub password_file: Option<PathBuf>,
-    /// File with a certificate authority to trust, in addition to those of the system.
-    #[serde(default)]
-    #[schemars(extend("format" = "path"))]
-    pub ca_file: Option<PathBuf>,
-    /// The sender: `Notebook <notebook@example.org>`.
-    pub from: String,
-    /// The public address of the notebook, such as `https://notebook.example.org/`. Links in emails begin with it.
-    pub address: String,
-}
-
-/// How the connection to the mail server is encrypted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum MailEncryption {
-    /// With STARTTLS, which the mail server must offer.
-    #[default]
-    Starttls,
-    /// From the start.
-    Tls,
-    /// No encryption: only for a mail server on this machine.
-    None,
 }
 
 /// Who uses the notebook.

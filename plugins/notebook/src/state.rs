@@ -11,6 +11,7 @@ use crate::apps::Apps;
 use crate::auth::Auth;
 use crate::content_origin::ContentOrigin;
 use crate::documents::{DocumentContext, Documents};
+use crate::error_reports::ErrorReports;
 use crate::files::{FileError, Files};
 use crate::http::Relay;
 use crate::kernel::cgroup;
@@ -57,6 +58,8 @@ pub struct Notebook {
     /// Sends mail, if there is a mail server.
     pub mailer: Option<Mailer>,
     /// Open documents.
+    /// Recent errors.
+    pub errors: ErrorReports,
     pub documents: Documents,
     /// Kernels for the readers of apps and of published notebooks.
     pub apps: Apps,
@@ -102,6 +105,7 @@ impl Notebook {
         let kernel_specs = Arc::new(kernel_specs.with_gateway(gateway));
         let mailer = settings.mail.as_ref().map(Mailer::new).transpose()?;
         let quota = (settings.users == Users::Accounts).then(|| Quota::new(files.clone(), &settings.limits));
+        let errors = ErrorReports::open(&settings, auth.state_dir())?;
         let mut limits = settings.limits.of_kernel();
         let kernel_limits = find_cgroup(&settings, &mut limits)?;
         let apps = Apps::new(link.clone(), kernel_specs.clone(), files.clone(), settings.clone(), &limits);
@@ -155,6 +159,7 @@ impl Notebook {
             kernel_limits,
             started: SystemTime::now(),
             channels: AtomicUsize::new(0),
+            errors,
         });
         notebook.watch_schedules();
         if notebook.files.is_replicated() {

@@ -109,6 +109,30 @@ impl Host {
         }
     }
 
+    /// Calls `observe` with each event that this library logs from now on, including panics, for example to report errors.
+    /// Events below the host's log level are not passed on, nor are those that `observe` logs itself. It is called on the
+    /// thread that logs, so it must not block. If the library has several apps in one process, it gets the events of all of
+    /// them.
+    ///
+    /// ```
+    /// use paster_sdk::{App, BoxError, Host, Level};
+    ///
+    /// async fn create((): (), host: Host) -> Result<App, BoxError> {
+    ///     let counted = host.clone();
+    ///     host.on_log(move |event| {
+    ///         if event.level == Level::ERROR {
+    ///             counted.counter("errors", 1);
+    ///         }
+    ///     });
+    ///     Ok(App::router(axum::Router::new()))
+    /// }
+    /// # paster_sdk::test::TestApp::create(create, serde_json::json!({}))?;
+    /// # Ok::<(), BoxError>(())
+    /// ```
+    pub fn on_log(&self, observe: impl Fn(&crate::LogEvent<'_>) + Send + Sync + 'static) {
+        crate::log::observe(Box::new(observe));
+    }
+
     /// What the previous generation saved with [`App::save_state`](crate::App::save_state), if there was one
     /// and it saved something. Another version of the code may have written it, so check it.
     pub fn saved_state(&self) -> Option<&[u8]> {

@@ -29,7 +29,7 @@
 //!   and the [`Host`] in its extensions, so axum's `WebSocketUpgrade` also works unchanged.
 //! - After a panic in a handler the host responds with 500; a panic in the middle of a body leaves the
 //!   response unfinished. Both are logged and counted. This needs `panic = "unwind"`, cargo's default.
-//! - `tracing` events go to the host's log.
+//! - `tracing` events go to the host's log. [`Host::on_log`] passes them to the plugin too.
 //! - A plugin with [`Middleware`] wraps the apps of others: `paster_sdk::plugin! { settings: (), middleware: create }`,
 //!   then `use = "plugin"` in a table `[middleware.NAME]`.
 //! - [`mod@test`] calls an application within the process of its tests.
@@ -53,10 +53,13 @@ pub use app::App;
 pub use body::Body;
 pub use environ::{ClientCertificate, Environ};
 pub use host::Host;
+pub use log::LogEvent;
 pub use middleware::{Middleware, Next, NextError, NextFuture};
 #[doc(hidden)]
 pub use paster_abi as abi;
 pub use session::Session;
+/// How serious an event of the log is: the type of [`LogEvent::level`].
+pub use tracing::Level;
 
 /// The guide for plugin authors. Its examples are compiled as tests.
 #[cfg(doctest)]

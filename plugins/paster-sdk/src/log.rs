@@ -1,8 +1,9 @@
 //! Sends the library's tracing events to the host's log; in a side process, which has no host, to standard
 //! error.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
-use std::sync::Once;
+use std::sync::{Once, PoisonError, RwLock};
 
 use paster_abi as abi;
 use tracing::field::{Field, Visit};
@@ -23,6 +24,45 @@ struct ToSink {
 }
 
 static ONCE: Once = Once::new();
+
+/// An event of the library's log, for [`Host::on_log`](crate::Host::on_log).
+#[derive(Debug)]
+pub struct LogEvent<'a> {
+    /// How serious it is.
+    pub level: Level,
+    /// The module that logged it, or the target that the event names. A panic has the target `panic`.
+    pub target: &'a str,
+    /// The text.
+    pub message: &'a str,
+    /// The names and values of its fields.
+    pub fields: &'a [(&'static str, String)],
+}
+
+type Observer = Box<dyn Fn(&LogEvent<'_>) + Send + Sync>;
+
+/// A library has one log, so all observers get the events of all its apps.
+static OBSERVERS: RwLock<Vec<Observer>> = RwLock::new(Vec::new());
+
+thread_local! {
+    /// Whether an observer runs on this thread. Its own events are not passed to observers.
+    static OBSERVES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls `observer` with each event from now on.
+pub(crate) fn observe(observer: Observer) {
+    OBSERVERS.write().unwrap_or_else(PoisonError::into_inner).push(observer);
+}
+
+fn tell_observers(event: &LogEvent<'_>) {
+    if OBSERVES.replace(true) {
+        return;
+    }
+    for observer in OBSERVERS.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        // A panic here must not end what has logged the event.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| observer(event)));
+    }
+    OBSERVES.set(false);
+}
 
 /// Sends the library's events and panics to the host's log.
 pub(crate) fn to_host(host: &'static abi::Host) {
@@ -74,6 +114,12 @@ impl<S: Subscriber> Layer<S> for ToSink {
         let mut record = Record::default();
         event.record(&mut record);
         let target = event.metadata().target();
+        tell_observers(&LogEvent {
+            level: *event.metadata().level(),
+            target,
+            message: &record.message,
+            fields: &record.fields,
+        });
         match self.sink {
             Sink::Stderr => {
                 let mut line = format!("{} {target}: {}", event.metadata().level(), record.message);
@@ -131,5 +177,36 @@ impl Visit for Record {
             "message" => self.message = value.to_owned(),
             name => self.fields.push((name, value.to_owned())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn observers_get_the_events_of_others() {
+        let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+        let list = seen.clone();
+        observe(Box::new(move |event| {
+            // Its own events do not come back.
+            tracing::error!("from the observer");
+            list.lock()
+                .unwrap()
+                .push(format!("{} {} {} {:?}", event.level, event.target, event.message, event.fields));
+            assert!(event.level > Level::ERROR, "a panic of an observer is caught");
+        }));
+        let layer = ToSink { sink: Sink::Stderr, level: LevelFilter::WARN };
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::error!(target: "here", path = "a", "cannot write {}", 1);
+            tracing::warn!(target: "here", "odd");
+            tracing::info!(target: "here", "below the level");
+        });
+        assert_eq!(
+            *seen.lock().unwrap(),
+            ["ERROR here cannot write 1 [(\"path\", \"a\")]", "WARN here odd []"]
+        );
     }
 }

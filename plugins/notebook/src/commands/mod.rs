@@ -1,6 +1,7 @@
 //! The command line: `paster run APP -- WORD …`. It has the functions of the page *Administration*, and backups.
 
 mod backup;
+mod errors;
 mod people;
 mod restore;
 mod schedules;
@@ -48,6 +49,8 @@ Commands of the notebook:
   schedules run ID                        run it now
   schedules runs ID                       list its runs
   schedules delete ID                     delete it with its results
+  errors list                             list recent errors, which `mail.errors_to` sends by email
+  errors test                             send a test email to those addresses
   audit [--count COUNT]                   show the newest lines of the audit log
   backup DIRECTORY                        copy the database and all files into a new directory, while the server runs
   restore DIRECTORY                       put a backup into this notebook, which must be new
@@ -103,6 +106,7 @@ async fn perform(notebook: &Shared, words: &mut Words) -> Result<Printed> {
         "kernels" => people::kernels(notebook, words).await,
         "schedules" => schedules::schedules(notebook, words).await,
         "audit" => people::audit(notebook, words),
+        "errors" => errors::errors(notebook, words).await,
         "users" | "groups" | "invitations" | "tokens" | "sessions" => {
             let Some(accounts) = &notebook.accounts else {
                 return fail(

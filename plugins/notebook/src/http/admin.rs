@@ -1,10 +1,11 @@
-//! `/admin`: accounts, groups, invitations, running kernels, and the audit log.
+//! `/admin`: accounts, groups, invitations, running kernels, errors, and the audit log.
 
 use axum::extract::Form;
 use axum::response::Response;
 use serde::Deserialize;
 
 use super::error::{ApiError, Result, blocking};
+use super::errors;
 use super::forms::{Visitor, problem, shown_time};
 use super::pages::escape;
 use crate::identity::Role;
@@ -22,7 +23,7 @@ pub(super) async fn show(visitor: Visitor) -> Result<Response> {
     page(&visitor, "").await
 }
 
-async fn page(visitor: &Visitor, notice: &str) -> Result<Response> {
+pub(super) async fn page(visitor: &Visitor, notice: &str) -> Result<Response> {
     let store = &visitor.notebook.store;
     let sessions = visitor.notebook.sessions.list().await.unwrap_or_default();
     let accounts = store.accounts()?;
@@ -37,6 +38,7 @@ async fn page(visitor: &Visitor, notice: &str) -> Result<Response> {
             "<table><tr><th>Notebook</th><th>Kernel</th><th>State</th><th>Last used</th><th></th></tr>{kernels}</table>"
         ),
     };
+    let errors = errors::section(visitor).await?;
     let audit: String = store.audit_log(AUDIT)?.iter().map(audit_row).collect();
     let body = format!(
         "{notice}<h2>Accounts</h2>\
@@ -46,7 +48,7 @@ async fn page(visitor: &Visitor, notice: &str) -> Result<Response> {
          <h2>Groups</h2>{groups}\
          {member}<label>Group <input name=\"group\" maxlength=\"60\" required></label><label>Login name <input name=\"name\" required></label>\
          <button name=\"member\" value=\"1\">Add to the group</button></form>\
-         <h2>Kernels</h2>{kernels}<p class=\"faint\">Limits: {limits}.</p>\
+         <h2>Kernels</h2>{kernels}<p class=\"faint\">Limits: {limits}.</p>{errors}\
          <h2>What happened</h2><table><tr><th>When (UTC)</th><th>Who</th><th>From</th><th>What</th></tr>{audit}</table>",
         invite = visitor.form("admin/invite"),
         roles = role_options(Role::User),

@@ -15,7 +15,9 @@ mod documents;
 mod email;
 mod environments;
 mod error;
+mod errors;
 mod events;
+mod failures;
 mod forms;
 mod guard;
 mod handover;
@@ -102,6 +104,7 @@ pub fn router(notebook: Shared) -> Router {
         .route("/admin/invite", post(admin::invite))
         .route("/admin/groups", post(admin::groups))
         .route("/admin/kernels", post(admin::kernels))
+        .route("/admin/errors", post(errors::send_test))
         .route("/share/{*path}", get(share::show).post(share::change))
         .route("/shared", get(share::list).post(share::leave))
         .route("/join", get(share::ask_join).post(share::join))
@@ -109,6 +112,7 @@ pub fn router(notebook: Shared) -> Router {
         .route("/library", get(pages::tree_root))
         .route("/running", get(pages::tree_root))
         .route("/api/running", get(running::list))
+        .route("/api/errors", get(errors::list))
         .route("/api/notebooks", get(lists::list))
         .route("/api/notebooks/{*path}", get(lists::show).patch(lists::change))
         .route("/api/import", post(import::import))
@@ -164,6 +168,7 @@ pub fn router(notebook: Shared) -> Router {
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(limit)
+        .layer(axum::middleware::from_fn(failures::log))
         .layer(axum::middleware::from_fn_with_state(notebook.clone(), replica::bring_up_to_date))
         .layer(axum::middleware::from_fn_with_state(notebook.clone(), relay::relay))
         .layer(axum::middleware::from_fn_with_state(notebook.clone(), guard::guard))

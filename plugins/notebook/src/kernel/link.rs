@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::known_host::KnownHost;
 use super::message::Message;
 use super::wire::{
     Answer, Call, ConnectionRole, Event, Frame, FrameReader, Hello, KernelModel, Launch, NumberedCall,
@@ -341,7 +342,7 @@ async fn keep_connected(
     loop {
         let deadline = tokio::time::Instant::now() + REACH;
         let mut pause = Duration::from_millis(10);
-        let (reader, writer, _) = loop {
+        let (reader, writer, welcome) = loop {
             match connect(&socket, ConnectionRole::Control).await {
                 Ok(connected) => break connected,
                 // Waiting calls fail when the host stays away or the two sides cannot talk at all.
@@ -359,6 +360,7 @@ async fn keep_connected(
                 Err(_) => {}
             }
             tokio::time::sleep(pause).await;
+    let mut known = KnownHost::default();
             pause = (pause * 2).min(Duration::from_secs(1));
         };
         let _ = host_messages.send(HostMessage::Connected);
@@ -369,6 +371,7 @@ async fn keep_connected(
     }
 }
 
+                    known.is_away(&problem);
 /// Transfers calls, replies and events until the connection is lost, or until the link is dropped (true).
 async fn converse(
     mut reader: FrameReader<OwnedReadHalf>,
@@ -382,6 +385,7 @@ async fn converse(
             pending = calls.recv() => {
                 let Some(Pending { call, reply }) = pending else { return true };
                 let Ok(payload) = serde_json::to_vec(&call) else { continue };
+        known.is_connected(&welcome);
                 let mut out = BytesMut::new();
                 encode_frame(&Frame::Call(payload.into()), &mut out);
                 waiting.insert(call.id, reply);

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod host;
 pub mod journal;
 mod kernel_process;
+mod known_host;
 pub mod link;
 pub mod message;
 mod process;

@@ -155,7 +155,10 @@ impl Notebook {
         };
         match begun {
             Ok(()) => Ok(()),
-            Err(message) => self.end_run(schedule, run, "error", &message, false).await,
+            Err(message) => {
+                tracing::error!(error = message, notebook = schedule.path, "a scheduled run could not start");
+                self.end_run(schedule, run, "error", &message, false).await
+            }
         }
     }
 

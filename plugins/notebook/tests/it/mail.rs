@@ -145,3 +145,94 @@ async fn nothing_is_sent_to_a_mail_server_that_is_not_the_right_one() {
     let error = notebook::mail::Mailer::new(&mail).err().unwrap().to_string();
     assert!(error.contains("mail.password_file"), "{error}");
 }
+
+/// The errors that a server records, as its plugin does.
+fn record(server: &crate::server::Server, message: &str, error: &str) {
+    let fields = [("error", error.to_owned()), ("source", "print('a cell')".to_owned())];
+    server.notebook().errors.record("notebook::documents", message, &fields);
+}
+
+#[tokio::test]
+async fn errors_are_sent_to_administrators_together() {
+    let mails = MailServer::start();
+    let mut mail = mails.settings(&mails.folder.path().join("password"));
+    mail["errors_to"] = json!(["admin@example.org"]);
+    mail["errors_interval_secs"] = json!(1);
+    mail["errors_per_hour"] = json!(100);
+    let server = start(json!({"mail": mail})).await;
+    let reports = server.notebook().errors.clone();
+    let root = Browser::new(&server, "root", Role::Admin).await;
+    let ann = Browser::new(&server, "ann", Role::User).await;
+    assert!(root.get("/admin").await.1.contains("No errors in the last 30 days"));
+    for _ in 0..3 {
+        record(&server, "cannot write a notebook", "postgres://nb:sesame@db/nb: no space left");
+    }
+    reports.record("panic", "the text of a cell", &[("place", "src/a.rs:1:2".to_owned())]);
+    reports.watch();
+    let first = mails.mail(1).await;
+    assert!(
+        first.starts_with("To: admin@example.org") && first.contains("Subject: 4 errors of the"),
+        "{first}"
+    );
+    assert!(first.contains("cannot write a notebook") && first.contains("3 times, from 20"), "{first}");
+    assert!(first.contains("no space left") && first.contains("src/a.rs:1:2"), "{first}");
+    for secret in ["sesame", "a cell"] {
+        assert!(!first.contains(secret), "{secret}: {first}");
+    }
+    // Those of the meantime are in the next mail.
+    record(&server, "cannot write a notebook", "no space left");
+    record(&server, "cannot store an operation", "locked");
+    let second = mails.mail(2).await;
+    assert!(second.contains("cannot store an operation") && !second.contains("a panic"), "{second}");
+
+    let page = root.get("/admin").await.1;
+    assert!(page.contains("<td>4</td><td>cannot write a notebook<br>"), "{page}");
+    assert!(page.contains("Errors are sent to admin@example.org") && !page.contains("sesame"), "{page}");
+    let (status, list) = root.call("GET", "/api/errors", None).await;
+    let find =
+        |message: &str| list["errors"].as_array().unwrap().iter().find(|one| one["message"] == message);
+    assert_eq!((status, &find("cannot write a notebook").unwrap()["count"]), (200, &json!(4)), "{list}");
+    assert_eq!(ann.call("GET", "/api/errors", None).await.0, 403);
+    assert_eq!(ann.post("/admin/errors", "").await.0, 404);
+    assert!(root.post("/admin/errors", "").await.1.contains("A test email was sent"));
+    assert!(mails.mail(3).await.contains("This is a test"));
+    let run = async |line: &str| {
+        let words = line.split(' ').map(str::to_owned).collect();
+        notebook::commands::run(server.notebook(), words).await.map_err(|error| error.to_string())
+    };
+    assert!(run("errors list").await.unwrap().contains("cannot store an operation"));
+    assert!(run("errors test").await.unwrap().contains("admin@example.org"));
+    assert!(mails.mail(4).await.contains("This is a test"));
+    assert!(run("errors frob").await.unwrap_err().contains("there is no command"));
+    assert!(run("audit").await.unwrap().contains("send test email admin@example.org"));
+}
+
+#[tokio::test]
+async fn errors_without_addresses_are_listed_only() {
+    let server = start(json!({})).await;
+    let root = Browser::new(&server, "root", Role::Admin).await;
+    record(&server, "cannot write a notebook", "no space left");
+    let page = root.get("/admin").await.1;
+    assert!(page.contains("cannot write a notebook") && page.contains("mail.errors_to"), "{page}");
+    assert!(root.post("/admin/errors", "").await.1.contains("set `mail.errors_to` in the settings"));
+    // Another process of the server, and one after a restart, list the same.
+    let other = crate::server::Server::start_with(
+        server.host.clone(),
+        json!({"users": "accounts", "kernel_sandbox": "none", "python": crate::support::plain_python(), "token": null}),
+    )
+    .await;
+    assert_eq!(other.notebook().errors.recent(), server.notebook().errors.recent());
+}
+
+#[tokio::test]
+async fn a_wrong_address_is_refused() {
+    let mails = MailServer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut mail = mails.settings(&mails.folder.path().join("password"));
+    mail["errors_to"] = json!(["admin"]);
+    let settings = json!({"data_dir": folder.path().join("data"), "state_dir": folder.path().join("state"), "mail": mail});
+    let settings = serde_json::from_value(settings).unwrap();
+    let link = notebook::kernel::link::Link::unavailable("a test");
+    let error = notebook::state::Notebook::open(settings, link).err().unwrap().to_string();
+    assert!(error.contains("`mail.errors_to`: `admin` is not an email address"), "{error}");
+}

@@ -138,7 +138,7 @@ impl Actor {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, document = %self.path, "cannot write a notebook");
+                tracing::error!(%error, document = %self.path, "cannot write a notebook");
                 self.change(vec![Change::SaveFailed { message: error.to_string() }], false);
             }
         }
