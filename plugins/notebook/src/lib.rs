@@ -23,6 +23,7 @@ pub mod mail;
 pub mod objects;
 pub mod passkeys;
 mod plugin;
+mod prewarm;
 pub mod protocol;
 pub mod quota;
 pub mod schedules;

@@ -11,10 +11,11 @@ use tokio::sync::Mutex;
 
 use crate::files::{Files, RelativePath};
 use crate::identity::Principal;
+use crate::kernel::SESSION_NAME;
 use crate::kernel::link::Link;
 use crate::kernel::sandbox::{Sandbox, SandboxFiles};
 use crate::kernel::specs::{KernelSpecs, Spec};
-use crate::kernel::wire::{KernelLimits, KernelModel, Problem, ProblemKind};
+use crate::kernel::wire::{KernelLimits, KernelModel, Launch, Problem, ProblemKind};
 use crate::quota::Quota;
 
 const PREFIX: &str = "session/";
@@ -182,10 +183,17 @@ impl Sessions {
         path: Option<&str>,
         id: Option<String>,
     ) -> Result<KernelModel, Problem> {
-        let internal = path.and_then(|path| RelativePath::parse_internal(path).ok());
-        if let Some(path) = &internal {
-            self.admit(path).await?;
+        if let Some(path) = path.and_then(|path| RelativePath::parse_internal(path).ok()) {
+            self.admit(&path).await?;
         }
+        self.link.start(self.launch(spec, path)?, id).await
+    }
+
+    /// How a kernel with this spec is started in the folder of `path`.
+    /// # Errors
+    /// [`ProblemKind::LaunchFailed`] if it could read everyone's files there.
+    pub(crate) fn launch(&self, spec: &Spec, path: Option<&str>) -> Result<Launch, Problem> {
+        let internal = path.and_then(|path| RelativePath::parse_internal(path).ok());
         let folder = internal.and_then(|path| {
             let is_dir = self.files.facts(&path).map(|facts| facts.is_dir).unwrap_or(false);
             let folder = if is_dir { Some(path) } else { path.parent() }?;
@@ -195,7 +203,7 @@ impl Sessions {
         let mut env: Vec<(String, String)> = Vec::new();
         if let Some(path) = path {
             let path = self.files.path().join(path).to_string_lossy().into_owned();
-            env.push(("JPY_SESSION_NAME".to_owned(), path));
+            env.push((SESSION_NAME.to_owned(), path));
         }
         // Frames of outputs load nothing from the network: Bokeh's library comes with its outputs.
         let is_set = std::env::var_os(BOKEH).is_some() || spec.env.iter().any(|(name, _)| name == BOKEH);
@@ -203,7 +211,7 @@ impl Sessions {
             env.push((BOKEH.to_owned(), "inline".to_owned()));
         }
         let sandbox = self.sandbox(&folder)?;
-        self.link.start(spec.launch(&folder, &env, self.limits.clone(), sandbox), id).await
+        Ok(spec.launch(&folder, &env, self.limits.clone(), sandbox))
     }
 
     /// How a program in `folder` is kept apart; `None`: not at all.
@@ -214,7 +222,7 @@ impl Sessions {
     }
 
     /// Refuses a kernel beyond what an account may use.
-    async fn admit(&self, path: &RelativePath) -> Result<(), Problem> {
+    pub(crate) async fn admit(&self, path: &RelativePath) -> Result<(), Problem> {
         let Some(quota) = self.quota.clone() else { return Ok(()) };
         let refused = |message: String| Problem::new(ProblemKind::Limit, message);
         if quota.kernels().is_some() {

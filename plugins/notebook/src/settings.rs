@@ -1,5 +1,6 @@
 //! The plugin's settings: the table `[app.NAME.settings]`.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
@@ -10,9 +11,9 @@ use crate::kernel::gateway::{Gateway, GatewayError};
 use crate::kernel::wire;
 use crate::login_groups::ServerGroups;
 
-/// With accounts, users see outputs of other users.
 pub use crate::mail::{Mail, MailEncryption};
 
+/// With accounts, users see outputs of other users.
 pub(crate) const CONTENT_WARNING: &str = "with accounts, outputs of kernels come from the notebook's own origin, where only the sandbox of their frames keeps them apart from \
      the sessions of their readers: set `content_origin` to another host that leads to this server, such as `https://usercontent.example.org`";
 
@@ -116,6 +117,11 @@ pub struct Settings {
     #[serde(default)]
     #[schemars(extend("format" = "path"))]
     pub kernel_cgroup: Option<PathBuf>,
+    /// Number of kernels to start in advance, by name of the kernelspec, so that a first cell runs immediately: for example
+    /// `{ python3 = 1 }`. With a single user, they are ready when the server has started. With accounts, each user has this
+    /// number, for the folder of the notebook that was opened last, and for 10 minutes.
+    #[serde(default)]
+    pub kernel_prewarm: BTreeMap<String, usize>,
     /// A Jupyter Kernel Gateway or Jupyter Enterprise Gateway, which runs the kernels instead of this machine.
     #[serde(default)]
     pub kernel_gateway: Option<KernelGateway>,

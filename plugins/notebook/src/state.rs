@@ -23,6 +23,7 @@ use crate::library::Library;
 use crate::mail::Mailer;
 use crate::objects::Objects;
 use crate::objects::replica::Replica;
+use crate::prewarm::PrewarmedKernels;
 use crate::quota::Quota;
 use crate::sessions::{SandboxSettings, Sessions};
 use crate::settings::{FrontEnd, KernelSandbox, Settings, Users};
@@ -57,9 +58,9 @@ pub struct Notebook {
     pub quota: Option<Quota>,
     /// Sends mail, if there is a mail server.
     pub mailer: Option<Mailer>,
-    /// Open documents.
     /// Recent errors.
     pub errors: ErrorReports,
+    /// Open documents.
     pub documents: Documents,
     /// Kernels for the readers of apps and of published notebooks.
     pub apps: Apps,
@@ -104,8 +105,8 @@ impl Notebook {
         let gateway = settings.gateway().map_err(io::Error::other)?;
         let kernel_specs = Arc::new(kernel_specs.with_gateway(gateway));
         let mailer = settings.mail.as_ref().map(Mailer::new).transpose()?;
-        let quota = (settings.users == Users::Accounts).then(|| Quota::new(files.clone(), &settings.limits));
         let errors = ErrorReports::open(&settings, auth.state_dir())?;
+        let quota = (settings.users == Users::Accounts).then(|| Quota::new(files.clone(), &settings.limits));
         let mut limits = settings.limits.of_kernel();
         let kernel_limits = find_cgroup(&settings, &mut limits)?;
         let apps = Apps::new(link.clone(), kernel_specs.clone(), files.clone(), settings.clone(), &limits);
@@ -128,11 +129,16 @@ impl Notebook {
         };
         let access = Access::new(accounts.as_ref().map(|_| store.clone()));
         let library = Library::new(files.clone(), store.clone(), settings.limits.body_bytes);
+        let prewarmed =
+            PrewarmedKernels::new(&settings, link.clone(), kernel_specs.clone(), sessions.clone());
+        let first = prewarmed.clone();
+        tokio::spawn(async move { first.begin().await });
         let documents = Documents::new(DocumentContext {
             link: link.clone(),
             files: files.clone(),
             sessions: sessions.clone(),
             kernel_specs: kernel_specs.clone(),
+            prewarmed,
             outputs,
             limits: settings.limits.clone(),
             store: store.clone(),
@@ -152,6 +158,7 @@ impl Notebook {
             sessions,
             quota,
             mailer,
+            errors,
             documents,
             apps,
             relay,
@@ -159,7 +166,6 @@ impl Notebook {
             kernel_limits,
             started: SystemTime::now(),
             channels: AtomicUsize::new(0),
-            errors,
         });
         notebook.watch_schedules();
         if notebook.files.is_replicated() {

@@ -7,6 +7,7 @@ use crate::access::Access;
 use crate::files::Files;
 use crate::kernel::link::Link;
 use crate::kernel::specs::KernelSpecs;
+use crate::prewarm::PrewarmedKernels;
 use crate::sessions::Sessions;
 use crate::settings::Limits;
 use crate::store::Store;
@@ -20,6 +21,7 @@ pub(crate) struct DocumentContext {
     pub(crate) files: Files,
     pub(crate) sessions: Sessions,
     pub(crate) kernel_specs: Arc<KernelSpecs>,
+    pub(crate) prewarmed: PrewarmedKernels,
     /// The folder for outputs that are too long for the notebook.
     pub(crate) outputs: PathBuf,
     pub(crate) limits: Limits,

@@ -123,7 +123,11 @@ impl Files {
 
     /// The absolute path of `path`, used as a kernel's working folder.
     pub fn absolute(&self, path: &RelativePath) -> PathBuf {
-        self.path.join(path.as_str())
+        match path.is_root() {
+            // Without the slash that an empty name would add.
+            true => self.path.to_path_buf(),
+            false => self.path.join(path.as_str()),
+        }
     }
 
     fn open_beneath(&self, path: &RelativePath, flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {

@@ -31,6 +31,7 @@ pub(super) async fn page(visitor: &Visitor, notice: &str) -> Result<Response> {
     let accounts: String =
         accounts.iter().zip(uses).map(|(account, used)| account_row(visitor, account, &used)).collect();
     let groups: String = store.groups()?.iter().map(|group| group_row(visitor, group)).collect();
+    let prewarmed = visitor.notebook.link.prewarmed().await.map_or(0, |kernels| kernels.len());
     let kernels: String = sessions.iter().map(|session| kernel_row(visitor, session)).collect();
     let kernels = match kernels.is_empty() {
         true => "<p>No kernels are running.</p>".to_owned(),
@@ -48,7 +49,7 @@ pub(super) async fn page(visitor: &Visitor, notice: &str) -> Result<Response> {
          <h2>Groups</h2>{groups}\
          {member}<label>Group <input name=\"group\" maxlength=\"60\" required></label><label>Login name <input name=\"name\" required></label>\
          <button name=\"member\" value=\"1\">Add to the group</button></form>\
-         <h2>Kernels</h2>{kernels}<p class=\"faint\">Limits: {limits}.</p>{errors}\
+         <h2>Kernels</h2>{kernels}<p class=\"faint\">Started in advance: {prewarmed}. Limits: {limits}.</p>{errors}\
          <h2>What happened</h2><table><tr><th>When (UTC)</th><th>Who</th><th>From</th><th>What</th></tr>{audit}</table>",
         invite = visitor.form("admin/invite"),
         roles = role_options(Role::User),

@@ -22,6 +22,7 @@ pub(super) async fn show(State(notebook): State<Shared>, principal: Principal) -
     let kernels = notebook.link.list().await?;
     let mut of_kind: BTreeMap<&str, usize> = BTreeMap::new();
     kernels.iter().for_each(|kernel| *of_kind.entry(&kernel.name).or_default() += 1);
+    let prewarmed = notebook.link.prewarmed().await.map_or(0, |kernels| kernels.len());
     let terminals = notebook.link.terminals().await?.len();
     let mut text = String::new();
     let mut family = |name: &str, help: &str, values: &[(String, usize)]| {
@@ -33,6 +34,11 @@ pub(super) async fn show(State(notebook): State<Shared>, principal: Principal) -
     let kinds: Vec<_> =
         of_kind.iter().map(|(name, count)| (format!("{{type=\"{}\"}}", escape(name)), *count)).collect();
     family("kernel_currently_running_total", "Number of running kernels, by kernelspec.", &kinds);
+    family(
+        "paster_notebook_prewarmed_kernels",
+        "Number of kernels that were started in advance and are not used yet.",
+        &[(String::new(), prewarmed)],
+    );
     family("terminal_currently_running_total", "Number of open terminals.", &[(String::new(), terminals)]);
     let channels = notebook.channels.load(Ordering::Relaxed);
     let pages = notebook.documents.connections();

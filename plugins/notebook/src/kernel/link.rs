@@ -20,7 +20,7 @@ use super::known_host::KnownHost;
 use super::message::Message;
 use super::wire::{
     Answer, Call, ConnectionRole, Event, Frame, FrameReader, Hello, KernelModel, Launch, NumberedCall,
-    PROTOCOL, Problem, ProblemKind, TerminalLaunch, TerminalModel, encode_frame,
+    PROTOCOL, Prewarm, Problem, ProblemKind, TerminalLaunch, TerminalModel, encode_frame,
 };
 
 /// How long a call waits for the host.
@@ -109,6 +109,27 @@ impl Link {
     /// Same as [`Link::start`].
     pub async fn start_temporary(&self, launch: Launch, id: String) -> Result<KernelModel, Problem> {
         self.call(Call::StartTemporary { launch: Box::new(launch), id }).await
+    }
+
+    /// Keeps kernels ready.
+    /// # Errors
+    /// [`ProblemKind::LaunchFailed`], [`ProblemKind::Lost`]; [`ProblemKind::Version`] from an older host.
+    pub async fn prewarm(&self, order: Prewarm) -> Result<(), Problem> {
+        self.call(Call::Prewarm { order: Box::new(order) }).await
+    }
+
+    /// The kernels that were started in advance and that nobody has taken.
+    /// # Errors
+    /// [`ProblemKind::Lost`]; [`ProblemKind::Version`] from an older host.
+    pub async fn prewarmed(&self) -> Result<Vec<KernelModel>, Problem> {
+        self.call(Call::Prewarmed).await
+    }
+
+    /// Ends the kernels that were started in advance, except those of these kernelspecs.
+    /// # Errors
+    /// [`ProblemKind::Lost`]; [`ProblemKind::Version`] from an older host.
+    pub async fn keep_prewarmed(&self, names: Vec<String>) -> Result<(), Problem> {
+        self.call(Call::KeepPrewarmed { names }).await
     }
 
     /// All kernels.
@@ -339,6 +360,7 @@ async fn keep_connected(
     mut calls: mpsc::UnboundedReceiver<Pending>,
     host_messages: broadcast::Sender<HostMessage>,
 ) {
+    let mut known = KnownHost::default();
     loop {
         let deadline = tokio::time::Instant::now() + REACH;
         let mut pause = Duration::from_millis(10);
@@ -349,6 +371,7 @@ async fn keep_connected(
                 Err(problem)
                     if problem.kind == ProblemKind::Version || tokio::time::Instant::now() > deadline =>
                 {
+                    known.is_away(&problem);
                     while let Ok(pending) = calls.try_recv() {
                         let _ = pending.reply.send(Err(problem.clone()));
                     }
@@ -360,9 +383,9 @@ async fn keep_connected(
                 Err(_) => {}
             }
             tokio::time::sleep(pause).await;
-    let mut known = KnownHost::default();
             pause = (pause * 2).min(Duration::from_secs(1));
         };
+        known.is_connected(&welcome);
         let _ = host_messages.send(HostMessage::Connected);
         if converse(reader, writer, &mut calls, &host_messages).await {
             return;
@@ -371,7 +394,6 @@ async fn keep_connected(
     }
 }
 
-                    known.is_away(&problem);
 /// Transfers calls, replies and events until the connection is lost, or until the link is dropped (true).
 async fn converse(
     mut reader: FrameReader<OwnedReadHalf>,
@@ -385,7 +407,6 @@ async fn converse(
             pending = calls.recv() => {
                 let Some(Pending { call, reply }) = pending else { return true };
                 let Ok(payload) = serde_json::to_vec(&call) else { continue };
-        known.is_connected(&welcome);
                 let mut out = BytesMut::new();
                 encode_frame(&Frame::Call(payload.into()), &mut out);
                 waiting.insert(call.id, reply);

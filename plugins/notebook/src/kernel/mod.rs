@@ -19,4 +19,5 @@ mod transport;
 pub mod usage;
 pub mod wire;
 
+pub(crate) use self::host::SESSION_NAME;
 pub(crate) use self::transport::HOST_SESSION;

@@ -178,7 +178,8 @@ fn installed_in(program: &str) -> Vec<String> {
     found.into_iter().flatten().filter(|prefix| prefix != "/usr").collect()
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+/// The path of a program, which may be a name in `PATH`.
+pub(super) fn find(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
         return std::path::absolute(program).ok();
     }

@@ -35,6 +35,7 @@ mod other_kernels;
 mod pki;
 mod postgres;
 mod postgres_tls;
+mod prewarmed;
 mod programs;
 mod replicas;
 mod rest;

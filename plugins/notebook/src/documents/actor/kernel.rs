@@ -54,6 +54,21 @@ impl Actor {
         }
     }
 
+    /// Has a kernel started in advance for the page that was opened.
+    pub(super) fn prewarm(&self) {
+        if self.engine.has_kernel() {
+            return;
+        }
+        let (context, path) = (self.context.clone(), self.path.clone());
+        let metadata = self.model.metadata.clone();
+        tokio::spawn(async move {
+            let specs = context.kernel_specs.specs().await;
+            if let Ok(spec) = choose(&specs, &metadata, None) {
+                context.prewarmed.opened(spec, &path).await;
+            }
+        });
+    }
+
     /// Performs a page's operation on the kernel. Returns `None` if the reply comes later.
     pub(super) async fn operate_kernel(
         &mut self,

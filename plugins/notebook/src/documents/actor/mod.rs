@@ -26,6 +26,7 @@ use super::model::{Done, Model};
 use super::operations::{OperationLog, apply, logged};
 use super::overflow::{OverflowWriter, REMOTE};
 use super::pages::Pages;
+use crate::access::Level;
 use crate::clock;
 use crate::files::RelativePath;
 use crate::format::{NotebookFile, new_cell_id};
@@ -217,6 +218,9 @@ impl Actor {
                 let (id, frames) = pages.connect(principal, level, resume, shown);
                 if reply.send(Joined { id, frames, path: self.location.subscribe() }).is_err() {
                     pages.disconnect(id);
+                }
+                if level >= Level::Run {
+                    self.prewarm();
                 }
             }
             Command::Disconnect { client } => self.pages.disconnect(client),

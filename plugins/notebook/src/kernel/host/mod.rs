@@ -5,6 +5,7 @@
 
 mod handshake;
 mod incoming;
+mod prewarmed;
 mod pty;
 mod queue;
 mod running;
@@ -25,6 +26,9 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::{broadcast, oneshot};
 
+pub(crate) use self::prewarmed::SESSION_NAME;
+
+use self::prewarmed::KernelPools;
 use self::running::Running;
 use self::terminals::Terminals;
 use super::reaper::Reaper;
@@ -96,6 +100,8 @@ struct Host {
     /// Mode 0700; removed at the end.
     private: PathBuf,
     kernels: Mutex<HashMap<String, Arc<Running>>>,
+    /// Kernels that were started in advance. Locked after `kernels`.
+    prewarmed: KernelPools,
     terminals: Terminals,
     kept: Mutex<BTreeMap<String, Value>>,
     locks: Mutex<HashMap<String, Lock>>,
@@ -126,6 +132,7 @@ impl Host {
         Ok(Host {
             private,
             kernels: Mutex::default(),
+            prewarmed: KernelPools::default(),
             terminals: Terminals::default(),
             kept: Mutex::default(),
             locks: Mutex::default(),
@@ -148,6 +155,7 @@ impl Host {
         id: Option<String>,
         temporary: bool,
     ) -> Result<Arc<Running>, Problem> {
+        let is_chosen = id.is_some();
         let id = id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         if uuid::Uuid::parse_str(&id).is_err() {
             return Err(Problem::new(ProblemKind::Malformed, "a kernel id must be a UUID"));
@@ -163,14 +171,28 @@ impl Host {
             );
             return Err(Problem::new(ProblemKind::Limit, message));
         }
+        // One with an id that the client chose is started for it.
+        if let Some(kernel) = if is_chosen { None } else { self.take_prewarmed(&launch) } {
+            kernels.insert(kernel.model().id, kernel.clone());
+            return Ok(kernel);
+        }
+        if kernels.len() + self.prewarmed.len() >= launch.limits.kernels {
+            self.prewarmed.end_one();
+        }
+        let folder = self.kernel_folder(&id)?;
+        let kernel = task::start(self.clone(), id.clone(), launch, (folder, temporary));
+        kernels.insert(id, kernel.clone());
+        Ok(kernel)
+    }
+
+    /// Creates the private folder of a kernel.
+    fn kernel_folder(&self, id: &str) -> Result<PathBuf, Problem> {
         let folder = self.private.join(&id[..13]);
         let failed = |error| {
             Problem::new(ProblemKind::LaunchFailed, format!("cannot create {}: {error}", folder.display()))
         };
         std::fs::DirBuilder::new().create(&folder).map_err(failed)?;
-        let kernel = task::start(self.clone(), id.clone(), launch, (folder, temporary));
-        kernels.insert(id, kernel.clone());
-        Ok(kernel)
+        Ok(folder)
     }
 
     /// Forgets a kernel, and the stored values about it: sessions, and what clients have read.
@@ -260,7 +282,8 @@ impl Host {
     }
 
     async fn end(&self) {
-        let kernels: Vec<_> = self.kernels.lock().values().cloned().collect();
+        let mut kernels: Vec<_> = self.kernels.lock().values().cloned().collect();
+        kernels.extend(self.prewarmed.drain());
         self.terminals.end();
         futures_util::future::join_all(kernels.iter().map(|kernel| kernel.shutdown())).await;
         // Kills what is left and removes the private folder.

@@ -22,6 +22,8 @@ pub(super) struct Running {
     pub(super) control_requests: ControlRequests,
     connections: AtomicUsize,
     pub(super) used: KernelUse,
+    /// How to start the next process, if this is not how it was started.
+    pub(super) relaunch: Mutex<Option<Launch>>,
     orders: mpsc::UnboundedSender<KernelOrder>,
     sends: mpsc::Sender<Message>,
     /// True after it was forgotten.
@@ -64,6 +66,7 @@ impl Running {
             control_requests: ControlRequests::default(),
             connections: AtomicUsize::new(0),
             used: KernelUse::new(),
+            relaunch: Mutex::default(),
             orders,
             sends,
             closed: watch::Sender::new(false),
@@ -87,6 +90,12 @@ impl Running {
     pub(super) async fn send(&self, message: Message) {
         self.used.touch();
         let _ = self.sends.send(message).await;
+    }
+
+    /// Queues a message before all others, for a kernel that nothing is attached to.
+    pub(super) fn send_first(&self, message: Message) {
+        // The queue is empty, so this cannot fail.
+        let _ = self.sends.try_send(message);
     }
 
     pub(super) fn interrupt(&self) {

@@ -18,8 +18,8 @@ use super::terminals;
 use crate::kernel::journal::JournalRead;
 use crate::kernel::message::Message;
 use crate::kernel::wire::{
-    Answer, Call, ConnectionRole, Event, Frame, FrameReader, Hello, Launch, NumberedCall, PROTOCOL, Problem,
-    ProblemKind, TerminalLaunch, encode_frame,
+    Answer, Call, ConnectionRole, Event, Frame, FrameReader, Hello, Launch, NumberedCall, PROTOCOL, Prewarm,
+    Problem, ProblemKind, TerminalLaunch, encode_frame,
 };
 
 /// How many bytes of entries are written at once.
@@ -219,6 +219,12 @@ fn quick(host: &Arc<Host>, connection: u64, call: &Call) -> Option<Result<Value,
         Call::StartTemporary { launch, id } => {
             host.start(Launch::clone(launch), Some(id.clone()), true).map(|kernel| json!(kernel.model()))
         }
+        Call::Prewarm { order } => host.prewarm(Prewarm::clone(order)).map(|()| Value::Null),
+        Call::KeepPrewarmed { names } => {
+            host.prewarmed.keep(names);
+            Ok(Value::Null)
+        }
+        Call::Prewarmed => Ok(json!(host.prewarmed.models())),
         Call::List => {
             Ok(json!(host.kernels.lock().values().map(|kernel| kernel.model()).collect::<Vec<_>>()))
         }

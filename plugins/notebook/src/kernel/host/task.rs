@@ -161,7 +161,10 @@ impl KernelTask {
     }
 
     /// Starts a process.
-    fn start(&self) -> Result<Launched, String> {
+    fn start(&mut self) -> Result<Launched, String> {
+        if let Some(launch) = self.kernel.relaunch.lock().take() {
+            self.launch = launch;
+        }
         let start = self.kernel.model().starts + 1;
         let folder = self.folder.join(start.to_string());
         let launched = self.launch_in(&folder);

@@ -33,8 +33,20 @@ impl KernelUse {
 
     /// Records an attachment.
     pub(super) fn attach(&self) -> Attached<'_> {
-        self.0.lock().attached += 1;
+        self.hold();
         Attached(self)
+    }
+
+    /// Makes it count as used, like an attachment, until [`KernelUse::release`].
+    pub(super) fn hold(&self) {
+        self.0.lock().attached += 1;
+    }
+
+    /// The opposite of [`KernelUse::hold`]. A new time begins.
+    pub(super) fn release(&self) {
+        let mut state = self.0.lock();
+        state.attached -= 1;
+        state.last = Instant::now();
     }
 
     /// Since when nothing is attached and no message was sent or received; `None` if something is attached.
@@ -46,9 +58,7 @@ impl KernelUse {
 
 impl Drop for Attached<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.0.lock();
-        state.attached -= 1;
-        state.last = Instant::now();
+        self.0.release();
     }
 }
 

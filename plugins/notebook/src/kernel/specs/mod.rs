@@ -79,6 +79,7 @@ impl Spec {
         Launch {
             name: self.name.clone(),
             argv: self.argv.clone(),
+            language: self.language.clone(),
             env: self.env.iter().chain(extra_env).cloned().collect(),
             folder: folder.to_string_lossy().into_owned(),
             resource_dir: self

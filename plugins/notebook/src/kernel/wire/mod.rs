@@ -102,6 +102,18 @@ pub enum Call {
         /// Kernel id.
         id: String,
     },
+    /// Keeps kernels ready that are started in advance.
+    Prewarm {
+        /// Which, and how many.
+        order: Box<Prewarm>,
+    },
+    /// Ends the kernels that were started in advance, except those of these kernelspecs.
+    KeepPrewarmed {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// The kernels that were started in advance and that nobody has taken.
+    Prewarmed,
     /// Stores `value` under `key` for as long as the host lives; `None` deletes it.
     Put {
         /// The key.
@@ -231,6 +243,9 @@ pub struct Launch {
     pub name: String,
     /// Program and arguments; `{connection_file}` and `{resource_dir}` are replaced.
     pub argv: Vec<String>,
+    /// Its language, such as `python`.
+    #[serde(default)]
+    pub language: String,
     /// Variables to set in addition to the host's own.
     pub env: Vec<(String, String)>,
     /// The working folder of the process.
@@ -250,6 +265,21 @@ pub struct Launch {
     /// Keeps it apart; `None`: it may do what the server may.
     #[serde(default)]
     pub sandbox: Option<Sandbox>,
+}
+
+/// Kernels that are started before anybody needs them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Prewarm {
+    /// Whose they are: each owner has the number of kernels, for the launch that was wanted last.
+    pub owner: String,
+    /// How to start them. [`Call::Start`] with the same launch takes one.
+    pub launch: Box<Launch>,
+    /// How many.
+    pub count: usize,
+    /// How many more kernels the owner may have; `None`: there is no such limit.
+    pub room: Option<usize>,
+    /// After how many seconds without another call for this owner they are ended; `None`: never.
+    pub unused_secs: Option<u64>,
 }
 
 /// Limits of a kernel's process.
