@@ -1,7 +1,7 @@
 """Measures servers of notebooks with the same kernel, in turn, over their common interface.
 
     python benches/notebook.py --paster target/release/paster --jupyter VENV/bin/python [--rounds 5]
-    python benches/notebook.py NAME=URL,TOKEN,PID ...
+    python benches/notebook.py [--starts 10] NAME=URL,TOKEN,PID ...
 
 The first form starts paster, Jupyter Server, and Jupyter Server with TCP_NODELAY set, each with the ipykernel of that Python. First
 it runs round trips on paster and on the last one in alternating blocks, so that other load on the machine affects both. For each
@@ -9,6 +9,7 @@ server: the round trip of `1+1` on the kernel's WebSocket, the time from the sta
 an idle and of a busy kernel, 50,000 printed lines, 100 MB of output, the memory of the server's processes (PID and its children,
 without kernels, before and after the output), and, with Chromium and Node.js, the time until the first cell of a notebook of 500 and
 of 2,000 cells is visible. Needs `websockets`. Each figure is the median of the rounds; those of the browser are of one round.
+With `--starts`, only that many starts of a kernel are measured, 5 seconds apart, so that a server can start one in advance.
 """
 
 import argparse
@@ -93,6 +94,25 @@ async def run(socket, code):
     return printed
 
 
+async def first_result(server):
+    kernel = server.call("POST", "api/kernels", {"name": "python3"})["id"]
+    socket = await server.connect(kernel)
+    await run(socket, "1+1")
+    return kernel, socket
+
+
+async def measure_starts(server, count):
+    times = []
+    for _ in range(count):
+        await asyncio.sleep(5)
+        begin = time.perf_counter()
+        kernel, socket = await first_result(server)
+        times.append(time.perf_counter() - begin)
+        await socket.close()
+        server.call("DELETE", f"api/kernels/{kernel}")
+    return {"start to first result, s": statistics.median(times), "longest, s": max(times)}
+
+
 async def measure(server, rounds):
     figures = {}
 
@@ -102,14 +122,8 @@ async def measure(server, rounds):
         figures.setdefault(name, []).append(time.perf_counter() - begin)
         return result
 
-    async def first():
-        kernel = server.call("POST", "api/kernels", {"name": "python3"})["id"]
-        socket = await server.connect(kernel)
-        await run(socket, "1+1")
-        return kernel, socket
-
     for _ in range(rounds):
-        kernel, socket = await timed("start to first result, s", first())
+        kernel, socket = await timed("start to first result, s", first_result(server))
         begin = time.perf_counter()
         for _ in range(ROUND_TRIPS):
             await run(socket, "1+1")
@@ -192,6 +206,7 @@ def main():
     parser.add_argument("--paster")
     parser.add_argument("--jupyter")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--starts", type=int)
     parser.add_argument("servers", nargs="*")
     options = parser.parse_args()
     if options.paster and options.jupyter:
@@ -201,7 +216,8 @@ def main():
         for argument in options.servers:
             name, rest = argument.split("=", 1)
             server = Server(name, *rest.rsplit(",", 2))
-            results.append((name, asyncio.run(measure(server, options.rounds))))
+            work = measure_starts(server, options.starts) if options.starts else measure(server, options.rounds)
+            results.append((name, asyncio.run(work)))
     else:
         sys.exit(__doc__)
     print("| |", " | ".join(name for name, _ in results), "|")

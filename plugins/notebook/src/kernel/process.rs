@@ -62,6 +62,11 @@ impl Process {
         if let Some(cgroup) = &cgroup {
             arguments = cgroup.enter(&arguments);
         }
+        // In a session of its own, the system gives it as much of the processors as the server and each other kernel together with
+        // all that it starts (`sched(7)`, autogroups).
+        let session = sandbox::find("setsid").map(|program| program.to_string_lossy().into_owned());
+        let has_session = session.is_some();
+        arguments.splice(..0, session);
         let (program, arguments) =
             arguments.split_first().ok_or_else(|| io::Error::other("the kernelspec has no argv"))?;
         let mut command = Command::new(program);
@@ -71,8 +76,10 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
             .kill_on_drop(true);
+        if !has_session {
+            command.process_group(0);
+        }
         // The server's own environment may contain secrets.
         for (name, _) in
             std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PASTER_"))
@@ -105,8 +112,11 @@ impl Process {
 
     /// Sends a signal to its whole group.
     pub(super) fn signal(&self, signal: Signal) {
-        // Fails only if the group is already gone.
-        let _ = rustix::process::kill_process_group(self.pid, signal);
+        // It has no group before `setsid` has run. After its end, its id may belong to another process.
+        let signalled = rustix::process::kill_process_group(self.pid, signal);
+        if signalled.is_err() && self.child.id().is_some() {
+            let _ = rustix::process::kill_process(self.pid, signal);
+        }
     }
 
     /// Waits for its end, and describes it for users: how it ended and what it wrote last. May be cancelled

@@ -29,6 +29,7 @@ mod lists;
 mod login;
 mod machines;
 mod mail;
+mod neighbours;
 mod objects;
 mod odd_files;
 mod other_kernels;
