@@ -56,6 +56,19 @@ impl Library {
         tokio::time::timeout(WAIT, work).await.is_ok()
     }
 
+    /// The largest notebooks: the path and the size in bytes of each.
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn largest(&self, count: usize) -> Result<Vec<(String, u64)>, StoreError> {
+        self.refresh_again().await;
+        let indexed = self.0.store.indexed()?.into_iter();
+        let mut sizes: Vec<_> =
+            indexed.map(|(path, version)| (path, u64::try_from(version.size).unwrap_or_default())).collect();
+        sizes.sort_by(|(path, size), (other, other_size)| other_size.cmp(size).then_with(|| path.cmp(other)));
+        sizes.truncate(count);
+        Ok(sizes)
+    }
+
     /// Brings the index up to date even if that was done just now.
     pub async fn refresh_again(&self) -> bool {
         *self.0.last.lock().await = None;

@@ -41,6 +41,7 @@ Commands of the notebook:
   sessions end NAME NUMBER                log one out
   kernels list                            list the running kernels
   kernels stop NUMBER                     shut one down
+  notebooks list [--count COUNT]          list the largest notebooks with their sizes
   schedules list                          list the scheduled runs
   schedules add PATH CRON [--zone ZONE] [--parameters JSON] [--missed MISSED] [--alert ALERT] [--as NAME]
                                           run a notebook by a cron expression; ZONE: local, utc; MISSED: run, skip;
@@ -106,6 +107,7 @@ async fn perform(notebook: &Shared, words: &mut Words) -> Result<Printed> {
         "kernels" => people::kernels(notebook, words).await,
         "schedules" => schedules::schedules(notebook, words).await,
         "audit" => people::audit(notebook, words),
+        "notebooks" => people::notebooks(notebook, words).await,
         "errors" => errors::errors(notebook, words).await,
         "users" | "groups" | "invitations" | "tokens" | "sessions" => {
             let Some(accounts) = &notebook.accounts else {

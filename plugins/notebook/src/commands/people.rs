@@ -383,6 +383,18 @@ pub(super) async fn kernels(notebook: &Notebook, words: &mut Words) -> Result<Pr
     }
 }
 
+pub(super) async fn notebooks(notebook: &Notebook, words: &mut Words) -> Result<Printed> {
+    let (count, command) = (words.number("count", 20, 1..=100_000)?, words.need("the command")?);
+    words.end()?;
+    if command != "list" {
+        return unknown("notebooks", &command);
+    }
+    let largest = notebook.library.largest(usize::try_from(count).unwrap_or(usize::MAX)).await?;
+    let row = |(path, bytes): &(String, u64)| vec![crate::quota::megabytes(*bytes), path.clone()];
+    let shown: Value = largest.iter().map(|(path, bytes)| json!({"path": path, "bytes": bytes})).collect();
+    Ok(Printed::new(table(&["SIZE", "NOTEBOOK"], largest.iter().map(row).collect()), shown))
+}
+
 pub(super) fn audit(notebook: &Notebook, words: &mut Words) -> Result<Printed> {
     let count = words.number("count", 100, 1..=100_000)?;
     words.end()?;

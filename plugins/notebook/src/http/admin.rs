@@ -1,4 +1,5 @@
-//! `/admin`: accounts, groups, invitations, running kernels, errors, and the audit log.
+//! `/admin`: accounts, groups, invitations, running kernels, the largest notebooks, errors, and the
+//! audit log.
 
 use axum::extract::Form;
 use axum::response::Response;
@@ -7,6 +8,7 @@ use serde::Deserialize;
 use super::error::{ApiError, Result, blocking};
 use super::errors;
 use super::forms::{Visitor, problem, shown_time};
+use super::largest;
 use super::pages::escape;
 use crate::identity::Role;
 use crate::kernel::wire::KernelModel;
@@ -40,6 +42,7 @@ pub(super) async fn page(visitor: &Visitor, notice: &str) -> Result<Response> {
         ),
     };
     let errors = errors::section(visitor).await?;
+    let largest = largest::section(visitor).await?;
     let audit: String = store.audit_log(AUDIT)?.iter().map(audit_row).collect();
     let body = format!(
         "{notice}<h2>Accounts</h2>\
@@ -49,7 +52,7 @@ pub(super) async fn page(visitor: &Visitor, notice: &str) -> Result<Response> {
          <h2>Groups</h2>{groups}\
          {member}<label>Group <input name=\"group\" maxlength=\"60\" required></label><label>Login name <input name=\"name\" required></label>\
          <button name=\"member\" value=\"1\">Add to the group</button></form>\
-         <h2>Kernels</h2>{kernels}<p class=\"faint\">Started in advance: {prewarmed}. Limits: {limits}.</p>{errors}\
+         <h2>Kernels</h2>{kernels}<p class=\"faint\">Started in advance: {prewarmed}. Limits: {limits}.</p>{largest}{errors}\
          <h2>What happened</h2><table><tr><th>When (UTC)</th><th>Who</th><th>From</th><th>What</th></tr>{audit}</table>",
         invite = visitor.form("admin/invite"),
         roles = role_options(Role::User),

@@ -25,6 +25,7 @@ mod history;
 mod import;
 mod kernels;
 mod lab;
+mod largest;
 mod lists;
 mod location;
 mod login;

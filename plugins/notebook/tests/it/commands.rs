@@ -47,6 +47,7 @@ async fn the_command_line_does_what_the_administration_page_does() {
         ("users frob ann", "there is no command"),
         ("users suspend nobody", "there is no account"),
         ("users list extra", "unexpected"),
+        ("notebooks frob", "there is no command"),
         ("frobnicate", "there is no command"),
         ("tokens add ann t --days 9999", "must be a number"),
     ] {
@@ -57,6 +58,13 @@ async fn the_command_line_does_what_the_administration_page_does() {
     assert_eq!((&users[0]["name"], &users[0]["role"]), (&json!("ann"), &json!("user")));
     assert!(users[0]["disk_bytes"].as_u64() > Some(100), "{users}");
     assert!(run(&server, "users list").await.unwrap().starts_with("NAME  ROLE"));
+    std::fs::write(server.data("ann/large.ipynb"), " ".repeat(10_000)).unwrap();
+    let largest = json_of(&server, "notebooks list --count 1").await;
+    assert_eq!(largest, json!([{"path": "ann/large.ipynb", "bytes": 10_000}]));
+    assert!(
+        root.get("/admin").await.1.contains("notebooks/ann/large.ipynb\">ann/large.ipynb</a></td><td>0.0 MB")
+    );
+    std::fs::remove_file(server.data("ann/large.ipynb")).unwrap();
     assert!(run(&server, "help").await.unwrap().contains("users add NAME"));
 
     run(&server, "groups add staff ann").await.unwrap();
