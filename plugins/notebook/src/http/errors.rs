@@ -35,7 +35,7 @@ pub(super) async fn section(visitor: &Visitor) -> Result<String> {
     let list = match rows.is_empty() {
         true => "<p>No errors in the last 30 days.</p>".to_owned(),
         false => format!(
-            "<table><tr><th>Last (UTC)</th><th>First (UTC)</th><th>Times</th><th>Error</th><th>Request</th></tr>{rows}</table>"
+            "<table><tr><th>Error</th><th>Times</th><th>Last (UTC)</th><th>First (UTC)</th><th>Request</th></tr>{rows}</table>"
         ),
     };
     let addresses = visitor.notebook.errors.addresses();
@@ -55,12 +55,12 @@ pub(super) async fn section(visitor: &Visitor) -> Result<String> {
 
 fn row(error: &RecentError) -> String {
     format!(
-        "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}<br><span class=\"faint\">{}</span></td><td>{}</td></tr>",
-        shown_time(error.last),
-        shown_time(error.first),
-        error.count,
+        "<tr><td>{}<br><code class=\"faint\">{}</code></td><td>{}</td><td>{}</td><td>{}</td><td><code>{}</code></td></tr>",
         escape(&error.message),
         escape(&error.detail),
+        error.count,
+        shown_time(error.last),
+        shown_time(error.first),
         escape(error.request_id.as_deref().unwrap_or_default()),
     )
 }

@@ -186,7 +186,12 @@ async fn errors_are_sent_to_administrators_together() {
     assert!(second.contains("cannot store an operation") && !second.contains("a panic"), "{second}");
 
     let page = root.get("/admin").await.1;
-    assert!(page.contains("<td>4</td><td>cannot write a notebook<br>"), "{page}");
+    assert!(
+        page.contains(
+            "<td>cannot write a notebook<br><code class=\"faint\">error: no space left</code></td><td>4</td>"
+        ),
+        "{page}"
+    );
     assert!(page.contains("Errors are sent to admin@example.org") && !page.contains("sesame"), "{page}");
     let (status, list) = root.call("GET", "/api/errors", None).await;
     let find =
