@@ -256,6 +256,7 @@ mod tests {
                 network: false,
                 home: "/h".to_owned(),
                 read_only: Vec::new(),
+                files: Default::default(),
             }),
             ..launch(&[], "python")
         };
