@@ -32,7 +32,7 @@ class BrowserSocket implements Socket {
     this.#inner = new WebSocket(target);
     this.#inner.onmessage = ({ data }: MessageEvent<unknown>) => {
       if (typeof data !== "string") return;
-      if (this.onmessage === null) this.#early.push(data);
+      if (this.onmessage === null || this.#early.length > 0) this.#early.push(data);
       else this.onmessage(data);
     };
     this.#inner.onclose = () => {
@@ -57,9 +57,12 @@ class BrowserSocket implements Socket {
 }
 
 let first: BrowserSocket | null = null;
+/** The main script was quicker, and has opened a WebSocket. */
+let isLate = false;
 
 /** Opens the WebSocket of the notebook that the address of the page names, if it names one. */
 export function connectEarly(): void {
+  if (isLate) return;
   const here = place(new URL(location.href), base());
   if (here.page === "notebook") first = new BrowserSocket(documentAddress(here.path));
 }
@@ -68,6 +71,7 @@ export function connectEarly(): void {
 export function webSocket(target: URL): Socket {
   const taken = first;
   first = null;
+  isLate = true;
   if (taken === null) return new BrowserSocket(target);
   if (taken.target.href !== target.href) {
     taken.close();
